@@ -1,0 +1,28 @@
+"""Measure how much a vision-language model uses each modality, beside the null it must beat."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from attention_collapse.diagnosis import diagnose
+    from attention_collapse.errors import AttentionCollapseError
+    from attention_collapse.probe import AttentionProbe
+
+__version__ = "0.1.0"
+__all__ = ["AttentionCollapseError", "AttentionProbe", "__version__", "diagnose"]
+
+_HOMES = {
+    "AttentionCollapseError": "attention_collapse.errors",
+    "AttentionProbe": "attention_collapse.probe",
+    "diagnose": "attention_collapse.diagnosis",
+}
+
+
+def __getattr__(name: str) -> Any:  # torch takes seconds to import: load a name's module when it is first used
+    if name not in _HOMES:
+        raise AttributeError(f"module 'attention_collapse' has no attribute {name!r}")
+    value = getattr(import_module(_HOMES[name]), name)
+    globals()[name] = value
+    return value

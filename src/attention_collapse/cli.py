@@ -1,0 +1,121 @@
+"""The command line: `attention-collapse diagnose | models | verify | status | track`."""
+
+from __future__ import annotations
+
+import argparse
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from attention_collapse.errors import AttentionCollapseError
+
+
+def _diagnose(arguments: argparse.Namespace) -> int:
+    from attention_collapse.diagnosis import diagnose
+    from attention_collapse.report.summary import diagnosis_text
+
+    result = diagnose(
+        arguments.model, arguments.pairs, n=arguments.n, seed=arguments.seed, rows=arguments.rows,
+        device=arguments.device, batch_size=arguments.batch_size, strict=arguments.strict, out=arguments.out,
+    )  # fmt: skip
+    print(diagnosis_text(result))
+    if arguments.out:
+        print(f"\nwritten to {arguments.out}")
+    return 0
+
+
+def _models(_: argparse.Namespace) -> int:
+    from attention_collapse.models.catalogue import CATALOGUE
+
+    for name, spec in CATALOGUE.items():
+        origin = spec.path or f"{spec.architecture} {spec.tag or f'seed {spec.seed}'}"
+        note = "  (control: random weights)" if spec.is_control else ""
+        print(f"{name:<30}{spec.kind:<10}{spec.weights:<12}{origin}{note}")
+    print("\nA checkpoint folder in open_clip's layout may stand in place of a name.")
+    return 0
+
+
+def _verify(_: argparse.Namespace) -> int:
+    from attention_collapse.verify import as_table, verify
+
+    rows, agrees = verify()
+    print(as_table(rows))
+    mismatches = sum(not row.agrees for row in rows)
+    print(f"\n{len(rows)} values compared, {mismatches} differ beyond the tolerance")
+    return 0 if agrees else 1
+
+
+def _status(_: argparse.Namespace) -> int:
+    from attention_collapse.status import stale
+
+    problems, absent = stale()
+    for study in absent:
+        print(f"{study}: has not run; no result of it is claimed")
+    for problem in problems:
+        print(problem)
+    print("everything committed is current" if not problems else f"{len(problems)} differences; run `dvc repro`")
+    return 1 if problems else 0
+
+
+def _track(arguments: argparse.Namespace) -> int:
+    from attention_collapse.params import load_params
+    from attention_collapse.report.tracking import mirror
+    from attention_collapse.stages.layout import Study
+    from attention_collapse.stages.results import results_of
+
+    results = []
+    for file in [Path("params.yaml"), *sorted(Path("studies").glob("*/params.yaml"))]:
+        results += results_of(Study(load_params(file)))
+    revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
+    added, present = mirror(results, revision or "unknown", arguments.uri)
+    print(f"{added} results added, {present} already there")
+    return 0
+
+
+def _positive(text: str) -> int:
+    value = int(text)
+    if value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is not 1 or more")
+    return value
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="attention-collapse", description="Modality use of vision-language models.")
+    commands = parser.add_subparsers(required=True, metavar="command")
+    one = commands.add_parser("diagnose", help="measure one model on a COCO-layout folder")
+    one.add_argument("--model", required=True, help="a name from `attention-collapse models`, or a checkpoint folder")
+    one.add_argument("--pairs", required=True, type=Path, help="folder with annotations/captions_<split>.json")
+    one.add_argument("--n", type=_positive, help="number of images, a seeded subset (default: all)")
+    one.add_argument("--seed", type=int, default=0, help="seed of the subset (default: 0)")
+    one.add_argument("--rows", choices=("all", "readout"), default="all", help="query rows of the headline")
+    one.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 … (default: cpu)")
+    one.add_argument("--batch-size", type=_positive, default=32)
+    one.add_argument("--strict", action="store_true", help="fail on an unusable image or caption")
+    one.add_argument("--out", type=Path, help="also write the result as JSON")
+    one.set_defaults(run=_diagnose)
+    commands.add_parser("models", help="list the models there are").set_defaults(run=_models)
+    commands.add_parser("verify", help="re-run the embedded study and compare every number").set_defaults(run=_verify)
+    commands.add_parser("status", help="exit 1 if a committed result is out of date").set_defaults(run=_status)
+    track = commands.add_parser("track", help="mirror the results into MLflow")
+    track.add_argument("--uri", help="tracking server (default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db)")
+    track.set_defaults(run=_track)
+    return parser
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; a user's mistake becomes a message and exit status 1, never a traceback."""
+    arguments = _parser().parse_args(argv)
+    try:
+        status: int = arguments.run(arguments)
+    except AttentionCollapseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("interrupted", file=sys.stderr)
+        return 130
+    return status
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,234 @@
+"""From entries of an annotation file to checked pairs, a manifest, and a `datasets` table.
+
+A manifest holds ids, hashes and licences, never captions or pixels, so it can be committed for any data set.
+"""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from tqdm import tqdm
+
+from attention_collapse.data.coco import Entry, Skipped, find_annotations, image_folder, read_entries
+from attention_collapse.data.images import MAX_PIXELS, UnusableImageError, load_rgb
+from attention_collapse.errors import DataError
+from attention_collapse.files import json_text, read_json, sha256_bytes, sha256_file, write_text
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+
+@dataclass(frozen=True)
+class Pair:
+    """One usable image with its captions."""
+
+    entry: Entry
+    path: Path
+    sha256: str
+    bytes: int
+    width: int
+    height: int
+    notes: tuple[str, ...]
+
+
+def choose(entries: Sequence[Entry], n: int | None, seed: int) -> list[Entry]:
+    """A seeded subset of `n` entries in order of their ids; the subset for a smaller `n` lies inside it.
+
+    Raises DataError if fewer than `n` are there: n never shrinks silently.
+    """
+    if n is None:
+        return list(entries)
+    if n > len(entries):
+        raise DataError(
+            f"n = {n} images asked for, {len(entries)} usable entries in the annotations",
+            expected=f"n between 1 and {len(entries)}, or null for all",
+            remedy="lower n, or give a larger data set",
+        )
+    order = np.random.default_rng(seed).permutation(len(entries))[:n]
+    return [entries[index] for index in sorted(order)]
+
+
+def check_images(
+    entries: Sequence[Entry], path_of: Callable[[Entry], Path], *, max_pixels: int = MAX_PIXELS, threads: int = 2
+) -> tuple[list[Pair], list[Skipped]]:
+    """Decode every image once; return the usable pairs, and the others with their reasons."""
+
+    def check(entry: Entry) -> Pair | Skipped:
+        path = path_of(entry)
+        try:
+            image, notes = load_rgb(path, max_pixels)
+        except UnusableImageError as error:
+            return Skipped("image", str(entry.image_id), error.reason)
+        return Pair(entry, path, sha256_file(path), path.stat().st_size, image.width, image.height, notes)
+
+    with ThreadPoolExecutor(threads) as pool:
+        results = list(
+            tqdm(pool.map(check, entries), total=len(entries), desc="checking images", unit="image", disable=None)
+        )
+    pairs = [result for result in results if isinstance(result, Pair)]
+    return pairs, [result for result in results if isinstance(result, Skipped)]
+
+
+def require_usable(pairs: Sequence[Pair], skipped: Sequence[Skipped], *, strict: bool, where: object) -> None:
+    """Raise DataError if nothing is left, or in strict mode if anything was left out."""
+    if pairs and not (strict and skipped):
+        return
+    listing = "; ".join(f"{item.kind} {item.id}: {item.reason}" for item in skipped[:5])
+    more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
+    raise DataError(
+        f"{where}: {len(pairs)} usable images, {len(skipped)} items skipped ({listing}{more})",
+        expected="no skipped item under --strict" if pairs else "at least one usable image–caption pair",
+        remedy="mend or remove the named items" + (", or run without --strict" if pairs else ""),
+    )
+
+
+def read_folder(
+    root: Path, *, n: int | None = None, seed: int = 0, strict: bool = False, max_pixels: int = MAX_PIXELS
+) -> tuple[list[Pair], list[Skipped]]:
+    """Checked pairs of a COCO-layout folder, used in place."""
+    annotations = find_annotations(root)
+    entries, skipped = read_entries(annotations)
+    folder = image_folder(annotations)
+    pairs, unreadable = check_images(
+        choose(entries, n, seed), lambda entry: folder / entry.file_name, max_pixels=max_pixels
+    )
+    skipped += unreadable
+    require_usable(pairs, skipped, strict=strict, where=root)
+    return pairs, skipped
+
+
+def write_study(out: Path, split: str, pairs: Sequence[Pair]) -> Path:
+    """Lay the pairs out as a self-contained COCO-layout folder; return its annotation file."""
+    staging = out.with_name(f".{out.name}.tmp")
+    shutil.rmtree(staging, ignore_errors=True)
+    for pair in pairs:
+        target = staging / split / pair.entry.file_name
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(pair.path, target)  # a hard link would let DVC make the original read-only
+    annotations = {
+        "images": [
+            {
+                "id": pair.entry.image_id,
+                "file_name": pair.entry.file_name,
+                "width": pair.width,
+                "height": pair.height,
+                "coco_url": pair.entry.url,
+                "license": pair.entry.license,
+            }
+            for pair in pairs
+        ],
+        "licenses": [
+            {"id": licence, "url": licence} for licence in sorted({pair.entry.license or "unknown" for pair in pairs})
+        ],
+        "annotations": [
+            {"id": caption_id, "image_id": pair.entry.image_id, "caption": caption}
+            for pair in pairs
+            for caption_id, caption in zip(pair.entry.caption_ids, pair.entry.captions, strict=True)
+        ],
+    }
+    file = staging / "annotations" / f"captions_{split}.json"
+    write_text(file, json_text(annotations))
+    shutil.rmtree(out, ignore_errors=True)
+    staging.replace(out)
+    return out / "annotations" / file.name
+
+
+def manifest(study: str, source: str, annotations: Path, pairs: Sequence[Pair], skipped: Sequence[Skipped]) -> dict[str, Any]:
+    """What a study's pairs are, in hashes: the committed record of `fetch_coco`."""
+    return {
+        "study": study,
+        "source": source,
+        "annotations": {
+            "file": annotations.name,
+            "sha256": sha256_file(annotations),
+            "bytes": annotations.stat().st_size,
+        },
+        "n_images": len(pairs),
+        "n_captions": sum(len(pair.entry.captions) for pair in pairs),
+        "n_skipped": len(skipped),
+        "skipped": [asdict(item) for item in sorted(skipped, key=lambda item: (item.kind, item.id, item.reason))],
+        "images": [
+            {
+                "id": pair.entry.image_id,
+                "file_name": pair.entry.file_name,
+                "url": pair.entry.url,
+                "license": pair.entry.license,
+                "sha256": pair.sha256,
+                "bytes": pair.bytes,
+                "width": pair.width,
+                "height": pair.height,
+                "caption_ids": pair.entry.caption_ids,
+                "captions_sha256": sha256_bytes("\n".join(pair.entry.captions).encode("utf-8")),
+                "notes": pair.notes,
+            }
+            for pair in pairs
+        ],
+    }
+
+
+def table(pairs: Iterable[Pair], source: str) -> Dataset:
+    """The pairs as a Hugging Face `datasets` table, one row an image.
+
+    Columns: image_id, image (undecoded: path), captions, caption_ids, license, sha256, source. Images are decoded
+    with `images.load_rgb`, which refuses what `datasets` would decode wrongly (16-bit, animated, oversized).
+    """
+    from datasets import Dataset, Features, Image, List, Value
+
+    features = Features(
+        {
+            "image_id": Value("int64"),
+            "image": Image(decode=False),
+            "captions": List(Value("string")),
+            "caption_ids": List(Value("int64")),
+            "license": Value("string"),
+            "sha256": Value("string"),
+            "source": Value("string"),
+        }
+    )
+    rows = [
+        {
+            "image_id": pair.entry.image_id,
+            "image": {"path": str(pair.path), "bytes": None},
+            "captions": list(pair.entry.captions),
+            "caption_ids": list(pair.entry.caption_ids),
+            "license": pair.entry.license,
+            "sha256": pair.sha256,
+            "source": source,
+        }
+        for pair in pairs
+    ]
+    return Dataset.from_list(rows, features=features)
+
+
+def read_study(folder: Path, manifest_path: Path) -> Dataset:
+    """The table of a study's pairs, every image and caption checked against the manifest's hashes."""
+    pinned = read_json(manifest_path)
+    annotations = find_annotations(folder)
+    images = image_folder(annotations)
+    entries = {entry.image_id: entry for entry in read_entries(annotations)[0]}
+    pairs = []
+    for record in pinned["images"]:
+        entry = entries.get(record["id"])
+        path = images / record["file_name"]
+        if entry is None or not path.is_file() or sha256_file(path) != record["sha256"]:
+            raise DataError(
+                f"{path}: absent, or not the file that {manifest_path} names",
+                expected=f"image {record['id']} with sha256 {record['sha256'][:12]}…",
+                remedy="run `dvc repro -f fetch_coco` for this study",
+            )
+        if sha256_bytes("\n".join(entry.captions).encode("utf-8")) != record["captions_sha256"]:
+            raise DataError(
+                f"{annotations}: the captions of image {record['id']} differ from those in {manifest_path}",
+                expected=f"captions with sha256 {record['captions_sha256'][:12]}…",
+                remedy="run `dvc repro -f fetch_coco` for this study",
+            )
+        pairs.append(
+            Pair(entry, path, record["sha256"], record["bytes"], record["width"], record["height"], tuple(record["notes"]))
+        )
+    return table(pairs, pinned["source"])

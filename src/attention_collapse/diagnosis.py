@@ -1,0 +1,98 @@
+"""One model on one folder of pairs, without DVC: the pipeline's own functions, for a person."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from attention_collapse.data.pairs import read_folder, table
+from attention_collapse.files import write_json
+from attention_collapse.models import load
+from attention_collapse.models.catalogue import named
+from attention_collapse.models.spec import ModelSpec
+from attention_collapse.params import Stats, parse_spec
+
+
+def diagnose(
+    model: str | dict[str, Any],
+    pairs: str | Path,
+    *,
+    n: int | None = None,
+    seed: int = 0,
+    rows: str = "all",
+    device: str = "cpu",
+    batch_size: int = 32,
+    threads: int | None = None,
+    strict: bool = False,
+    out: str | Path | None = None,
+) -> dict[str, Any]:
+    """Measure a model's attention on a COCO-layout folder.
+
+    Parameters
+    ----------
+    model
+        A name of `attention-collapse models`, a checkpoint folder, or a mapping as under `models` in params.yaml.
+    pairs
+        Folder with annotations/captions_<split>.json and the images.
+    n, seed
+        Use a seeded subset of `n` images; None uses all.
+    rows
+        Query rows of the headline: "all" or "readout".
+    threads
+        CPU threads; None leaves PyTorch's setting.
+    strict
+        Fail on the first unusable image or caption instead of listing it under `skipped`.
+    out
+        Also write the result as JSON.
+
+    Returns
+    -------
+    dict
+        The metrics of `compute_mcs`, with `statistics` (means, BCa intervals, tests, readings), `skipped`, and where
+        the weights came from.
+
+    Raises
+    ------
+    AttentionCollapseError
+        For anything wrong with the model, the folder or an argument.
+    """
+    import torch
+
+    from attention_collapse.errors import ParamsError
+    from attention_collapse.measures.two_tower import ROWS, by_image, score_pairs
+    from attention_collapse.stages.compute_mcs import summarise
+    from attention_collapse.stages.extract_attention import extract
+    from attention_collapse.stages.stats import judge, layer_bands
+
+    if rows not in ROWS:
+        raise ParamsError(f"rows is {rows!r}", expected=f"one of {', '.join(ROWS)}", remedy="correct the argument")
+    if batch_size < 1 or (threads is not None and threads < 1):
+        raise ParamsError(
+            f"batch_size {batch_size}, threads {threads}", expected="1 or more", remedy="correct the argument"
+        )
+    if threads is not None:
+        torch.set_num_threads(threads)
+    name, spec = _model(model)
+    checked, skipped = read_folder(Path(pairs), n=n, seed=seed, strict=strict)
+    loaded = load(name, spec, device)
+    attention = extract(loaded, table(checked, "folder"), batch_size=batch_size)
+    scores, parameters = score_pairs(attention.to_pandas()), Stats()
+    result = summarise(scores, rows) | loaded.provenance
+    result |= {
+        "model": name,
+        "skipped": [asdict(item) for item in skipped],
+        "statistics": judge(by_image(scores.pairs), rows, parameters),
+        "layers": layer_bands(scores.layers, rows, parameters),
+        "confidence": parameters.confidence,
+        "seed": seed,
+    }
+    if out is not None:
+        write_json(Path(out), result)
+    return result
+
+
+def _model(model: str | dict[str, Any]) -> tuple[str, ModelSpec]:
+    if isinstance(model, str):
+        return model, named(model)
+    return "model", parse_spec(model, "model")

@@ -1,0 +1,165 @@
+"""`params.yaml` as frozen objects. An unknown key raises and names the near match; a wrong type says what was got."""
+
+from __future__ import annotations
+
+import difflib
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from attention_collapse.errors import ParamsError
+from attention_collapse.models.spec import ModelSpec
+
+NAME = r"^[A-Za-z0-9_-]+$"  # DVC addresses a stage as name@key, so a key holds no other sign
+
+
+class Section(BaseModel):
+    """One section of the parameter file."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class FetchCoco(Section):
+    """Which pairs a study uses."""
+
+    source: Literal["embedded", "folder", "val2017"] = "embedded"
+    n: int | None = Field(default=100, ge=1)
+    seed: int = Field(default=0, ge=0)
+    path: str | None = None  # source: folder
+    annotations_url: str | None = None  # source: val2017; null is the official archive
+    max_pixels: int = Field(default=50_000_000, ge=1)
+    strict: bool = False
+
+    @model_validator(mode="after")
+    def _path_goes_with_folder(self) -> FetchCoco:
+        if (self.source == "folder") != (self.path is not None):
+            raise ValueError("`path` is given exactly when `source` is folder")
+        if self.source == "embedded" and self.n is None:
+            raise ValueError("the embedded source renders as many scenes as `n` says, so `n` is a number")
+        return self
+
+
+class TrainControls(Section):
+    """Contrastive training of the small OpenCLIP model of the embedded study."""
+
+    seed: int = Field(ge=0)
+    scenes: int = Field(ge=2)
+    steps: int = Field(ge=1)
+    batch_size: int = Field(ge=2)
+    learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+    held_out_scenes: int = Field(ge=2)
+
+
+class ExtractAttention(Section):
+    """How the models run; none of it may change a number beyond rounding."""
+
+    batch_size: int = Field(default=32, ge=1)
+    device: str = "cpu"
+    threads: int = Field(default=2, ge=1)
+
+
+class ComputeMcs(Section):
+    """Which query rows the headline uses."""
+
+    rows: Literal["all", "readout"] = "all"
+
+
+class Stats(Section):
+    """Resampling and levels."""
+
+    n_resamples: int = Field(default=10_000, ge=100)
+    confidence: float = Field(default=0.95, gt=0, lt=1)
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+    seed: int = Field(default=0, ge=0)
+
+
+class Verify(Section):
+    """How closely a reproduction must agree with the committed metrics: |a − b| ≤ atol + rtol · |committed|."""
+
+    rtol: float = Field(default=1e-3, ge=0)
+    atol: float = Field(default=1e-4, ge=0)
+
+
+class Params(Section):
+    """One study."""
+
+    study: str = Field(pattern=NAME)
+    params_file: str
+    models: dict[str, ModelSpec] = Field(min_length=1)
+    fetch_coco: FetchCoco = FetchCoco()
+    train_controls: TrainControls | None = None
+    extract_attention: ExtractAttention = ExtractAttention()
+    compute_mcs: ComputeMcs = ComputeMcs()
+    stats: Stats = Stats()
+    verify: Verify = Verify()
+
+    @model_validator(mode="after")
+    def _controls_name_models(self) -> Params:
+        for name, spec in self.models.items():
+            if not name or not set(name) <= set("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789_-"):
+                raise ValueError(f"model key {name!r} may hold letters, digits, '-' and '_' only")
+            if spec.control_for is not None and spec.control_for not in self.models:
+                raise ValueError(f"models.{name}.control_for names {spec.control_for!r}, which is no model here")
+        return self
+
+
+def _fields_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
+    """The keys that may stand at a place of the parameter file."""
+    for part in path:
+        if model is Params and part == "models":
+            model = ModelSpec
+        elif isinstance(part, str) and part in model.model_fields:
+            annotation = model.model_fields[part].annotation
+            options = [annotation, *getattr(annotation, "__args__", ())]
+            model = next((o for o in options if isinstance(o, type) and issubclass(o, BaseModel)), model)
+    return list(model.model_fields)
+
+
+def _explain(where: str, error: ValidationError, root: type[BaseModel]) -> ParamsError:
+    first = error.errors()[0]
+    *parents, last = first["loc"] or ("(top level)",)
+    key = ".".join(str(part) for part in first["loc"]) or "the file"
+    if first["type"] == "extra_forbidden":
+        allowed = _fields_at(root, tuple(parents))
+        near = difflib.get_close_matches(str(last), allowed, n=1)
+        return ParamsError(
+            f"{where}: unknown key {key}",
+            expected=f"one of {', '.join(allowed)}",
+            remedy=f"did you mean {near[0]!r}?" if near else "remove the key",
+        )
+    got = "nothing" if first["type"] == "missing" else f"{first['input']!r}"
+    shown = got if len(got) < 80 else "a value that does not fit"
+    return ParamsError(
+        f"{where}: {key} is {shown}",
+        expected=first["msg"].removeprefix("Value error, "),
+        remedy="correct the value" if first["type"] != "missing" else "add the key",
+    )
+
+
+def load_params(path: Path) -> Params:
+    """Read and check one parameter file; raise ParamsError naming the key."""
+    try:
+        data = yaml.safe_load(path.read_text("utf-8"))
+    except FileNotFoundError:
+        raise ParamsError(
+            f"{path}: no such file", expected="a study's params.yaml", remedy="run from the repository's root"
+        ) from None
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ParamsError(f"{path}: not YAML ({error})", expected="a YAML mapping", remedy="mend the file") from None
+    if not isinstance(data, dict):
+        raise ParamsError(f"{path}: holds {type(data).__name__}", expected="a YAML mapping", remedy="mend the file")
+    try:
+        return Params.model_validate(data)
+    except ValidationError as error:
+        raise _explain(str(path), error, Params) from None
+
+
+def parse_spec(data: dict[str, Any], where: str) -> ModelSpec:
+    """Check one model description given outside a parameter file."""
+    try:
+        return ModelSpec.model_validate(data)
+    except ValidationError as error:
+        raise _explain(where, error, ModelSpec) from None

@@ -1,0 +1,206 @@
+"""One context manager that sees the attention of any PyTorch model, unmodified.
+
+A `TorchDispatchMode` stands below the model and sees every attention kernel it calls; two global module hooks tell
+which module is running. Nothing is asked of the model: no `output_attentions`, no attention implementation, no fork.
+A `TorchFunctionMode` would lose the calls made inside `F.multi_head_attention_forward`.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.module import register_module_forward_hook, register_module_forward_pre_hook
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from attention_collapse.errors import ProbeError
+from attention_collapse.probe.reduce import Reduced, SiteStats, fused, one_hot_groups, softmax_input
+
+aten = torch.ops.aten
+
+FUSED = {
+    getattr(aten, name).default
+    for name in (
+        "_scaled_dot_product_flash_attention_for_cpu",
+        "_scaled_dot_product_flash_attention",
+        "_scaled_dot_product_efficient_attention",
+        "_scaled_dot_product_cudnn_attention",
+        "_scaled_dot_product_fused_attention_overrideable",
+    )
+    if hasattr(aten, name)
+}
+SOFTMAX = {aten._softmax.default, aten._safe_softmax.default}
+# One opaque kernel for a whole layer: nothing inside it can be seen.
+OPAQUE = {aten._native_multi_head_attention.default, aten._transformer_encoder_layer_fwd.default}
+# Under torch.inference_mode these arrive whole; decomposed, the kernels inside them come back to the mode.
+COMPOSITE = {aten.scaled_dot_product_attention, aten.softmax, aten.matmul, aten.einsum}
+ATTENTION_CLASS = re.compile("attention|attn", re.IGNORECASE)
+HEAD_COUNTS = ("num_heads", "num_attention_heads", "n_heads", "heads")
+
+Keys = Callable[[str, int, int], Tensor | None]
+
+
+class _Tap(TorchDispatchMode):
+    def __init__(self, probe: AttentionProbe) -> None:
+        super().__init__()
+        self.probe = probe
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        kwargs = kwargs or {}
+        self.probe._see(func, args, kwargs)
+        if func.overloadpacket in COMPOSITE:
+            with self:
+                return func.decompose(*args, **kwargs)
+        return func(*args, **kwargs)
+
+
+class AttentionProbe:
+    """Stream statistics of every attention call made inside the `with` block.
+
+    Parameters
+    ----------
+    model
+        The module that will run; sites are named as in `model.named_modules()`.
+    on_stats
+        Called with a `SiteStats` after each attention call. Without it they collect in `self.stats`.
+    keys
+        `keys(site, batch, n_keys)` -> (batch or 1, n_keys) group numbers (see `GROUPS`), or None for no masses.
+    allow_unseen
+        Leave the block quietly although an attention module ran and yielded nothing.
+
+    Raises
+    ------
+    ProbeError
+        On leaving the block if a module that calls itself attention ran unseen, or if nothing was seen at all;
+        inside it, if an opaque kernel hides a layer.
+
+    Notes
+    -----
+    Attaches on enter and detaches on exit, also after an exception. The hooks are process-wide: run one forward
+    pass at a time. `nn.MultiheadAttention`'s inference fast path, one opaque kernel, is off inside the block.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        *,
+        on_stats: Callable[[SiteStats], None] | None = None,
+        keys: Keys | None = None,
+        allow_unseen: bool = False,
+    ) -> None:
+        self.stats: list[SiteStats] = []
+        self._names = {module: name for name, module in model.named_modules()}
+        self._on_stats = on_stats or self.stats.append
+        self._keys = keys
+        self._allow_unseen = allow_unseen
+
+    def __enter__(self) -> AttentionProbe:
+        self._running: list[nn.Module] = []
+        self._ran: set[str] = set()
+        self._calls: dict[str, int] = {}
+        self._pending: tuple[torch.Size, str, Reduced] | None = None
+        self._fastpath = torch.backends.mha.get_fastpath_enabled()
+        torch.backends.mha.set_fastpath_enabled(False)
+        self._hooks = [
+            register_module_forward_pre_hook(self._enter_module),
+            register_module_forward_hook(self._leave_module, always_call=True),
+        ]
+        self._tap = _Tap(self)
+        self._tap.__enter__()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
+        self._tap.__exit__(kind, error, traceback)
+        for hook in self._hooks:
+            hook.remove()
+        torch.backends.mha.set_fastpath_enabled(self._fastpath)
+        self._pending = None
+        if error is None and not self._allow_unseen:
+            self._require_all_seen()
+
+    # -- which module is running ---------------------------------------------------------------
+
+    def _enter_module(self, module: nn.Module, _args: Any) -> None:
+        self._running.append(module)
+        if module in self._names and ATTENTION_CLASS.search(type(module).__name__):
+            self._ran.add(self._names[module])
+
+    def _leave_module(self, _module: nn.Module, _args: Any, _output: Any) -> None:
+        self._running.pop()  # returns None: a hook's return value would replace the module's output
+
+    def _site(self) -> str:
+        return next((self._names[module] for module in reversed(self._running) if module in self._names), "")
+
+    # -- one call of any operator --------------------------------------------------------------
+
+    def _see(self, func: Any, args: Any, kwargs: Any) -> None:
+        if func in FUSED:
+            site = self._site()
+            arguments = {argument.name: argument.default_value for argument in func._schema.arguments}
+            arguments.update(zip(arguments, args, strict=False))
+            arguments.update(kwargs)
+            query, key = arguments["query"], arguments["key"]
+            reduced, route = fused(func, arguments, self._groups(site, query.shape[0], key.shape[2], query.device))
+            self._emit(site, reduced, route)
+        elif func in SOFTMAX and args[0].ndim >= 3 and args[1] in (-1, args[0].ndim - 1):
+            site, logits = self._site(), args[0]
+            reduced = softmax_input(
+                logits, self._heads(), lambda batch, keys: self._groups(site, batch, keys, logits.device)
+            )
+            self._pending = logits.shape, site, reduced
+        elif func is aten.bmm.default and self._pending is not None:
+            # A softmax is attention once its output is multiplied with values; a classifier's never is.
+            shape, site, reduced = self._pending
+            if args[0].shape[-1] == shape[-1] and args[0].numel() == shape.numel():
+                self._pending = None
+                self._emit(site, reduced, "blocks")
+        elif func in OPAQUE:
+            raise ProbeError(
+                f"{self._site() or 'the model'}: attention hidden inside {func}",
+                expected="attention made of operators that can be seen",
+                remedy="pass the eager model: a scripted or traced one keeps the opaque kernel",
+            )
+
+    def _heads(self) -> int:
+        for module in reversed(self._running):
+            for name in HEAD_COUNTS:
+                if isinstance(heads := getattr(module, name, None), int):
+                    return heads
+        return 1
+
+    def _groups(self, site: str, batch: int, keys: int, device: torch.device) -> Tensor | None:
+        labels = None if self._keys is None else self._keys(site, batch, keys)
+        return None if labels is None else one_hot_groups(labels, device)
+
+    def _emit(self, site: str, reduced: Reduced, route: str) -> None:
+        entropy, mass, support = reduced
+        call = self._calls[site] = self._calls.get(site, -1) + 1
+        blind = support == 0  # a padded query row sees no key: undefined, never 0
+        if mass is not None:
+            mass = mass.masked_fill(blind[..., None], torch.nan)
+        self._on_stats(SiteStats(site, call, entropy.masked_fill(blind, torch.nan), mass, support, route))
+
+    # -- loud about gaps -----------------------------------------------------------------------
+
+    def unseen(self) -> list[str]:
+        """Modules that call themselves attention, ran, and from which (or from whose parts) nothing was seen."""
+        seen = self._calls.keys()
+        return sorted(
+            name
+            for name in self._ran
+            if not any(s == name or s.startswith(name + ".") or name.startswith(s + ".") for s in seen)
+        )
+
+    def _require_all_seen(self) -> None:
+        unseen = self.unseen()
+        if unseen or not self._calls:
+            named = f"attention modules that ran unseen: {', '.join(unseen[:5])}" if unseen else "no attention call"
+            raise ProbeError(
+                f"{named}{f' and {len(unseen) - 5} more' if len(unseen) > 5 else ''}",
+                expected="every attention module of the forward pass to be seen",
+                remedy="run the eager model with PyTorch's own attention (no compiled or external kernels); "
+                "pass allow_unseen=True to accept the gap",
+            )

@@ -1,0 +1,1 @@
+"""What people read: figures, LaTeX, summaries, and the MLflow mirror. The only room that rounds."""

@@ -1,0 +1,102 @@
+"""Stage compute_mcs: scores per pair, per image and per layer of one model, each beside its null."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pandas as pd
+import pyarrow.parquet as pq
+
+from attention_collapse.errors import DataError
+from attention_collapse.files import evidence_id, significant, whole_file, write_csv, write_json
+from attention_collapse.measures.mcs import VISION_COLLAPSE, thirds
+from attention_collapse.measures.two_tower import ROWS, TwoTowerScores, by_head, by_image, score_pairs
+from attention_collapse.stages.layout import Study, run_stage
+
+LAYER_MEASURES = ("mcs", "mcs_null", "mcs_calibrated", "layer_imbalance", "entropy_vision", "entropy_text")
+
+
+def summarise(scores: TwoTowerScores, headline_rows: str) -> dict[str, Any]:
+    """The metrics of one model: means over images (captions averaged first), for both choices of rows."""
+    images, result = by_image(scores.pairs), {}
+    for rows in ROWS:
+        columns = [column for column in images.columns if column.endswith(f"_{rows}")]
+        values: dict[str, Any] = {column.removesuffix(f"_{rows}"): float(images[column].mean()) for column in columns}
+        share, null = scores.pairs[f"mcs_{rows}"], scores.pairs[f"mcs_null_{rows}"]
+        values["share_of_pairs_above_0_7"] = float((share > VISION_COLLAPSE).mean())
+        values["share_of_nulls_above_0_7"] = float((null > VISION_COLLAPSE).mean())
+        values["n_undefined_pairs"] = int(share.isna().sum() + scores.pairs[f"mcs_calibrated_{rows}"].isna().sum())
+        result[rows] = values
+    layer_means = scores.layers.groupby("layer").mean()
+    layers = {
+        f"{layer:02d}": {name: float(layer_means.loc[layer, f"{name}_{headline_rows}"]) for name in LAYER_MEASURES}
+        for layer in layer_means.index
+    }
+    parts = {
+        part: {name: float(layer_means.iloc[index][f"{name}_{headline_rows}"].mean()) for name in LAYER_MEASURES}
+        for part, index in thirds(len(layer_means)).items()
+        if index
+    }
+    return {
+        "rows": headline_rows,
+        **result[headline_rows],
+        "by_rows": result,
+        "layers": layers,
+        "thirds": parts,
+        "layer_alignment": " ".join(f"{vision + 1}:{text + 1}" for vision, text in scores.alignment),
+        "n_images": len(images),
+        "n_pairs": len(scores.pairs),
+        "n_truncated_captions": int(scores.pairs["truncated"].sum()),
+    }
+
+
+def _rounded(frame: pd.DataFrame) -> pd.DataFrame:
+    """Six significant digits, so that the table's bytes are the same on every kind of CPU."""
+    floats = frame.select_dtypes("float")
+    return frame.assign(**{name: [significant(value) for value in floats[name]] for name in floats.columns})
+
+
+def main(study: Study, model: str) -> None:
+    """Read the attention table, write the model's tables and metrics."""
+    source, rows = study.attention(model), study.params.compute_mcs.rows
+    try:
+        table = pq.read_table(source)
+    except (FileNotFoundError, OSError) as error:
+        raise DataError(
+            f"{source}: {error}", expected="the model's attention table", remedy="run `dvc repro`"
+        ) from None
+    about = json.loads((table.schema.metadata or {})[b"attention_collapse"])
+    frame = table.to_pandas()
+    scores = score_pairs(frame)
+    result = summarise(scores, rows)
+    result |= {
+        "model": model,
+        "study": study.params.study,
+        "stage": f"compute_mcs@{model}",
+        "weights": about["weights"],
+        "weights_sha256": about.get("sha256"),
+        "weights_revision": about.get("revision"),
+        "parameters": about["parameters"],
+        "untrained": about["untrained"],
+        "kind": study.spec(model).kind,
+        "evidence_id": evidence_id("compute_mcs", {"rows": rows}, {"attention": about["evidence_id"]}),
+    }
+    with whole_file(study.pairs_table(model)) as temporary:
+        _rounded(scores.pairs).to_parquet(temporary, index=False)
+    tables = {
+        study.images_table(model): by_image(scores.pairs),
+        study.layers_table(model): scores.layers,
+        study.heads_table(model): by_head(frame),
+    }
+    for path, content in tables.items():
+        write_csv(path, list(content.columns), content.to_numpy(object).tolist())
+    write_json(study.scores(model), result)
+    print(
+        f"{model}: MCS {result['mcs']:.4f}, null {result['mcs_null']:.4f}, calibrated {result['mcs_calibrated']:.4f} "
+        f"(rows: {rows}, {result['n_images']} images, {result['n_pairs']} pairs)"
+    )
+
+
+if __name__ == "__main__":
+    run_stage(main, per_model=True)

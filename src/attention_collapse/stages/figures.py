@@ -1,0 +1,53 @@
+"""Stage figures: draw every model of a study, and write the same data for `dvc plots diff`."""
+
+from __future__ import annotations
+
+import shutil
+from typing import Any
+
+import pandas as pd
+
+from attention_collapse.files import read_json, write_csv
+from attention_collapse.report.figures import (
+    attention_entropy,
+    layer_wise_attention,
+    modality_contribution,
+    save,
+    use_style,
+)
+from attention_collapse.stages.layout import Study, run_stage
+
+Rows = list[list[Any]]
+
+
+def main(study: Study) -> None:
+    """Write `plots/<study>/<model>/*.png|pdf` and one CSV a figure for all models."""
+    results = read_json(study.statistics)["models"]
+    use_style()
+    shutil.rmtree(study.plots, ignore_errors=True)
+    layer_rows: Rows = []
+    score_rows: Rows = []
+    entropy_rows: Rows = []
+    for name, result in results.items():
+        rows, folder = result["rows"], study.plots / name
+        images, heads = pd.read_csv(study.images_table(name)), pd.read_csv(study.heads_table(name))
+        save(layer_wise_attention(name, result["layers"], rows), folder / "layer_wise_attention")
+        save(modality_contribution(name, images, result, rows), folder / "modality_contribution")
+        save(attention_entropy(name, heads, rows), folder / "attention_entropy")
+        for layer, band in result["layers"].items():
+            layer_rows += [[name, int(layer), key, band[key]] for key in ("mcs", "mcs_null", "mcs_calibrated")]
+        score_rows += [[name, key, result[key]["mean"]] for key in ("mcs", "mcs_null", "mcs_calibrated")]
+        means = heads.groupby(["tower", "layer"])[[f"entropy_{rows}", f"uniform_{rows}"]].mean().reset_index()
+        entropy_rows += [[name, tower, *values] for tower, *values in means.to_numpy(object).tolist()]
+    tables = (
+        ("layer_wise_attention", ["model", "layer", "score", "value"], layer_rows),
+        ("modality_contribution", ["model", "score", "value"], score_rows),
+        ("attention_entropy", ["model", "tower", "layer", "entropy", "uniform"], entropy_rows),
+    )
+    for stem, columns, data in tables:
+        write_csv(study.plots / f"{stem}.csv", columns, data)
+    print(f"{3 * len(results)} figures -> {study.plots}")
+
+
+if __name__ == "__main__":
+    run_stage(main)

@@ -1,0 +1,108 @@
+"""Where each file of a study lies, and how a stage starts."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from attention_collapse.errors import AttentionCollapseError, ParamsError
+from attention_collapse.models.spec import ModelSpec
+from attention_collapse.params import Params, load_params
+
+
+NULL_REFERENCE = Path("metrics/null_reference.json")  # of no study: it follows from token counts alone
+
+
+@dataclass(frozen=True)
+class Study:
+    """The files of one study below the repository's root."""
+
+    params: Params
+    root: Path = Path()
+
+    @property
+    def data(self) -> Path:
+        """Everything about the pairs."""
+        return self.root / "data" / self.params.study
+
+    @property
+    def manifest(self) -> Path:
+        """Committed: what the pairs are."""
+        return self.data / "manifest.json"
+
+    @property
+    def pairs(self) -> Path:
+        """Cached by DVC: the pairs themselves, in COCO's layout."""
+        return self.data / "pairs"
+
+    def attention(self, model: str) -> Path:
+        """Cached by DVC: statistics of every attention call."""
+        return self.data / "attention" / f"{model}.parquet"
+
+    def images_table(self, model: str) -> Path:
+        """Committed: scores per image."""
+        return self.data / "measures" / model / "images.csv"
+
+    def layers_table(self, model: str) -> Path:
+        """Committed: scores per image and layer."""
+        return self.data / "measures" / model / "layers.csv"
+
+    def heads_table(self, model: str) -> Path:
+        """Committed: mean entropies per tower, layer and head."""
+        return self.data / "measures" / model / "heads.csv"
+
+    def pairs_table(self, model: str) -> Path:
+        """Cached by DVC: scores per image–caption pair."""
+        return self.data / "scores" / f"{model}.parquet"
+
+    @property
+    def metrics(self) -> Path:
+        """Committed metrics."""
+        return self.root / "metrics" / self.params.study
+
+    def scores(self, model: str) -> Path:
+        """Committed: the model's scores."""
+        return self.metrics / "mcs" / f"{model}.json"
+
+    @property
+    def statistics(self) -> Path:
+        """Committed: intervals and tests of all models."""
+        return self.metrics / "stats.json"
+
+    @property
+    def plots(self) -> Path:
+        """Committed figures and plot data."""
+        return self.root / "plots" / self.params.study
+
+    @property
+    def paper(self) -> Path:
+        """Committed tables and macros of this study."""
+        return self.root / "paper" / "generated" / self.params.study
+
+    def spec(self, model: str) -> ModelSpec:
+        """The parameters of one model."""
+        if model not in self.params.models:
+            raise ParamsError(
+                f"model {model!r} is not in {self.params.params_file}",
+                expected=f"one of {', '.join(self.params.models)}",
+                remedy="add it under `models`",
+            )
+        return self.params.models[model]
+
+
+def run_stage(main: Callable[..., None], *, per_model: bool = False) -> None:
+    """Command line of a stage: `--params FILE`, and `--model NAME` where the stage runs once a model."""
+    parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__)
+    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
+    if per_model:
+        parser.add_argument("--model", required=True)
+    arguments = parser.parse_args()
+    try:
+        study = Study(load_params(arguments.params))
+        main(study, arguments.model) if per_model else main(study)
+    except AttentionCollapseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)

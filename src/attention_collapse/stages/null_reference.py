@@ -1,0 +1,42 @@
+"""Stage null_reference: what uniform attention scores on COCO's real caption lengths, for common vision towers."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from attention_collapse.errors import AttentionCollapseError
+from attention_collapse.files import evidence_id, read_json, sha256_file, write_json
+from attention_collapse.measures.null import VISION_TOWERS, caption_null
+from attention_collapse.stages.layout import NULL_REFERENCE
+
+LENGTHS = Path("data/coco_val2017_caption_lengths.json")
+
+
+def main(root: Path = Path()) -> None:
+    """Write the null of each tower: all rows for each, and the other choices of rows for ViT-B/32."""
+    source = read_json(root / LENGTHS)
+    lengths = {int(tokens): count for tokens, count in source["n_tokens"].items()}
+    towers = {
+        name: {"image_tokens": tokens, **caption_null(tokens, lengths)} for name, tokens in VISION_TOWERS.items()
+    }
+    first = next(iter(VISION_TOWERS))
+    variants = {rows: caption_null(VISION_TOWERS[first], lengths, rows)["mean"] for rows in ("all", "readout", "padded")}
+    result = {
+        "towers": towers,
+        "rows": {"tower": first, **variants},
+        "n_captions": source["n_captions"],
+        "stage": "null_reference",
+        "evidence_id": evidence_id("null_reference", {}, {"lengths": sha256_file(root / LENGTHS)}),
+    }
+    write_json(root / NULL_REFERENCE, result)
+    for name, values in towers.items():
+        print(f"{name}: null {values['mean']:.4f} (sd {values['sd']:.4f}), {values['share_above_0_7']:.2%} above 0.7")
+
+
+if __name__ == "__main__":
+    try:
+        main()
+    except AttentionCollapseError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
