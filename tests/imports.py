@@ -42,7 +42,9 @@ def imported(path: Path) -> set[str]:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
                 modules.add(inner if node.module.startswith(PACKAGE) and file_of(inner) else node.module)
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and (found := ENTRY_POINT.match(node.value)):
+        elif (
+            isinstance(node, ast.Constant) and isinstance(node.value, str) and (found := ENTRY_POINT.match(node.value))
+        ):
             modules.add(found[1])
     return modules
 

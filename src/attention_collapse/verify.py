@@ -62,7 +62,8 @@ def compare(committed: Path, recomputed: Path, *, rtol: float, atol: float) -> l
     rows = []
     for file in sorted(files):
         sides = [
-            dict(_scalars(read_json(root / file))) if (root / file).is_file() else {} for root in (committed, recomputed)
+            dict(_scalars(read_json(root / file))) if (root / file).is_file() else {}
+            for root in (committed, recomputed)
         ]
         for key in sorted(sides[0].keys() | sides[1].keys()):
             a, b = (side.get(key, ABSENT) for side in sides)
@@ -79,7 +80,9 @@ def as_table(rows: list[Difference]) -> str:
     """One line a number: committed, recomputed, difference."""
     lines = []
     for row in rows:
-        both = [isinstance(value, int | float) and not isinstance(value, bool) for value in (row.committed, row.recomputed)]
+        both = [
+            isinstance(value, int | float) and not isinstance(value, bool) for value in (row.committed, row.recomputed)
+        ]
         gap = f"{row.recomputed - row.committed:+.2g}" if all(both) else ""
         flag = "" if row.agrees else "  MISMATCH"
         lines.append(

@@ -97,9 +97,11 @@ def _repeated(records: list[dict[str, Any]]) -> set[Any]:
 
 
 def _captions_by_image(records: list[dict[str, Any]], skipped: list[Skipped]) -> dict[int, list[tuple[int, str]]]:
-    repeated, by_image = _repeated(records), defaultdict(list)
+    repeated = _repeated(records)
+    by_image: dict[int, list[tuple[int, str]]] = defaultdict(list)
     for record in records:
-        caption_id, text = record.get("id"), record.get("caption")
+        caption_id: Any = record.get("id")
+        text = record.get("caption")
         if not _is_id(caption_id) or not _is_id(record.get("image_id")):
             skipped.append(Skipped("caption", str(caption_id), "id or image_id is not an integer"))
         elif str(caption_id) in repeated:
@@ -130,7 +132,8 @@ def read_entries(annotations: Path) -> tuple[list[Entry], list[Skipped]]:
     by_image = _captions_by_image(data["annotations"], skipped)
     repeated, entries, known = _repeated(images), [], set()
     for record in images:
-        image_id, name = record.get("id"), record.get("file_name")
+        image_id: Any = record.get("id")
+        name = record.get("file_name")
         if not _is_id(image_id):
             skipped.append(Skipped("image", str(image_id), "id is not an integer"))
             continue

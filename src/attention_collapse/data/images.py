@@ -69,8 +69,9 @@ def load_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, tup
             if pixels > max_pixels:
                 raise UnusableImageError(path, f"{pixels:,} pixels, more than the limit of {max_pixels:,}")
             # MPO is a photograph with a preview behind it; its first frame is the picture.
-            if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":
-                raise UnusableImageError(path, f"animated or many-paged ({image.n_frames} frames)")
+            frames = getattr(image, "n_frames", 1)
+            if frames > 1 and image.format != "MPO":
+                raise UnusableImageError(path, f"animated or many-paged ({frames} frames)")
             image.load()
             return _upright_rgb(image)
     except Image.DecompressionBombError:

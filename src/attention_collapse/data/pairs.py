@@ -139,7 +139,9 @@ def write_study(out: Path, split: str, pairs: Sequence[Pair]) -> Path:
     return out / "annotations" / file.name
 
 
-def manifest(study: str, source: str, annotations: Path, pairs: Sequence[Pair], skipped: Sequence[Skipped]) -> dict[str, Any]:
+def manifest(
+    study: str, source: str, annotations: Path, pairs: Sequence[Pair], skipped: Sequence[Skipped]
+) -> dict[str, Any]:
     """What a study's pairs are, in hashes: the committed record of `fetch_coco`."""
     return {
         "study": study,
@@ -229,6 +231,14 @@ def read_study(folder: Path, manifest_path: Path) -> Dataset:
                 remedy="run `dvc repro -f fetch_coco` for this study",
             )
         pairs.append(
-            Pair(entry, path, record["sha256"], record["bytes"], record["width"], record["height"], tuple(record["notes"]))
+            Pair(
+                entry,
+                path,
+                record["sha256"],
+                record["bytes"],
+                record["width"],
+                record["height"],
+                tuple(record["notes"]),
+            )
         )
     return table(pairs, pinned["source"])

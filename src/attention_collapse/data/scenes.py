@@ -47,7 +47,7 @@ class Group:
 
     @property
     def phrase(self) -> str:
-        """"a red circle", "three blue crosses", "an orange ring"."""
+        """ "a red circle", "three blue crosses", "an orange ring"."""
         if self.count == 1:
             return f"{'an' if self.colour[0] in 'aeiou' else 'a'} {self.colour} {self.shape}"
         return f"{COUNTS[self.count]} {self.colour} {self.shape}{'es' if self.shape.endswith('s') else 's'}"
@@ -74,9 +74,7 @@ def draw_scene(rng: np.random.Generator) -> Scene:
     """A random scene: two groups three times in four, else one."""
 
     def group(place: str) -> Group:
-        return Group(
-            int(rng.integers(1, 4)), str(rng.choice(list(COLOURS))), str(rng.choice(SHAPES)), place
-        )
+        return Group(int(rng.integers(1, 4)), str(rng.choice(list(COLOURS))), str(rng.choice(SHAPES)), place)
 
     first = group(str(rng.choice(list(OPPOSITE))))
     if rng.random() < 0.25:
@@ -87,7 +85,9 @@ def draw_scene(rng: np.random.Generator) -> Scene:
 
 def sample(n: int, seed: int, *, held_out: bool) -> list[Scene]:
     """`n` scenes with distinct descriptions from one side of the split."""
-    rng, seen, scenes = np.random.default_rng(seed), set(), []
+    rng = np.random.default_rng(seed)
+    seen: set[str] = set()
+    scenes: list[Scene] = []
     while len(scenes) < n:
         scene = draw_scene(rng)
         if scene.held_out is held_out and scene.key not in seen:
@@ -161,7 +161,8 @@ def write_coco(out: Path, n: int, seed: int) -> Path:
 
     PNGs are stored uncompressed: compressors give different bytes on different CPUs, and the manifest pins bytes.
     """
-    images, annotations = [], []
+    images: list[dict[str, object]] = []
+    annotations: list[dict[str, object]] = []
     rng = np.random.default_rng([seed, 1])
     for index, scene in enumerate(sample(n, seed, held_out=True)):
         name = f"{index + 1:012d}.png"

@@ -41,9 +41,7 @@ def mcs_null(vision_uniform: ArrayLike, text_uniform: ArrayLike) -> Floats:
     return _share(vision_uniform, text_uniform)
 
 
-def mcs_calibrated(
-    vision: ArrayLike, text: ArrayLike, vision_uniform: ArrayLike, text_uniform: ArrayLike
-) -> Floats:
+def mcs_calibrated(vision: ArrayLike, text: ArrayLike, vision_uniform: ArrayLike, text_uniform: ArrayLike) -> Floats:
     """`mcs` with each entropy in units of its own uniform value.
 
     Returns
@@ -85,9 +83,7 @@ def align_layers(vision_layers: int, text_layers: int) -> list[tuple[int, int]]:
     of the other tower that covers that depth. Equal depths give (0, 0), (1, 1), …
     """
     depth = max(vision_layers, text_layers)
-    return [
-        (int((i + 0.5) * vision_layers / depth), int((i + 0.5) * text_layers / depth)) for i in range(depth)
-    ]
+    return [(int((i + 0.5) * vision_layers / depth), int((i + 0.5) * text_layers / depth)) for i in range(depth)]
 
 
 def thirds(layers: int) -> dict[str, list[int]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from math import lgamma, log
 
 import numpy as np
@@ -47,13 +47,13 @@ def caption_null(
     dict
         `mean`, `sd` (over captions, ddof 1) and `share_above_0_7` (share of captions whose null alone exceeds 0.7).
     """
-    text = {
+    text: dict[str, Callable[[int], float]] = {
         "all": uniform_entropy_causal,
         "readout": uniform_entropy,
         "padded": lambda _: uniform_entropy_causal(context),
-    }[rows]
+    }
     lengths = np.repeat(list(caption_lengths.keys()), list(caption_lengths.values()))
-    values = mcs_null(uniform_entropy(image_tokens), [text(int(length)) for length in lengths])
+    values = mcs_null(uniform_entropy(image_tokens), [text[rows](int(length)) for length in lengths])
     return {
         "mean": float(values.mean()),
         "sd": float(values.std(ddof=1)),

@@ -62,7 +62,9 @@ def _scores(vision: pd.DataFrame, text: pd.DataFrame) -> pd.DataFrame:
             for name in ("entropy", "uniform", "normalized")
             for tower, frame in (("vision", vision), ("text", text))
         }
-        h_v, h_t, u_v, u_t = (values[key] for key in ("entropy_vision", "entropy_text", "uniform_vision", "uniform_text"))
+        h_v, h_t, u_v, u_t = (
+            values[key] for key in ("entropy_vision", "entropy_text", "uniform_vision", "uniform_text")
+        )
         share = mcs(h_v, h_t)
         columns |= {f"{key}_{rows}": value for key, value in values.items()}
         columns |= {
@@ -105,8 +107,8 @@ def score_pairs(table: pd.DataFrame) -> TwoTowerScores:
     frames = []
     for layer, (vision_layer, text_layer) in enumerate(alignment, start=1):
         at = {
-            "vision": heads["vision"].xs(vision_layer, level=1).loc[image_ids],
-            "text": heads["text"].xs(text_layer, level=1).loc[caption_ids],
+            "vision": heads["vision"].loc[(slice(None), vision_layer), :].droplevel(1).loc[image_ids],
+            "text": heads["text"].loc[(slice(None), text_layer), :].droplevel(1).loc[caption_ids],
         }
         frame = _scores(at["vision"], at["text"])
         frame.insert(0, "layer", layer)

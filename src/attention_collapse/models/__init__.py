@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 # kind -> "module:function" taking (name, spec, device)
 KINDS = {"openclip": "attention_collapse.models.openclip:load"}
 
+
 def load(name: str, spec: ModelSpec, device: str = "cpu") -> DualEncoder:
     """Load a model in eval mode; raise ModelError rather than return anything but the weights asked for."""
     module, _, function = KINDS[spec.kind].partition(":")

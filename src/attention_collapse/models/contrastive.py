@@ -29,9 +29,11 @@ def write_restricted_merges(words: Iterable[str], out: Path) -> int:
     kept = [merge for merge in merges if merge and any(merge.replace(" ", "") in word for word in ended)]
     text = "\n".join(["#version: 0.2", *kept])
     # Stored, not deflated, and without a date: the same bytes on every machine.
-    with whole_file(out) as temporary, temporary.open("wb") as raw, gzip.GzipFile(
-        "", "wb", compresslevel=0, fileobj=raw, mtime=0
-    ) as stream:
+    with (
+        whole_file(out) as temporary,
+        temporary.open("wb") as raw,
+        gzip.GzipFile("", "wb", compresslevel=0, fileobj=raw, mtime=0) as stream,
+    ):
         stream.write(text.encode("utf-8"))
     return len(kept)
 
@@ -56,7 +58,7 @@ def scenes_config(merges: int, merges_file: str) -> dict[str, Any]:
 
 
 def train(
-    model: nn.Module,
+    model: Any,  # an open_clip CLIP: its parts carry no types
     pixels: Tensor,
     tokens: Tensor,
     *,
@@ -85,7 +87,8 @@ def train(
     loss_of = open_clip.ClipLoss()
     losses = []
     model.train()
-    for _ in tqdm(range(steps), desc="training", unit="step", disable=None):
+    bar = tqdm(range(steps), desc="training", unit="step", disable=None)
+    for step in bar:
         chosen = torch.randperm(len(pixels), generator=generator)[:batch_size]
         caption = torch.randint(tokens.shape[1], (len(chosen),), generator=generator)
         image_features = model.encode_image(pixels[chosen], normalize=True)
@@ -99,12 +102,15 @@ def train(
         with torch.no_grad():
             model.logit_scale.clamp_(0.0, 4.6052)  # at most 100, as CLIP does
         losses.append(loss.item())
+        if (step + 1) % max(1, steps // 10) == 0:
+            recent = losses[-100:]
+            bar.write(f"step {step + 1}: loss {sum(recent) / len(recent):.3f}")
     model.eval()
     return losses
 
 
 @torch.inference_mode()
-def retrieval(model: nn.Module, pixels: Tensor, tokens: Tensor) -> dict[str, float]:
+def retrieval(model: Any, pixels: Tensor, tokens: Tensor) -> dict[str, float]:
     """Recall at 1 among all given scenes, in both directions, beside chance.
 
     Returns

@@ -117,7 +117,7 @@ def _folder_weights(name: str, folder: Path) -> Path:
     )
 
 
-def _build(name: str, architecture: str | Path, seed: int, settings: dict[str, Any]) -> tuple[nn.Module, Any, Any]:
+def _build(name: str, architecture: str | Path, seed: int, settings: dict[str, Any]) -> tuple[Any, Any, Any]:
     """Freshly initialised model, evaluation transform and tokenizer of an architecture (a name or a folder)."""
     known = isinstance(architecture, Path) or open_clip.get_model_config(architecture) is not None
     if not known:
@@ -133,14 +133,15 @@ def _build(name: str, architecture: str | Path, seed: int, settings: dict[str, A
             config = _folder_config(name, architecture)
             text = dict(config["model_cfg"]["text_cfg"])
             if merges := text.get("tokenizer_kwargs", {}).get("bpe_path"):
-                text["tokenizer_kwargs"] = {**text["tokenizer_kwargs"], "bpe_path": str(architecture / Path(merges).name)}
+                text["tokenizer_kwargs"] = {
+                    **text["tokenizer_kwargs"],
+                    "bpe_path": str(architecture / Path(merges).name),
+                }
             custom = config["model_cfg"].pop("custom_text", False)
             cls = open_clip.CustomTextCLIP if custom else open_clip.CLIP
             module = cls(**config["model_cfg"])
             size = module.visual.image_size
-            transform = image_transform_v2(
-                PreprocessCfg(**{**config["preprocess_cfg"], "size": size}), is_train=False
-            )
+            transform = image_transform_v2(PreprocessCfg(**{**config["preprocess_cfg"], "size": size}), is_train=False)
             if text.get("hf_tokenizer_name"):
                 tokenizer = open_clip.get_tokenizer(f"local-dir:{architecture}")
             else:
@@ -151,9 +152,7 @@ def _build(name: str, architecture: str | Path, seed: int, settings: dict[str, A
             module = open_clip.create_model(
                 architecture, force_quick_gelu=bool(settings.get("quick_gelu")), force_preprocess_cfg=preprocess
             )
-            transform = image_transform_v2(
-                PreprocessCfg(**module.visual.preprocess_cfg), is_train=False
-            )
+            transform = image_transform_v2(PreprocessCfg(**module.visual.preprocess_cfg), is_train=False)
             tokenizer = open_clip.get_tokenizer(architecture)
     return module, transform, tokenizer
 
@@ -161,13 +160,18 @@ def _build(name: str, architecture: str | Path, seed: int, settings: dict[str, A
 class OpenClip:
     """An OpenCLIP model with a ViT and a causal text transformer. See `DualEncoder`."""
 
-    def __init__(self, name: str, module: nn.Module, transform: Any, tokenizer: Any, provenance: Provenance) -> None:
+    module: Any  # open_clip.CLIP or CustomTextCLIP: their parts carry no types
+
+    def __init__(self, name: str, module: Any, transform: Any, tokenizer: Any, provenance: Provenance) -> None:
         self.name, self.module, self.provenance = name, module, asdict(provenance)
         self._transform, self._tokenizer = transform, tokenizer
         self._device = next(module.parameters()).device
         text = getattr(module, "text", module)
         visual = module.visual
-        pooling = getattr(visual, "pool_type", None), getattr(module, "text_pool_type", getattr(text, "pool_type", None))
+        pooling = (
+            getattr(visual, "pool_type", None),
+            getattr(module, "text_pool_type", getattr(text, "pool_type", None)),
+        )
         plain = not getattr(visual, "attn_pool", None) and text.attn_mask is not None
         if pooling != ("tok", "argmax") or not plain:
             raise ModelError(
@@ -269,11 +273,15 @@ def load(name: str, spec: ModelSpec, device: str = "cpu") -> OpenClip:
         "untrained": f"UNTRAINED {spec.architecture}, seed {spec.seed}",
     }[spec.weights]
     return OpenClip(
-        name, module, transform, tokenizer, Provenance(origin, digest, revision, parameters, spec.weights == "untrained")
+        name,
+        module,
+        transform,
+        tokenizer,
+        Provenance(origin, digest, revision, parameters, spec.weights == "untrained"),
     )
 
 
-def _in_own_names(module: nn.Module, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _in_own_names(module: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Names and scalar shapes of older or foreign checkpoints as this open_clip version has them."""
     converted: dict[str, Tensor] = convert_state_dict(module, state)
     if "positional_embedding" in converted and not hasattr(module, "positional_embedding"):

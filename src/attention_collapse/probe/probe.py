@@ -45,7 +45,7 @@ Keys = Callable[[str, int, int], Tensor | None]
 
 class _Tap(TorchDispatchMode):
     def __init__(self, probe: AttentionProbe) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.probe = probe
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
@@ -102,6 +102,7 @@ class AttentionProbe:
         self._ran: set[str] = set()
         self._calls: dict[str, int] = {}
         self._pending: tuple[torch.Size, str, Reduced] | None = None
+        self._opaque: ProbeError | None = None
         self._fastpath = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
         self._hooks = [
@@ -109,15 +110,17 @@ class AttentionProbe:
             register_module_forward_hook(self._leave_module, always_call=True),
         ]
         self._tap = _Tap(self)
-        self._tap.__enter__()
+        self._tap.__enter__()  # type: ignore[no-untyped-call]
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: Any) -> None:
-        self._tap.__exit__(kind, error, traceback)
+        self._tap.__exit__(kind, error, traceback)  # type: ignore[no-untyped-call]
         for hook in self._hooks:
             hook.remove()
         torch.backends.mha.set_fastpath_enabled(self._fastpath)
         self._pending = None
+        if self._opaque is not None:  # TorchScript turns an error raised inside it into a RuntimeError
+            raise self._opaque from None
         if error is None and not self._allow_unseen:
             self._require_all_seen()
 
@@ -158,11 +161,12 @@ class AttentionProbe:
                 self._pending = None
                 self._emit(site, reduced, "blocks")
         elif func in OPAQUE:
-            raise ProbeError(
+            self._opaque = ProbeError(
                 f"{self._site() or 'the model'}: attention hidden inside {func}",
                 expected="attention made of operators that can be seen",
                 remedy="pass the eager model: a scripted or traced one keeps the opaque kernel",
             )
+            raise self._opaque
 
     def _heads(self) -> int:
         for module in reversed(self._running):

@@ -86,7 +86,9 @@ def _joined(parts: list[Reduced]) -> Reduced:
     return torch.cat(entropies, 2), mass, torch.cat(supports, 2)
 
 
-def in_blocks(shape: tuple[int, int, int, int], logits_of: Callable[[int, int], Tensor], groups: Tensor | None) -> Reduced:
+def in_blocks(
+    shape: tuple[int, int, int, int], logits_of: Callable[[int, int], Tensor], groups: Tensor | None
+) -> Reduced:
     """Reduce rows [i, j) at a time; `logits_of(i, j)` gives (batch, head, j − i, key)."""
     batch, heads, queries, keys = shape
     step = max(1, BLOCK_ELEMENTS // max(1, batch * heads * keys))

@@ -45,7 +45,7 @@ def average_rows(stats: SiteStats, rows: Mapping[str, Tensor]) -> dict[str, Tens
             raise ProbeError(
                 f"{stats.site}: attention is not a finite distribution over keys",
                 expected="finite attention logits, and at least one visible key for every real query",
-                remedy="check the checkpoint and the inputs for NaN or infinite values (and half precision for overflow)",
+                remedy="check the checkpoint and the inputs for NaN and infinities (half precision overflows)",
             )
 
         def mean(values: Tensor, weight: Tensor = weight, chosen: Tensor = chosen) -> Tensor:

@@ -31,7 +31,10 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     """Write PNG (for the eye) and PDF (for the paper), without dates or program versions."""
     FigureCanvasAgg(figure)
     paths = []
-    for suffix, metadata in ((".png", {"Software": None}), (".pdf", {"CreationDate": None, "Creator": None, "Producer": None})):
+    for suffix, metadata in (
+        (".png", {"Software": None}),
+        (".pdf", {"CreationDate": None, "Creator": None, "Producer": None}),
+    ):
         path = stem.with_suffix(suffix)
         with whole_file(path) as temporary:
             figure.savefig(temporary, format=suffix[1:], metadata=metadata)
@@ -65,10 +68,24 @@ def layer_wise_attention(name: str, bands: Mapping[str, Mapping[str, float]], ro
             layers, column(f"{key}_ci_low"), column(f"{key}_ci_high"), color=colour, alpha=0.25, linewidth=0
         )
     axes.text(
-        1.0, VISION_COLLAPSE, "0.7", transform=axes.get_yaxis_transform(), ha="left", va="center", color="0.45", fontsize=7
+        1.0,
+        VISION_COLLAPSE,
+        "0.7",
+        transform=axes.get_yaxis_transform(),
+        ha="left",
+        va="center",
+        color="0.45",
+        fontsize=7,
     )
     axes.text(
-        1.0, TEXT_COLLAPSE, "0.3", transform=axes.get_yaxis_transform(), ha="left", va="center", color="0.45", fontsize=7
+        1.0,
+        TEXT_COLLAPSE,
+        "0.3",
+        transform=axes.get_yaxis_transform(),
+        ha="left",
+        va="center",
+        color="0.45",
+        fontsize=7,
     )
     axes.set(xlabel="layer", ylabel="share of vision (0 to 1)", ylim=(0, 1), xticks=layers)
     axes.set_title(f"{name} · rows: {rows} · band: 95 % CI", loc="left")
@@ -125,13 +142,15 @@ def attention_entropy(name: str, heads: pd.DataFrame, rows: str) -> Figure:
         mean = part.groupby("layer")[[f"entropy_{rows}", f"uniform_{rows}"]].mean()
         axes.plot(mean.index, mean[f"uniform_{rows}"], "--", color=NULL, label="uniform (null)")
         axes.plot(mean.index, mean[f"entropy_{rows}"], "-", color=colour, label="mean of heads")
-        axes.scatter(part["layer"], part[f"entropy_{rows}"], s=5, color=colour, alpha=0.5, linewidths=0, label="one head")
+        axes.scatter(
+            part["layer"], part[f"entropy_{rows}"], s=5, color=colour, alpha=0.5, linewidths=0, label="one head"
+        )
         top = float(max(part[f"uniform_{rows}"].max(), part[f"entropy_{rows}"].max()))
         axes.set(xlabel="layer", ylim=(0, top * 1.08), title=f"{tower} tower")
         layers = mean.index.to_list()
         axes.set_xticks(layers if len(layers) <= 6 else layers[::2])
     panels[0].set_ylabel("attention entropy (nats)")
-    handles = [handle for handle in panels[0].get_legend_handles_labels()[0]]
-    figure.legend(handles, [handle.get_label() for handle in handles], loc="outside lower center", ncols=3, columnspacing=1.0)
+    handles, labels = panels[0].get_legend_handles_labels()
+    figure.legend(handles, labels, loc="outside lower center", ncols=3, columnspacing=1.0)
     figure.suptitle(f"{name} · rows: {rows}", fontsize=8)
     return figure

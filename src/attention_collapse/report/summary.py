@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
 
 def _line(label: str, summary: Mapping[str, Any], confidence: float) -> str:
     low, high = summary["ci_low"], summary["ci_high"]
-    interval = f"{confidence:.0%} CI [{low:.4f}, {high:.4f}]" if low == low else f"no interval: {summary['reason']}"
+    interval = (
+        f"{confidence:.0%} CI [{low:.4f}, {high:.4f}]" if math.isfinite(low) else f"no interval: {summary['reason']}"
+    )
     return f"  {label:<15}{summary['mean']:.4f}   {interval}"
 
 
@@ -19,7 +22,8 @@ def diagnosis_text(result: Mapping[str, Any]) -> str:
     weights = result["weights"]
     lines = [
         f"{result['model']}  ({weights}; {result['parameters']:,} parameters)",
-        f"{result['n_images']} images, {result['n_pairs']} pairs, {len(result['skipped'])} skipped, rows: {result['rows']}",
+        f"{result['n_images']} images, {result['n_pairs']} pairs, {len(result['skipped'])} skipped, "
+        f"rows: {result['rows']}",
     ]
     if result["untrained"]:
         lines.insert(0, "NOTE: untrained weights. This is a control, not a result about a trained model.")

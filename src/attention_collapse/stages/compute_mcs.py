@@ -53,8 +53,10 @@ def summarise(scores: TwoTowerScores, headline_rows: str) -> dict[str, Any]:
 
 def _rounded(frame: pd.DataFrame) -> pd.DataFrame:
     """Six significant digits, so that the table's bytes are the same on every kind of CPU."""
-    floats = frame.select_dtypes("float")
-    return frame.assign(**{name: [significant(value) for value in floats[name]] for name in floats.columns})
+    rounded = frame.copy()
+    for name in frame.select_dtypes("float").columns:
+        rounded[name] = [significant(value) for value in frame[name]]
+    return rounded
 
 
 def main(study: Study, model: str) -> None:

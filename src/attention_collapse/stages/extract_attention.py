@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -31,7 +32,7 @@ from attention_collapse.stages.layout import Study, run_stage
 if TYPE_CHECKING:
     from datasets import Dataset
 
-Columns = dict[str, np.ndarray]
+Ids = tuple[int, int | None]  # image, caption
 
 
 def probe_batch(model: DualEncoder, tower: Tower, batch: Batch) -> dict[str, dict[str, np.ndarray]]:
@@ -53,7 +54,7 @@ def probe_batch(model: DualEncoder, tower: Tower, batch: Batch) -> dict[str, dic
     return seen
 
 
-def _rows(ids: Sequence[tuple[int, int | None]], tower: Tower, batch: Batch, seen: dict[str, Any]) -> pa.Table:
+def _rows(ids: Sequence[Ids], tower: Tower, batch: Batch, seen: dict[str, Any]) -> pa.Table:
     """The table of one batch: a row for each item, layer and head, in that order."""
     stacked = {key: np.stack([seen[site][key] for site in tower.sites], axis=1) for key in seen[tower.sites[0]]}
     items, layers, heads = stacked["entropy_all"].shape  # (item, layer, head)
@@ -76,24 +77,33 @@ def _rows(ids: Sequence[tuple[int, int | None]], tower: Tower, batch: Batch, see
     return pa.table(columns)
 
 
-def _batches(model: DualEncoder, pairs: Dataset, size: int) -> Iterator[tuple[Tower, list[tuple[int, int | None]], Any]]:
+def _batches(
+    model: DualEncoder, pairs: Dataset, size: int
+) -> Iterator[tuple[Tower, Sequence[Ids], Callable[[], Batch]]]:
     """(tower, ids, function that prepares the batch), images first and then captions, in the table's order."""
-    vision, text = model.towers
-    images = list(zip(pairs["image_id"], (image["path"] for image in pairs["image"]), strict=True))
-    for start in range(0, len(images), size):
-        part = images[start : start + size]
-        yield vision, [(i, None) for i, _ in part], lambda part=part: model.image_batch([load_rgb(Path(p))[0] for _, p in part])
+
+    def pictures(paths: Sequence[str]) -> Batch:
+        return model.image_batch([load_rgb(Path(path))[0] for path in paths])
+
+    images = [((image, None), file["path"]) for image, file in zip(pairs["image_id"], pairs["image"], strict=True)]
     captions = [
-        (image, caption, text_)
+        ((image, caption), words)
         for image, ids, texts in zip(pairs["image_id"], pairs["caption_ids"], pairs["captions"], strict=True)
-        for caption, text_ in zip(ids, texts, strict=True)
+        for caption, words in zip(ids, texts, strict=True)
     ]
-    for start in range(0, len(captions), size):
-        part = captions[start : start + size]
-        yield text, [(i, c) for i, c, _ in part], lambda part=part: model.text_batch([t for _, _, t in part])
+    towers: tuple[tuple[list[tuple[Ids, str]], Callable[[Sequence[str]], Batch]], ...] = (
+        (images, pictures),
+        (captions, model.text_batch),
+    )
+    for tower, (items, prepare) in zip(model.towers, towers, strict=True):
+        for start in range(0, len(items), size):
+            ids, contents = zip(*items[start : start + size], strict=True)
+            yield tower, ids, partial(prepare, contents)
 
 
-def extract(model: DualEncoder, pairs: Dataset, *, batch_size: int, work: Path | None = None, identity: str = "") -> pa.Table:
+def extract(
+    model: DualEncoder, pairs: Dataset, *, batch_size: int, work: Path | None = None, identity: str = ""
+) -> pa.Table:
     """Attention statistics of every image and caption.
 
     Parameters
@@ -145,9 +155,13 @@ def main(study: Study, model: str) -> None:
     table = extract(loaded, pairs, batch_size=params.batch_size, work=work, identity=identity)
     about |= {"evidence_id": identity, "layers": {tower.name: len(tower.sites) for tower in loaded.towers}}
     with whole_file(out) as temporary:
-        pq.write_table(table.replace_schema_metadata({"attention_collapse": json.dumps(about, sort_keys=True)}), temporary)
+        pq.write_table(
+            table.replace_schema_metadata({"attention_collapse": json.dumps(about, sort_keys=True)}), temporary
+        )
     shutil.rmtree(work)
-    print(f"{model}: {len(pairs)} images, {sum(map(len, pairs['captions']))} captions, {table.num_rows:,} rows -> {out}")
+    print(
+        f"{model}: {len(pairs)} images, {sum(map(len, pairs['captions']))} captions, {table.num_rows:,} rows -> {out}"
+    )
 
 
 if __name__ == "__main__":

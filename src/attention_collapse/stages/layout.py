@@ -12,7 +12,6 @@ from attention_collapse.errors import AttentionCollapseError, ParamsError
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Params, load_params
 
-
 NULL_REFERENCE = Path("metrics/null_reference.json")  # of no study: it follows from token counts alone
 
 

@@ -17,11 +17,11 @@ def main(root: Path = Path()) -> None:
     """Write the null of each tower: all rows for each, and the other choices of rows for ViT-B/32."""
     source = read_json(root / LENGTHS)
     lengths = {int(tokens): count for tokens, count in source["n_tokens"].items()}
-    towers = {
-        name: {"image_tokens": tokens, **caption_null(tokens, lengths)} for name, tokens in VISION_TOWERS.items()
-    }
+    towers = {name: {"image_tokens": tokens, **caption_null(tokens, lengths)} for name, tokens in VISION_TOWERS.items()}
     first = next(iter(VISION_TOWERS))
-    variants = {rows: caption_null(VISION_TOWERS[first], lengths, rows)["mean"] for rows in ("all", "readout", "padded")}
+    variants = {
+        rows: caption_null(VISION_TOWERS[first], lengths, rows)["mean"] for rows in ("all", "readout", "padded")
+    }
     result = {
         "towers": towers,
         "rows": {"tower": first, **variants},

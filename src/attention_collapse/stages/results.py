@@ -13,9 +13,14 @@ def results_of(study: Study) -> list[Result]:
     for name, spec in params.models.items():
         if study.scores(name).is_file():
             metrics = read_json(study.scores(name))
-            settings = {"model": spec.model_dump(exclude_none=True), "fetch_coco": params.fetch_coco.model_dump(exclude_none=True)}
+            settings = {
+                "model": spec.model_dump(exclude_none=True),
+                "fetch_coco": params.fetch_coco.model_dump(exclude_none=True),
+            }
             figures = tuple(sorted((study.plots / name).glob("*.png")))
-            results.append(Result(params.study, name, metrics["stage"], metrics, settings, (study.scores(name), *figures)))
+            results.append(
+                Result(params.study, name, metrics["stage"], metrics, settings, (study.scores(name), *figures))
+            )
     if study.statistics.is_file():
         metrics = read_json(study.statistics)
         tables = tuple(sorted(study.paper.glob("*.tex")))

@@ -128,7 +128,9 @@ def main(study: Study) -> None:
             results[name]["mcs_untrained"] = untrained_prior(results, controls)
     add_family(results, {name for name, spec in models.items() if spec.is_control})
     identity = evidence_id("stats", params.model_dump(), inputs)
-    write_json(study.statistics, {"models": results, "study": study.params.study, "stage": "stats", "evidence_id": identity})
+    write_json(
+        study.statistics, {"models": results, "study": study.params.study, "stage": "stats", "evidence_id": identity}
+    )
     for name, result in results.items():
         mcs, null = result["mcs"], result["mcs_null"]
         print(

@@ -1,0 +1,114 @@
+import copy
+import json
+
+import pytest
+from conftest import coco_folder, write_annotations
+
+from attention_collapse.data.coco import find_annotations, image_folder, read_entries, safe_file_name
+from attention_collapse.errors import DataError
+
+DATA = {
+    "images": [{"id": 1, "file_name": "1.jpg", "license": 4}, {"id": 2, "file_name": "2.jpg"}],
+    "annotations": [
+        {"id": 11, "image_id": 1, "caption": "a cat"},
+        {"id": 10, "image_id": 1, "caption": "猫 🐈 на окне"},
+        {"id": 20, "image_id": 2, "caption": "a dog " * 250},
+    ],
+    "licenses": [{"id": 4, "url": "http://licence/4"}],
+}
+
+
+def read(tmp_path, change=lambda data: None):
+    data = copy.deepcopy(DATA)
+    change(data)
+    return read_entries(write_annotations(tmp_path, data))
+
+
+def test_entries_are_sorted_and_complete(tmp_path):
+    entries, skipped = read(tmp_path)
+    assert skipped == []
+    assert [(e.image_id, e.caption_ids, e.license) for e in entries] == [
+        (1, (10, 11), "http://licence/4"),
+        (2, (20,), None),
+    ]
+    assert entries[0].captions[0] == "猫 🐈 на окне"
+
+
+def set_caption(value):
+    return lambda data: data["annotations"][0].update(caption=value)
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "identity", "reason", "images_left"),
+    [
+        (set_caption(""), "caption", "11", "empty", 2),
+        (set_caption(" \n\t"), "caption", "11", "empty", 2),
+        (set_caption(None), "caption", "11", "not text", 2),
+        (lambda d: d["annotations"].append(dict(d["annotations"][0])), "caption", "11", "duplicate caption id", 2),
+        (lambda d: d["annotations"][2].update(image_id=9), "caption", "20", "its image 9 is not listed", 1),
+        (lambda d: d["annotations"][2].update(image_id=9), "image", "2", "no usable caption", 1),
+        (lambda d: d["annotations"][0].update(id="11"), "caption", "11", "not an integer", 2),
+        (lambda d: d["annotations"][0].update(image_id=[1]), "caption", "11", "not an integer", 2),
+        (lambda d: d["images"].append({"id": 1, "file_name": "x.jpg"}), "image", "1", "duplicate image id", 1),
+        (lambda d: d["images"][1].update(file_name="../../etc/passwd"), "image", "2", "not a plain path", 1),
+        (lambda d: d["images"][1].update(file_name="/etc/passwd"), "image", "2", "not a plain path", 1),
+        (lambda d: d["images"][1].update(id=[2]), "image", r"[2]", "not an integer", 1),
+        (lambda d: d["images"][1].pop("file_name"), "image", "2", "not a plain path", 1),
+    ],
+)
+def test_what_cannot_be_used_is_named(tmp_path, change, kind, identity, reason, images_left):
+    entries, skipped = read(tmp_path, change)
+    assert len(entries) == images_left
+    assert any(s.kind == kind and s.id == identity and reason in s.reason for s in skipped), skipped
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ("", "not JSON"),
+        ("{]", "not JSON"),
+        ("[]", "no list of records under 'images'"),
+        (json.dumps({"images": []}), "'images' is empty"),
+        (json.dumps({"images": [{"id": 1}], "annotations": []}), "'annotations' is empty"),
+        (json.dumps({"images": [{"id": 1}], "annotations": [{"bbox": [0, 0, 1, 1]}]}), "hold no captions"),
+        (json.dumps({"images": [1], "annotations": [2]}), "no list of records"),
+    ],
+)
+def test_an_annotation_file_of_another_kind_is_an_error(tmp_path, content, message):
+    with pytest.raises(DataError, match=message):
+        read_entries(write_annotations(tmp_path, content))
+
+
+def test_the_folder_must_hold_one_caption_file(tmp_path):
+    with pytest.raises(DataError, match="no such folder"):
+        find_annotations(tmp_path / "nowhere")
+    with pytest.raises(DataError, match="0 files match"):
+        find_annotations(tmp_path)
+    root = coco_folder(tmp_path / "coco")
+    assert find_annotations(root).name == "captions_val2017.json"
+    write_annotations(root, DATA, "train2017")
+    with pytest.raises(DataError, match=r"2 files match.*captions_train2017\.json, captions_val2017\.json"):
+        find_annotations(root)
+
+
+def test_images_lie_in_the_split_or_in_images(tmp_path):
+    root = coco_folder(tmp_path)
+    file = find_annotations(root)
+    assert image_folder(file).name == "val2017"
+    (root / "val2017").rename(root / "images")
+    assert image_folder(file).name == "images"
+    (root / "images").rename(root / "elsewhere")
+    with pytest.raises(DataError, match="neither val2017/ nor images/"):
+        image_folder(file)
+
+
+@pytest.mark.parametrize(
+    "name", ["../a.jpg", "a/../../b.jpg", "/a.jpg", "C:\\a.jpg", "..\\a.jpg", "", None, 3, "a\0b", "C:a"]
+)
+def test_unsafe_names(name):
+    assert not safe_file_name(name)
+
+
+@pytest.mark.parametrize("name", ["a.jpg", "b/c.jpg", "Ünïcode.png", "a..b.jpg"])
+def test_safe_names(name):
+    assert safe_file_name(name)

@@ -1,0 +1,80 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from attention_collapse.errors import DataError
+from attention_collapse.measures.two_tower import by_head, by_image, score_pairs
+
+
+def attention_table(vision, text, captions_of, uniform=(4.0, 2.0)):
+    """Rows of an attention table. vision: (image, layer, head) entropies; text: (caption, layer, head)."""
+    records = []
+    owner = [(image, caption) for image, ids in captions_of.items() for caption in ids]
+    for tower, values, ids, null in (
+        ("vision", vision, [(image, None) for image in captions_of], uniform[0]),
+        ("text", text, owner, uniform[1]),
+    ):
+        for (image, caption), item in zip(ids, values, strict=True):
+            for layer, heads in enumerate(item):
+                for head, entropy in enumerate(heads):
+                    record = {"image_id": image, "caption_id": caption, "tower": tower, "layer": layer, "head": head}
+                    record |= {"n_tokens": 50 if tower == "vision" else 9, "truncated": False}
+                    for rows, factor in (("all", 1.0), ("readout", 0.5)):
+                        record |= {
+                            f"entropy_{rows}": entropy * factor,
+                            f"uniform_{rows}": null,
+                            f"normalized_{rows}": 0.5,
+                        }
+                    records.append(record)
+    return pd.DataFrame(records).astype({"caption_id": "Int64"})
+
+
+def test_a_hand_computed_pair():
+    table = attention_table([[[1.0, 3.0], [4.0, 4.0]]], [[[1.0], [1.0]]], {7: [70]})
+    scores = score_pairs(table)
+    pair = scores.pairs.iloc[0]
+    # vision: heads (1 + 3) / 2 = 2 and 4, layers (2 + 4) / 2 = 3; text: 1.
+    assert pair["entropy_vision_all"] == 3.0 and pair["mcs_all"] == 0.75
+    assert pair["mcs_null_all"] == pytest.approx(4 / 6)
+    assert pair["mcs_calibrated_all"] == pytest.approx(0.75 / (0.75 + 0.5))
+    assert pair["mcs_readout"] == 0.75 and pair["entropy_text_readout"] == 0.5
+    assert scores.layers["mcs_all"].tolist() == [pytest.approx(2 / 3), 0.8]
+    assert scores.layers["layer_imbalance_all"].tolist() == [pytest.approx(1 / 3), pytest.approx(0.6)]
+    heads = by_head(table)
+    assert heads.query("tower == 'vision' and layer == 1")["entropy_all"].tolist() == [1.0, 3.0]
+
+
+def test_captions_are_averaged_before_images():
+    table = attention_table(np.full((2, 1, 1), 2.0), np.array([2.0, 2.0, 6.0]).reshape(3, 1, 1), {1: [10], 2: [20, 21]})
+    scores = score_pairs(table)
+    assert scores.pairs["mcs_all"].tolist() == [0.5, 0.5, 0.25]
+    assert by_image(scores.pairs)["mcs_all"].tolist() == [0.5, 0.375]
+    assert scores.layers["mcs_all"].tolist() == [0.5, 0.375]
+
+
+def test_laws():
+    rng = np.random.default_rng(0)
+    vision, text = rng.uniform(1, 4, (3, 4, 5)), rng.uniform(0.5, 2, (6, 4, 2))
+    captions = {1: [1, 2], 2: [3, 4], 3: [5, 6]}
+    base = score_pairs(attention_table(vision, text, captions)).pairs
+    heads = score_pairs(attention_table(vision[:, :, ::-1], text[:, :, ::-1], captions)).pairs
+    assert np.allclose(base["mcs_all"], heads["mcs_all"])  # the order of heads does not matter
+    shuffled = attention_table(vision, text, captions).sample(frac=1, random_state=0)
+    pd.testing.assert_frame_equal(score_pairs(shuffled).pairs, base)  # nor that of rows
+    uniform = score_pairs(attention_table(np.full_like(vision, 4.0), np.full_like(text, 2.0), captions)).pairs
+    assert np.allclose(uniform["mcs_all"], uniform["mcs_null_all"])
+    assert np.allclose(uniform["mcs_calibrated_all"], 0.5)
+
+
+def test_towers_of_unequal_depth():
+    scores = score_pairs(attention_table(np.full((1, 4, 1), 3.0), np.arange(1.0, 3.0).reshape(1, 2, 1), {1: [1]}))
+    assert scores.alignment == [(0, 0), (1, 0), (2, 1), (3, 1)]
+    assert scores.layers["entropy_text_all"].tolist() == [1.0, 1.0, 2.0, 2.0]
+
+
+def test_an_incomplete_table_is_refused():
+    table = attention_table(np.ones((2, 2, 2)), np.ones((2, 2, 2)), {1: [1], 2: [2]})
+    with pytest.raises(DataError, match="text rows are incomplete"):
+        score_pairs(table.iloc[:-1])
+    with pytest.raises(DataError, match="vision rows are incomplete"):
+        score_pairs(table[~((table["tower"] == "vision") & (table["image_id"] == 1) & (table["layer"] == 1))])

@@ -1,0 +1,84 @@
+"""The comparison must fail when a number is changed."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+from conftest import ROOT
+
+from attention_collapse.errors import PipelineError
+from attention_collapse.verify import as_table, compare, copy_tracked
+
+METRICS = {"mcs": {"mean": 0.7123, "n": 100, "reading": "no collapse"}, "p": None, "list": [1.0, 2.0]}
+
+
+@pytest.fixture
+def folders(tmp_path):
+    for name in ("committed", "recomputed"):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.json").write_text(json.dumps(METRICS))
+    return tmp_path / "committed", tmp_path / "recomputed"
+
+
+def mismatches(folders, rtol=1e-3, atol=1e-4):
+    return [row.key for row in compare(*folders, rtol=rtol, atol=atol) if not row.agrees]
+
+
+def change(folder, **values):
+    (folder / "a.json").write_text(json.dumps(METRICS | values))
+
+
+def test_equal_metrics_agree_value_by_value(folders):
+    rows = compare(*folders, rtol=0, atol=0)
+    assert len(rows) == 6 and all(row.agrees for row in rows)
+
+
+@pytest.mark.parametrize("side", [0, 1])
+@pytest.mark.parametrize(
+    ("values", "key"),
+    [
+        ({"mcs": METRICS["mcs"] | {"mean": 0.7143}}, "mcs.mean"),
+        ({"mcs": METRICS["mcs"] | {"n": 99}}, "mcs.n"),
+        ({"mcs": METRICS["mcs"] | {"reading": "collapse"}}, "mcs.reading"),
+        ({"p": 0.0}, "p"),
+        ({"list": [1.0, 2.1]}, "list[1]"),
+        ({"new": 1}, "new"),
+    ],
+)
+def test_a_changed_value_is_found_on_either_side(folders, side, values, key):
+    change(folders[side], **values)
+    assert mismatches(folders) == [key]
+    assert "MISMATCH" in as_table(compare(*folders, rtol=1e-3, atol=1e-4))
+
+
+def test_the_tolerance_is_atol_plus_rtol_times_committed(folders):
+    change(folders[1], mcs=METRICS["mcs"] | {"mean": 0.7123 + 0.0008})
+    assert mismatches(folders) == [] and mismatches(folders, rtol=1e-4) == ["mcs.mean"]
+
+
+def test_a_missing_file_is_a_mismatch_of_all_its_values(folders):
+    (folders[1] / "a.json").unlink()
+    assert len(mismatches(folders)) == 6
+    (folders[0] / "a.json").unlink()
+    with pytest.raises(PipelineError, match="no metrics"):
+        compare(*folders, rtol=0, atol=0)
+
+
+@pytest.mark.slow
+def test_verify_fails_when_one_committed_number_is_changed(tmp_path):
+    """A clone with one metric altered: `attention-collapse verify` names that number and exits 1."""
+    copy_tracked(ROOT, tmp_path)
+    git = ["git", "-c", "user.name=t", "-c", "user.email=t@t", "-C", str(tmp_path)]
+    subprocess.run([*git, "init", "-q"], check=True)
+    file = tmp_path / "metrics" / "embedded" / "stats.json"
+    data = json.loads(file.read_text())
+    data["models"]["openclip-scenes"]["mcs"]["mean"] += 0.005
+    file.write_text(json.dumps(data))
+    subprocess.run([*git, "add", "-A", "-f"], check=True)
+    subprocess.run([*git, "commit", "-qm", "x"], check=True)
+    run = [sys.executable, "-m", "attention_collapse.cli", "verify"]
+    done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 1, done.stderr[-2000:]
+    flagged = [line for line in done.stdout.splitlines() if "MISMATCH" in line]
+    assert len(flagged) == 1 and "models.openclip-scenes.mcs.mean" in flagged[0]

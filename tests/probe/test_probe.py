@@ -1,0 +1,256 @@
+"""The probe against patterns computed by hand in float64 from the same queries and keys."""
+
+import math
+
+import pytest
+import torch
+import torch.nn.functional as F
+from torch import nn
+
+from attention_collapse.errors import ProbeError
+from attention_collapse.probe import IMAGE, OTHER, TEXT, AttentionProbe
+
+
+class Attend(nn.Module):
+    """One attention layer over given q, k, v, by PyTorch's fused kernel or by hand."""
+
+    def __init__(self, heads: int, eager: bool = False, flat: bool = False) -> None:
+        super().__init__()
+        self.num_heads, self.eager, self.flat = heads, eager, flat
+
+    def forward(self, q, k, v, mask=None, causal=False):
+        if not self.eager:
+            return F.scaled_dot_product_attention(q, k, v, attn_mask=mask, is_causal=causal)
+        logits = q @ k.transpose(-1, -2) / math.sqrt(q.shape[-1])
+        if causal:
+            mask = torch.full(logits.shape[-2:], -torch.inf).triu(1)
+        if mask is not None:
+            logits = logits.masked_fill(~mask, -torch.inf) if mask.dtype == torch.bool else logits + mask
+        if self.flat:  # (batch · head, query, key), as BLIP and nn.MultiheadAttention with weights do
+            return torch.bmm(logits.flatten(0, 1).softmax(-1), v.flatten(0, 1)).view_as(q)
+        return logits.softmax(-1) @ v
+
+
+def reference(q, k, mask=None, causal=False, groups=None):
+    """Entropy, mass and support in float64, from the whole pattern."""
+    logits = (q.double() @ k.double().transpose(-1, -2)) / math.sqrt(q.shape[-1])
+    visible = torch.ones_like(logits, dtype=torch.bool)
+    if causal:
+        visible &= torch.ones(logits.shape[-2:], dtype=torch.bool).tril()
+    if mask is not None:
+        if mask.dtype == torch.bool:
+            visible &= mask
+        else:
+            logits, visible = logits + mask.double(), visible & (mask > -1e3)
+    p = logits.masked_fill(~visible, -torch.inf).softmax(-1).nan_to_num(0.0)
+    entropy = torch.special.entr(p).sum(-1)
+    mass = None if groups is None else torch.stack([(p * (groups == g)[:, None, None]).sum(-1) for g in range(3)], -1)
+    return entropy, mass, visible[:, :1].sum(-1)
+
+
+def random_inputs(queries=13, keys=13, batch=2, heads=4, width=16, sharpness=1.0, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    q, k, v = (torch.randn(batch, heads, n, width, generator=generator) for n in (queries, keys, keys))
+    return q * sharpness, k, v
+
+
+def padding(batch, keys, hidden):
+    mask = torch.zeros(batch, 1, 1, keys)
+    mask[0, ..., keys - hidden :] = -torch.inf
+    return mask
+
+
+def run(module, *args, groups=None, grad="inference", **kwargs):
+    seen = []
+    context = {"inference": torch.inference_mode, "no_grad": torch.no_grad, "autograd": torch.enable_grad}[grad]
+    keys = None if groups is None else (lambda site, batch, n: groups)
+    with AttentionProbe(module, on_stats=seen.append, keys=keys), context():
+        module(*args, **kwargs)
+    return seen
+
+
+ROUTES = {"fused": {}, "eager": {"eager": True}, "eager flat": {"eager": True, "flat": True}}
+
+
+@pytest.mark.parametrize("grad", ["inference", "no_grad", "autograd"])
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("sharpness", [0.0, 1.0, 8.0])
+@pytest.mark.parametrize("masking", ["none", "causal", "padding", "boolean", "bias"])
+def test_statistics_equal_those_of_the_whole_pattern(masking, sharpness, route, grad):
+    q, k, v = random_inputs(sharpness=sharpness)
+    groups = torch.randint(0, 3, (2, 13), generator=torch.Generator().manual_seed(1))
+    mask, causal = None, masking == "causal"
+    if masking == "padding":
+        mask = padding(2, 13, 4)
+    elif masking == "boolean":
+        mask = padding(2, 13, 4) == 0
+    elif masking == "bias":
+        mask = torch.randn(1, 4, 13, 13, generator=torch.Generator().manual_seed(2))
+    [stats] = run(Attend(4, **ROUTES[route]), q, k, v, mask, causal, groups=groups, grad=grad)
+    entropy, mass, support = reference(q, k, mask, causal, groups)
+    assert (stats.entropy - entropy).abs().max() < 2e-5
+    assert (stats.mass - mass).abs().max() < 5e-6
+    assert torch.equal(stats.support.expand(2, 1, 13), support.expand(2, 1, 13))
+    assert stats.route == ("fused" if route == "fused" and masking != "bias" else "blocks")
+
+
+def test_a_common_offset_of_the_keys_costs_no_precision():
+    q, k, v = random_inputs(queries=200, keys=200, sharpness=3.0)
+    k = k + 20.0  # logits near 100 with a spread of a few
+    [stats] = run(Attend(4), q, k, v)
+    assert (stats.entropy - reference(q, k)[0]).abs().max() < 2e-5
+
+
+def test_cross_attention_and_blocks_of_rows():
+    q, k, v = random_inputs(queries=700, keys=900, batch=1)
+    for eager in (False, True):  # 4 · 900 · 700 logits are more than one block
+        [stats] = run(Attend(4, eager=eager), q, k, v)
+        assert stats.entropy.shape == (1, 4, 700)
+        assert (stats.entropy - reference(q, k)[0]).abs().max() < 2e-5
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_laws(eager):
+    q, k, v = random_inputs()
+    groups = torch.tensor([[OTHER] + [IMAGE] * 6 + [TEXT] * 6])
+    module = Attend(4, eager=eager)
+    [stats] = run(module, q, k, v, groups=groups)
+    assert torch.allclose(stats.mass.sum(-1), torch.ones(2, 4, 13), atol=1e-5)  # shares add to 1
+    assert (stats.entropy >= 0).all() and (stats.entropy <= math.log(13) + 1e-5).all()
+    [uniform] = run(module, torch.zeros_like(q), k, v, groups=groups)
+    assert torch.allclose(uniform.entropy, torch.full((2, 4, 13), math.log(13)), atol=1e-5)
+    assert torch.allclose(uniform.mass, torch.tensor([1, 6, 6]) / 13, atol=1e-6)
+    order = torch.randperm(13, generator=torch.Generator().manual_seed(3))
+    [permuted] = run(module, q, k[:, :, order], v[:, :, order], groups=groups[:, order])
+    assert torch.allclose(permuted.entropy, stats.entropy, atol=1e-5)  # the order of keys does not matter
+    assert torch.allclose(permuted.mass, stats.mass, atol=1e-5)
+    [swapped] = run(module, q.flip(1), k.flip(1), v.flip(1))
+    assert torch.allclose(swapped.entropy, stats.entropy.flip(1), atol=1e-5)  # nor does that of heads
+
+
+def test_a_query_that_sees_nothing_is_undefined_not_zero():
+    q, k, v = random_inputs()
+    mask = torch.zeros(2, 1, 13, 13)
+    mask[0, 0, 5] = -torch.inf
+    [stats] = run(Attend(4), q, k, v, mask, groups=torch.zeros(1, 13, dtype=torch.long))
+    assert stats.entropy[0, :, 5].isnan().all() and stats.mass[0, :, 5].isnan().all()
+    assert int(stats.entropy.isnan().sum()) == 4 and stats.support[0, 0, 5] == 0
+
+
+def test_half_precision_inputs_are_reduced_in_float32():
+    q, k, v = (x.bfloat16() for x in random_inputs(sharpness=4.0))
+    [stats] = run(Attend(4), q, k, v)
+    assert stats.entropy.dtype == torch.float32
+    assert (stats.entropy - reference(q, k)[0]).abs().max() < 2e-5
+
+
+def test_sites_are_named_and_calls_counted():
+    model = nn.Sequential(nn.ModuleDict({"attn": Attend(4)})["attn"], Attend(4))
+    q, k, v = random_inputs()
+
+    class Twice(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layers = model
+
+        def forward(self, q, k, v):
+            for layer in (self.layers[0], self.layers[1], self.layers[0]):
+                layer(q, k, v)
+
+    assert [(s.site, s.call) for s in run(Twice(), q, k, v)] == [("layers.0", 0), ("layers.1", 0), ("layers.0", 1)]
+
+
+@pytest.fixture
+def encoder():
+    layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True, dropout=0.0)
+    return nn.TransformerEncoder(layer, 2).eval()
+
+
+@pytest.mark.parametrize("grad", ["inference", "no_grad", "autograd"])
+def test_the_fast_path_of_multihead_attention_is_seen(encoder, grad):
+    x = torch.randn(3, 7, 32)
+    seen = run(encoder, x, grad=grad)
+    assert [s.site for s in seen] == ["layers.0.self_attn", "layers.1.self_attn"]
+    assert all(s.entropy.shape == (3, 4, 7) for s in seen)
+
+
+def test_the_models_output_is_the_same_and_nothing_is_left_behind(encoder):
+    from torch.nn.modules import module as hooks
+
+    def state():
+        flag = torch.backends.mha.get_fastpath_enabled()
+        return (
+            flag,
+            len(hooks._global_forward_hooks),
+            len(hooks._global_forward_pre_hooks),
+            torch._C._len_torch_dispatch_stack(),
+        )
+
+    x, before = torch.randn(3, 7, 32), state()
+    with torch.enable_grad():
+        plain = encoder(x)
+        with AttentionProbe(encoder):
+            probed = encoder(x)
+    assert torch.equal(plain, probed) and state() == before
+    with pytest.raises(KeyboardInterrupt), AttentionProbe(encoder):
+        raise KeyboardInterrupt
+    assert state() == before
+    with pytest.raises(AssertionError), AttentionProbe(encoder):
+        encoder(torch.randn(3, 7, 31))
+    assert state() == before
+
+
+def test_a_classifiers_softmax_is_not_attention(encoder):
+    class Classifier(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.encoder = encoder
+
+        def forward(self, x):
+            return self.encoder(x).softmax(-1)
+
+    assert len(run(Classifier(), torch.randn(2, 7, 32))) == 2
+
+
+class HiddenAttention(nn.Module):
+    """Calls itself attention, and does it in a way no operator shows."""
+
+    def forward(self, x):
+        return torch.sigmoid(x @ x.transpose(-1, -2)) @ x
+
+
+def test_an_attention_module_that_yields_nothing_is_loud():
+    model = nn.Sequential(HiddenAttention())
+    with pytest.raises(ProbeError, match="ran unseen: 0(.|\n)*allow_unseen"):
+        run(model, torch.randn(1, 4, 8))
+    with AttentionProbe(model, allow_unseen=True) as probe:
+        model(torch.randn(1, 4, 8))
+    assert probe.unseen() == ["0"] and probe.stats == []
+
+
+def test_a_model_without_attention_is_loud():
+    with pytest.raises(ProbeError, match="no attention call"):
+        run(nn.Linear(3, 3), torch.randn(2, 3))
+
+
+def test_an_attention_module_that_did_not_run_is_no_gap(encoder):
+    model = nn.ModuleDict({"used": encoder, "idle": HiddenAttention()})
+
+    class Half(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.parts = model
+
+        def forward(self, x):
+            return self.parts["used"](x)
+
+    assert len(run(Half(), torch.randn(2, 7, 32))) == 2
+
+
+def test_a_scripted_fast_path_is_refused():
+    layer = nn.TransformerEncoderLayer(32, 4, 64, batch_first=True).eval()
+    x = torch.randn(1, 5, 32)
+    with torch.no_grad():
+        traced = torch.jit.trace(layer, x)
+        with pytest.raises(ProbeError, match="hidden inside"), AttentionProbe(traced):
+            traced(x)

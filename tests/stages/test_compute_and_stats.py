@@ -1,0 +1,147 @@
+"""compute_mcs, stats, figures and paper_tables on a small study, file by file."""
+
+import shutil
+
+import numpy as np
+import pandas as pd
+import pytest
+from conftest import ROOT, coco_folder
+
+from attention_collapse.errors import PipelineError
+from attention_collapse.files import read_json
+from attention_collapse.params import Params
+from attention_collapse.stages import (
+    compute_mcs,
+    extract_attention,
+    fetch_coco,
+    figures,
+    null_reference,
+    paper_tables,
+    stats,
+)
+from attention_collapse.stages.layout import Study
+
+
+def tiny_study(root, checkpoint, rows="all", **models):
+    data = {
+        "study": "s",
+        "params_file": "params.yaml",
+        "models": {
+            "trained": {"kind": "openclip", "weights": "checkpoint", "path": str(checkpoint)},
+            "fresh-0": {
+                "kind": "openclip",
+                "weights": "untrained",
+                "architecture": str(checkpoint),
+                "seed": 0,
+                "control_for": "trained",
+            },
+            **models,
+        },
+        "fetch_coco": {"source": "folder", "path": str(root / "in"), "n": None},
+        "compute_mcs": {"rows": rows},
+        "stats": {"n_resamples": 500},
+    }
+    return Study(Params.model_validate(data), root)
+
+
+def run(study):
+    fetch_coco.main(study)
+    for model in study.params.models:
+        extract_attention.main(study, model)
+        compute_mcs.main(study, model)
+    stats.main(study)
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory, tiny_openclip):
+    root = tmp_path_factory.mktemp("study")
+    coco_folder(root / "in", n=6, captions=2)
+    one = tiny_study(root, tiny_openclip)
+    run(one)
+    return one
+
+
+def test_metrics_say_what_they_are_of(study):
+    metrics = read_json(study.scores("trained"))
+    assert (metrics["n_images"], metrics["n_pairs"], metrics["untrained"]) == (6, 12, False)
+    assert read_json(study.scores("fresh-0"))["untrained"] is True
+    assert metrics["mcs"] == metrics["by_rows"]["all"]["mcs"] != metrics["by_rows"]["readout"]["mcs"]
+    assert metrics["layer_alignment"] == "1:1 2:2 2:3" and sorted(metrics["layers"]) == ["01", "02", "03"]
+
+
+def test_the_headline_is_the_mean_over_images(study):
+    images, pairs = pd.read_csv(study.images_table("trained")), pd.read_parquet(study.pairs_table("trained"))
+    assert read_json(study.scores("trained"))["mcs"] == pytest.approx(images["mcs_all"].mean(), rel=1e-5)
+    assert np.allclose(pairs.groupby("image_id")["mcs_all"].mean(), images["mcs_all"], rtol=1e-5)
+    # 17 image tokens: ln 17 for every query of the vision tower
+    assert np.allclose(pairs["uniform_vision_all"], np.log(17), rtol=1e-5)
+    lengths = pairs["n_text_tokens"].to_numpy()
+    assert np.allclose(pairs["uniform_text_all"], [np.log(np.arange(1, n + 1)).mean() for n in lengths], rtol=1e-5)
+
+
+def test_statistics_cover_models_and_controls(study):
+    models = read_json(study.statistics)["models"]
+    assert models["trained"]["mcs"]["ci_low"] < models["trained"]["mcs"]["mean"] < models["trained"]["mcs"]["ci_high"]
+    assert models["trained"]["mcs_untrained"]["mean"] == models["fresh-0"]["mcs"]["mean"]
+    assert models["trained"]["mcs_untrained"]["n_seeds"] == 1
+    for test in models["trained"]["tests"].values():
+        assert test["p_holm"] == test["p"]  # a family of one
+    assert all("p_holm" not in test for test in models["fresh-0"]["tests"].values())
+    layer = models["trained"]["layers"]["01"]
+    assert layer["mcs_ci_low"] <= layer["mcs"] <= layer["mcs_ci_high"]
+
+
+def test_evidence_changes_with_the_inputs_only(study, tmp_path, tiny_openclip):
+    shutil.copytree(study.root / "in", tmp_path / "in")
+    same, other = tiny_study(tmp_path, tiny_openclip), tiny_study(tmp_path, tiny_openclip, rows="readout")
+    run(same)
+    for file in (study.scores("trained"), study.statistics):
+        assert read_json(same.root / file.relative_to(study.root)) == read_json(file)
+    compute_mcs.main(other, "trained")
+    assert read_json(other.scores("trained"))["evidence_id"] != read_json(study.scores("trained"))["evidence_id"]
+    assert read_json(other.scores("trained"))["rows"] == "readout"
+
+
+def test_figures_and_plot_data_are_byte_stable(study):
+    figures.main(study)
+    first = {p.relative_to(study.plots): p.read_bytes() for p in study.plots.rglob("*.*")}
+    figures.main(study)
+    assert {p.relative_to(study.plots): p.read_bytes() for p in study.plots.rglob("*.*")} == first
+    names = {str(path) for path in first}
+    for model in ("trained", "fresh-0"):
+        for figure in ("layer_wise_attention", "modality_contribution", "attention_entropy"):
+            assert {f"{model}/{figure}.png", f"{model}/{figure}.pdf", f"{figure}.csv"} <= names
+    data = pd.read_csv(study.plots / "layer_wise_attention.csv")
+    assert set(data["score"]) == {"mcs", "mcs_null", "mcs_calibrated"}
+
+
+def test_every_number_is_a_macro(study, tmp_path):
+    lengths = "data/coco_val2017_caption_lengths.json"
+    shutil.copy(ROOT / lengths, study.root / lengths)
+    null_reference.main(study.root)
+    paper_tables.main(study)
+    text = (study.paper / "numbers.tex").read_text()
+    mean = read_json(study.statistics)["models"]["trained"]["mcs"]["mean"]
+    assert f"\\acdef{{s.models.trained.mcs.mean}}{{{mean:.3f}}}" in text
+    assert "\\acdef{s.pairs.n_images}{6}" in text
+    scores = (study.paper / "scores.tex").read_text()
+    assert f"{mean:.3f}" in scores and "fresh-0$^\\ast$" in scores
+
+
+def test_a_model_that_was_removed_leaves_no_orphan_unnoticed(study):
+    orphan = study.scores("gone")
+    shutil.copy(study.scores("trained"), orphan)
+    with pytest.raises(PipelineError, match=r"gone\.json: no such model"):
+        stats.main(study)
+    orphan.unlink()
+
+
+def test_one_image_gives_reasons_instead_of_intervals(tmp_path, tiny_openclip):
+    coco_folder(tmp_path / "in", n=1, captions=1)
+    one = tiny_study(tmp_path, tiny_openclip)
+    run(one)
+    result = read_json(one.statistics)["models"]["trained"]
+    assert result["mcs"]["ci_low"] is None and "1 defined value" in result["mcs"]["reason"]
+    assert result["tests"]["mcs_vs_0_7"]["p"] is None and result["reading_null"] == "undefined"
+    figures.main(one)
+    assert (one.plots / "trained" / "layer_wise_attention.png").is_file()

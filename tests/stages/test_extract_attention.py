@@ -1,0 +1,119 @@
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from conftest import coco_folder
+
+from attention_collapse.data.pairs import read_folder, table
+from attention_collapse.models import load
+from attention_collapse.models.spec import ModelSpec
+from attention_collapse.stages import extract_attention
+from attention_collapse.stages.extract_attention import extract
+
+STATISTICS = [
+    f"{name}_{rows}"
+    for rows in ("all", "readout")
+    for name in ("entropy", "uniform", "normalized", "mass_image", "mass_text", "mass_other")
+]
+
+
+@pytest.fixture(scope="module")
+def model(tiny_openclip):
+    return load("tiny", ModelSpec(kind="openclip", weights="checkpoint", path=str(tiny_openclip)))
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    return table(read_folder(coco_folder(tmp_path / "in", n=5, captions=3))[0], "folder")
+
+
+def test_one_row_an_item_tower_layer_and_head(model, pairs):
+    frame = extract(model, pairs, batch_size=2).to_pandas()
+    assert len(frame) == 5 * 2 * 4 + 15 * 3 * 2
+    assert not frame.duplicated(["image_id", "caption_id", "tower", "layer", "head"]).any()
+    assert frame[frame["tower"] == "vision"]["caption_id"].isna().all()
+    assert set(frame[frame["tower"] == "text"]["caption_id"]) == {10 * i + j for i in range(1, 6) for j in range(3)}
+    assert np.allclose(frame[["mass_image_all", "mass_text_all", "mass_other_all"]].sum(axis=1), 1, atol=1e-5)
+    assert (frame["entropy_all"] <= frame["uniform_all"] + 1e-5).all()
+    assert (frame[frame["tower"] == "vision"]["mass_text_all"] == 0).all()
+
+
+def test_each_image_is_encoded_once_and_each_caption_once(model, pairs, monkeypatch):
+    counts = {"vision": 0, "text": 0}
+    encode = type(model).encode
+
+    def counting(self, tower, batch):
+        counts[tower] += len(batch.inputs)
+        return encode(self, tower, batch)
+
+    monkeypatch.setattr(type(model), "encode", counting)
+    extract(model, pairs, batch_size=4)
+    assert counts == {"vision": 5, "text": 15}
+
+
+def test_the_batch_size_changes_nothing_but_rounding(model, pairs):
+    one, all_ = (extract(model, pairs, batch_size=size).to_pandas() for size in (1, 64))
+    assert np.allclose(one[STATISTICS], all_[STATISTICS], atol=2e-6, equal_nan=True)
+    assert (one[["image_id", "layer", "head"]] == all_[["image_id", "layer", "head"]]).all().all()
+
+
+def test_finished_batches_are_not_run_again(model, pairs, tmp_path, monkeypatch):
+    whole = extract(model, pairs, batch_size=2)
+    calls, probe = [], extract_attention.probe_batch
+
+    def failing(*args):
+        calls.append(1)
+        if len(calls) == 4:
+            raise KeyboardInterrupt
+        return probe(*args)
+
+    monkeypatch.setattr(extract_attention, "probe_batch", failing)
+    with pytest.raises(KeyboardInterrupt):
+        extract(model, pairs, batch_size=2, work=tmp_path / "work", identity="x")
+    resumed = extract(model, pairs, batch_size=2, work=tmp_path / "work", identity="x")
+    assert len(calls) == 4 + 8 and resumed.equals(whole)  # 3 + 8 batches in all, 3 of them kept
+    calls[:] = [0] * 10
+    extract(model, pairs, batch_size=2, work=tmp_path / "work", identity="other")
+    assert len(calls) == 10 + 11  # batches of another run are not mistaken for this one's
+
+
+@pytest.mark.slow
+def test_kill_in_the_middle_of_the_stage(tiny_openclip, tmp_path):
+    """kill -9, then the same command again: the table equals that of a run that was never disturbed."""
+    coco_folder(tmp_path / "in", n=60, captions=5)
+    tables = {}
+    for name in ("whole", "killed"):
+        root = tmp_path / name
+        root.mkdir()
+        params = {
+            "study": "s",
+            "params_file": "params.yaml",
+            "models": {"m": {"kind": "openclip", "weights": "checkpoint", "path": str(tiny_openclip)}},
+            "fetch_coco": {"source": "folder", "path": str(tmp_path / "in"), "n": None},
+            "extract_attention": {"batch_size": 1},
+        }
+        (root / "params.yaml").write_text(yaml.safe_dump(params))
+        run = [sys.executable, "-m", "attention_collapse.stages.fetch_coco"]
+        subprocess.run(run, cwd=root, check=True)
+        run = [sys.executable, "-m", "attention_collapse.stages.extract_attention", "--model", "m"]
+        if name == "killed":
+            process = subprocess.Popen(run, cwd=root)
+            work = root / "data" / "s" / "attention" / ".m.parts"
+            deadline = time.monotonic() + 120
+            while len(list(work.glob("*.parquet"))) < 20:
+                assert time.monotonic() < deadline and process.poll() is None
+                time.sleep(0.01)
+            os.kill(process.pid, signal.SIGKILL)
+            process.wait()
+            assert not (root / "data" / "s" / "attention" / "m.parquet").exists()
+            kept = {p: p.stat().st_mtime_ns for p in sorted(work.glob("0*.parquet"))[:19]}
+        subprocess.run(run, cwd=root, check=True)
+        tables[name] = pq.read_table(root / "data" / "s" / "attention" / "m.parquet")
+        assert not (root / "data" / "s" / "attention" / ".m.parts").exists()
+    assert kept and tables["killed"].equals(tables["whole"])

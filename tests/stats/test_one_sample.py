@@ -1,0 +1,119 @@
+"""Against values worked out from the definitions, and by simulation."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats as sp
+
+from attention_collapse.stats.one_sample import bootstrap_columns, describe, holm, one_sample
+
+# R: t.test(c(5.1,4.9,5.6,5.8,6.0,5.4,5.2,5.5), mu = 5) — Student's formula worked by hand below.
+SAMPLE = np.array([5.1, 4.9, 5.6, 5.8, 6.0, 5.4, 5.2, 5.5])
+
+
+def rng(seed=0):
+    return np.random.default_rng(seed)
+
+
+def test_the_t_test_by_its_definition():
+    n, mean = 8, 43.5 / 8
+    sd = math.sqrt(sum((x - mean) ** 2 for x in SAMPLE.tolist()) / 7)
+    t = (mean - 5) / (sd / math.sqrt(n))
+    result = one_sample(SAMPLE, 5.0)
+    assert result["t"] == pytest.approx(t, rel=1e-12) and result["df"] == 7
+    # p by integrating Student's density, not by the library's own function.
+    grid = np.linspace(t, 400, 2_000_001)
+    density = math.gamma(4) / (math.sqrt(7 * math.pi) * math.gamma(3.5)) * (1 + grid**2 / 7) ** -4
+    p = 2 * np.trapezoid(density, grid)
+    assert result["p"] == pytest.approx(p, rel=1e-4)
+    assert result["log10_p"] == pytest.approx(math.log10(p), abs=1e-4)
+    assert one_sample(SAMPLE, 5.0, "greater")["p"] == pytest.approx(p / 2, rel=1e-4)
+    assert one_sample(SAMPLE, 5.0, "less")["p"] == pytest.approx(1 - p / 2, rel=1e-4)
+    assert result["cohen_d"] == pytest.approx((mean - 5) / sd, rel=1e-12)
+    # Hedges (1981): J(7) = Γ(3.5) / (√3.5 · Γ(3)) = 0.8887
+    assert result["hedges_g"] / result["cohen_d"] == pytest.approx(0.8882, abs=5e-5)
+
+
+def test_effect_sizes_keep_their_sign():
+    assert one_sample(SAMPLE, 6.0)["cohen_d"] < 0
+
+
+def test_wilcoxon_by_counting_all_sign_patterns():
+    x = np.array([0.3, -0.1, 0.7, 1.1, 0.2, 0.9])
+    ranks = sp.rankdata(np.abs(x))
+    observed = ranks[x > 0].sum()
+    sums = [sum(r for r, s in zip(ranks, format(i, "06b"), strict=True) if s == "1") for i in range(64)]
+    assert one_sample(x, 0.0, "greater")["wilcoxon_p"] == pytest.approx(np.mean([s >= observed for s in sums]))
+
+
+def test_log10_p_survives_where_p_underflows():
+    result = one_sample(rng().normal(1.0, 1e-4, 500), 0.0)
+    assert result["p"] == 0.0 and -3000 < result["log10_p"] < -300
+
+
+@pytest.mark.parametrize(
+    ("values", "reason"),
+    [
+        ([0.5], "1 defined value, 2 or more needed"),
+        ([], "0 defined values"),
+        ([math.nan] * 3, "0 defined values"),
+        ([0.7] * 5, "no variance"),
+        ([0.1 + 0.2, 0.3], "no variance"),
+    ],
+)
+def test_degenerate_samples_give_a_reason_not_a_number(values, reason):
+    described, tested = describe(values, rng=rng()), one_sample(values, 0.5)
+    assert reason in described["reason"] and reason in tested["reason"]
+    assert math.isnan(described["ci_low"]) and math.isnan(tested["p"]) and math.isnan(tested["t"])
+
+
+def test_undefined_values_are_left_out_and_counted():
+    result = describe([0.4, math.nan, 0.6, 0.5], rng=rng())
+    assert (result["n"], result["n_undefined"]) == (3, 1) and result["mean"] == pytest.approx(0.5)
+    assert one_sample([0.4, math.nan, 0.6, 0.5], 0.4)["n"] == 3
+
+
+def test_the_interval_is_reproducible_and_equivariant():
+    x = rng(1).gamma(2.0, size=60)
+    a, b = describe(x, rng=rng(7), n_resamples=2000), describe(x, rng=rng(7), n_resamples=2000)
+    assert a == b
+    shifted = describe(3 + 2 * x, rng=rng(7), n_resamples=2000)
+    assert shifted["ci_low"] == pytest.approx(3 + 2 * a["ci_low"]) and shifted["ci_high"] == pytest.approx(
+        3 + 2 * a["ci_high"]
+    )
+
+
+def test_columns_agree_with_one_column_at_a_time():
+    values = np.column_stack([rng(2).normal(size=40), rng(3).gamma(2, size=40), np.full(40, 0.5)])
+    low, high = bootstrap_columns(values, confidence=0.95, n_resamples=4000, rng=rng(5))
+    for column in (0, 1):
+        one = describe(values[:, column], n_resamples=4000, rng=rng(5))
+        width = one["ci_high"] - one["ci_low"]
+        assert low[column] == pytest.approx(one["ci_low"], abs=0.05 * width)
+        assert high[column] == pytest.approx(one["ci_high"], abs=0.05 * width)
+    assert math.isnan(low[2])
+
+
+def test_coverage_of_the_interval():
+    """Of 400 intervals at 95 %, 95 % hold the mean: between 92 and 98 % but for 1 run in 100."""
+    generator, hits = rng(11), 0
+    for _ in range(400):
+        one = describe(generator.normal(0.7, 0.08, 100), n_resamples=999, rng=generator)
+        hits += one["ci_low"] <= 0.7 <= one["ci_high"]
+    assert 0.92 <= hits / 400 <= 0.98
+
+
+def test_the_t_tests_level():
+    """Under the null hypothesis p is uniform."""
+    generator = rng(12)
+    p = [one_sample(generator.normal(0.8, 0.05, 50), 0.8, "greater")["p"] for _ in range(600)]
+    assert sp.kstest(p, "uniform").pvalue > 0.001 and np.mean(np.array(p) < 0.05) < 0.075
+
+
+def test_holm_by_hand():
+    # Sorted: 0.01·4, 0.02·3, 0.03·2 -> raised to 0.06, 0.5·1; NaN is no member of the family.
+    assert holm([0.03, 0.01, math.nan, 0.5, 0.02])[:2] == [pytest.approx(0.06), pytest.approx(0.04)]
+    adjusted = holm([0.03, 0.01, math.nan, 0.5, 0.02])
+    assert math.isnan(adjusted[2]) and adjusted[3:] == [pytest.approx(0.5), pytest.approx(0.06)]
+    assert all(math.isnan(p) for p in holm([math.nan]))

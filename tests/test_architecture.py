@@ -1,0 +1,100 @@
+"""The house rules, read from the source: which room imports which, and that every dependency is declared."""
+
+import ast
+import re
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from imports import PACKAGE, ROOT, SRC, closure, imported
+
+ROOMS = ("data", "models", "probe", "measures", "stats", "report")
+BASE = {"errors", "files"}
+ALLOWED = {
+    "data": {"data"},
+    "models": {"models", "probe"},  # a model says what its tokens are in the probe's words
+    "probe": {"probe"},
+    "measures": {"measures"},
+    "stats": {"stats"},
+    "report": {"report", "measures"},
+}
+DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "open_clip": "open_clip_torch"}
+
+
+def modules():
+    return sorted((SRC / PACKAGE).rglob("*.py"))
+
+
+@pytest.mark.parametrize("room", ROOMS)
+def test_a_room_imports_only_what_it_may(room):
+    for path in (SRC / PACKAGE / room).rglob("*.py"):
+        for module in imported(path):
+            if module.startswith(PACKAGE + "."):
+                other = module.split(".")[1]
+                assert other in ALLOWED[room] | BASE, f"{path.name} imports {module}"
+
+
+def requirements():
+    lines = (ROOT / "requirements.txt").read_text().splitlines()
+    pins = dict(line.split("#")[0].strip().split("==") for line in lines if "==" in line)
+    return {name.lower().replace("-", "_"): version for name, version in pins.items()}
+
+
+def test_every_import_is_declared_and_pinned():
+    declared = set(requirements())
+    for path in modules():
+        for module in imported(path):
+            top = module.split(".")[0]
+            if top in sys.stdlib_module_names or top in {PACKAGE}:
+                continue
+            name = DISTRIBUTIONS.get(top, top).lower().replace("-", "_")
+            assert name in declared, f"{path}: {top} is not in requirements.txt"
+
+
+def test_pyproject_names_the_runtime_part_of_requirements():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    named = {name.lower().replace("-", "_") for name in project["dependencies"]}
+    assert named <= set(requirements())
+    text = (ROOT / "requirements.txt").read_text()
+    runtime = text.split("# Tools")[0]
+    assert named == {n.lower().replace("-", "_") for n in re.findall(r"^([\w.-]+)==", runtime, re.MULTILINE)}
+
+
+def test_nothing_unsafe_is_loaded():
+    for path in modules():
+        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
+            if isinstance(node, ast.Call):
+                called = ast.unparse(node.func)
+                assert called not in {"pickle.load", "pickle.loads", "yaml.load", "eval", "exec"}, path
+                flags = {k.arg: ast.unparse(k.value) for k in node.keywords}
+                assert flags.get("weights_only", "True") == "True", path
+                assert flags.get("trust_remote_code", "False") == "False", path
+
+
+def test_every_public_function_has_a_docstring():
+    for path in modules():
+        tree = ast.parse(path.read_text("utf-8"))
+        for node in [tree, *ast.walk(tree)]:
+            if isinstance(node, ast.FunctionDef | ast.ClassDef) and not node.name.startswith("_"):
+                inner = any(
+                    node in ast.walk(f) and node is not f for f in ast.walk(tree) if isinstance(f, ast.FunctionDef)
+                )
+                assert inner or ast.get_docstring(node), f"{path}: {node.name}"
+        assert not tree.body or ast.get_docstring(tree), path
+
+
+def test_at_most_ten_public_names_and_a_quick_import():
+    code = (
+        "import sys, attention_collapse as a; assert len(a.__all__) <= 10; "
+        "assert not {'torch', 'transformers', 'pandas'} & set(sys.modules); "
+        "import attention_collapse.cli; assert 'torch' not in sys.modules; "
+        "assert callable(a.diagnose) and callable(a.AttentionProbe)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_the_statistics_of_a_study_do_not_need_the_measures_code_of_extraction():
+    assert not any("/measures/" in file for file in closure(f"{PACKAGE}.stages.extract_attention"))
+    assert not any("/probe/" in file for file in closure(f"{PACKAGE}.stages.stats"))
