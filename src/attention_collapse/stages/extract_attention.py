@@ -85,17 +85,15 @@ def _batches(
     def pictures(paths: Sequence[str]) -> Batch:
         return model.image_batch([load_rgb(Path(path))[0] for path in paths])
 
-    images = [((image, None), file["path"]) for image, file in zip(pairs["image_id"], pairs["image"], strict=True)]
-    captions = [
+    images: list[tuple[Ids, str]] = [
+        ((image, None), file["path"]) for image, file in zip(pairs["image_id"], pairs["image"], strict=True)
+    ]
+    captions: list[tuple[Ids, str]] = [
         ((image, caption), words)
         for image, ids, texts in zip(pairs["image_id"], pairs["caption_ids"], pairs["captions"], strict=True)
         for caption, words in zip(ids, texts, strict=True)
     ]
-    towers: tuple[tuple[list[tuple[Ids, str]], Callable[[Sequence[str]], Batch]], ...] = (
-        (images, pictures),
-        (captions, model.text_batch),
-    )
-    for tower, (items, prepare) in zip(model.towers, towers, strict=True):
+    for tower, items, prepare in zip(model.towers, (images, captions), (pictures, model.text_batch), strict=True):
         for start in range(0, len(items), size):
             ids, contents = zip(*items[start : start + size], strict=True)
             yield tower, ids, partial(prepare, contents)

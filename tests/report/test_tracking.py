@@ -1,0 +1,60 @@
+from pathlib import Path
+
+import pytest
+
+from attention_collapse.report.tracking import Result, mirror
+
+
+@pytest.fixture
+def uri(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+
+
+def result(tmp_path, **changes):
+    figure = tmp_path / "figure.png"
+    figure.write_bytes(b"png")
+    metrics = {
+        "evidence_id": "abc",
+        "stage": "compute_mcs@m",
+        "mcs": 0.7,
+        "layers": {"01": {"mcs": 0.6}},
+        "p": None,
+        "untrained": True,
+    }
+    return Result("s", "m", "compute_mcs@m", metrics | changes, {"rows": "all", "fetch_coco": {"n": 3}}, (figure,))
+
+
+def runs(uri):
+    from mlflow.tracking import MlflowClient
+
+    client = MlflowClient(uri)
+    return client.search_runs([client.get_experiment_by_name("attention-collapse/s").experiment_id]), client
+
+
+def test_twice_adds_nothing(uri, tmp_path):
+    assert mirror([result(tmp_path)], "rev", uri) == (1, 0)
+    assert mirror([result(tmp_path)], "rev", uri) == (0, 1)
+    [run], client = runs(uri)
+    assert run.data.metrics == {"mcs": 0.7, "layers.01.mcs": 0.6}  # booleans and undefined numbers are no metrics
+    assert run.data.params == {"rows": '"all"', "fetch_coco.n": "3"}
+    tags = run.data.tags
+    assert (tags["evidence_id"], tags["dvc.stage"], tags["git.revision"]) == ("abc", "compute_mcs@m", "rev")
+    assert [a.path for a in client.list_artifacts(run.info.run_id)] == ["figure.png"]
+
+
+def test_new_evidence_and_new_numbers_are_new_runs(uri, tmp_path):
+    mirror([result(tmp_path)], "rev", uri)
+    assert mirror([result(tmp_path, evidence_id="def"), result(tmp_path, mcs=0.71), result(tmp_path)], "rev", uri) == (
+        2,
+        1,
+    )
+
+
+def test_a_run_that_was_cut_short_is_logged_again(uri, tmp_path, monkeypatch):
+    broken = result(tmp_path)
+    Path(broken.files[0]).unlink()
+    with pytest.raises(Exception, match="figure"):
+        mirror([broken], "rev", uri)
+    assert mirror([result(tmp_path)], "rev", uri) == (1, 0)
+    assert mirror([result(tmp_path)], "rev", uri) == (0, 1)

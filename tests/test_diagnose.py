@@ -1,0 +1,123 @@
+"""The person's door: the Python function and the command line."""
+
+import json
+
+import numpy as np
+import pytest
+from conftest import coco_folder
+
+from attention_collapse import AttentionCollapseError, diagnose
+from attention_collapse.cli import main
+from attention_collapse.files import read_json
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return coco_folder(tmp_path / "pairs", n=5, captions=2)
+
+
+def test_the_function_and_the_command_give_the_same(folder, tiny_openclip, tmp_path, capsys):
+    out = tmp_path / "out" / "result.json"
+    result = diagnose(str(tiny_openclip), folder, out=out)
+    assert (result["n_images"], result["n_pairs"], result["untrained"]) == (5, 10, False)
+    first = out.read_bytes()
+    assert main(["diagnose", "--model", str(tiny_openclip), "--pairs", str(folder), "--out", str(out)]) == 0
+    assert out.read_bytes() == first
+    printed = capsys.readouterr().out
+    mcs = read_json(out)["statistics"]["mcs"]
+    assert f"{mcs['mean']:.4f}   95% CI [{mcs['ci_low']:.4f}, {mcs['ci_high']:.4f}]" in printed
+    for words in (
+        "null",
+        "calibrated",
+        "by the original thresholds",
+        "against the null",
+        "5 images, 10 pairs, 0 skipped",
+    ):
+        assert words in printed
+
+
+def test_a_subset(folder, tiny_openclip):
+    assert diagnose(str(tiny_openclip), folder, n=3)["n_images"] == 3
+
+
+def test_rows(folder, tiny_openclip):
+    both = [diagnose(str(tiny_openclip), folder, rows=rows) for rows in ("all", "readout")]
+    assert both[0]["mcs"] == both[1]["by_rows"]["all"]["mcs"] != both[1]["mcs"]
+    assert both[1]["statistics"]["mcs"]["mean"] == pytest.approx(both[1]["mcs"])
+
+
+def test_untrained_weights_are_shouted_about(folder, tiny_openclip, capsys):
+    spec = {"kind": "openclip", "weights": "untrained", "architecture": str(tiny_openclip), "seed": 0}
+    result = diagnose(spec, folder)
+    assert result["untrained"]
+    from attention_collapse.report.summary import diagnosis_text
+
+    assert diagnosis_text(result).startswith("NOTE: untrained weights")
+
+
+def test_skipped_items_are_printed_and_strict_fails(folder, tiny_openclip, capsys):
+    (folder / "val2017" / "000000000002.jpg").write_bytes(b"")
+    arguments = ["diagnose", "--model", str(tiny_openclip), "--pairs", str(folder)]
+    assert main(arguments) == 0
+    printed = capsys.readouterr().out
+    assert "4 images, 8 pairs, 1 skipped" in printed and "skipped image 2: file is empty" in printed
+    assert main([*arguments, "--strict"]) == 1
+    assert "image 2: file is empty" in capsys.readouterr().err
+
+
+def test_one_image_has_no_interval_and_says_why(tmp_path, tiny_openclip, capsys):
+    folder = coco_folder(tmp_path / "one", n=1, captions=1)
+    assert main(["diagnose", "--model", str(tiny_openclip), "--pairs", str(folder)]) == 0
+    assert "no interval: 1 defined value, 2 or more needed" in capsys.readouterr().out
+
+
+def test_long_captions_are_cut_and_counted(tmp_path, tiny_openclip, capsys):
+    folder = coco_folder(tmp_path / "long", n=2, captions=1)
+    file = folder / "annotations" / "captions_val2017.json"
+    data = json.loads(file.read_text())
+    data["annotations"][0]["caption"] = "red circle " * 250
+    data["annotations"][1]["caption"] = "赤い丸 два красных круга"
+    file.write_text(json.dumps(data))
+    assert main(["diagnose", "--model", str(tiny_openclip), "--pairs", str(folder)]) == 0
+    # The restricted vocabulary spells foreign letters byte by byte, so both are longer than 32 tokens.
+    assert "2 captions were longer than the context" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model", "openclip-scene", "--pairs", "{folder}"], "did you mean 'openclip-scenes'"),
+        (["--model", "{model}", "--pairs", "nowhere"], "nowhere: no such folder"),
+        (["--model", "{model}", "--pairs", "{folder}", "--n", "99"], "n = 99 images asked for, 5 usable"),
+        (["--model", "{folder}", "--pairs", "{folder}"], "open_clip_config.json is absent"),
+    ],
+)
+def test_a_users_mistake_is_a_message_not_a_traceback(arguments, message, folder, tiny_openclip, capsys):
+    filled = [part.format(folder=folder, model=tiny_openclip) for part in arguments]
+    assert main(["diagnose", *filled]) == 1
+    error = capsys.readouterr().err
+    assert message in error and "expected:" in error and "what to do:" in error and "Traceback" not in error
+
+
+def test_arguments_of_the_function_are_checked(folder, tiny_openclip):
+    for wrong in ({"rows": "cls"}, {"batch_size": 0}, {"threads": 0}):
+        with pytest.raises(AttentionCollapseError, match=next(iter(wrong))):
+            diagnose(str(tiny_openclip), folder, **wrong)
+    with pytest.raises(AttentionCollapseError, match="unknown key wieghts"):
+        diagnose({"kind": "openclip", "wieghts": "untrained"}, folder)
+
+
+def test_models_lists_every_name(capsys):
+    from attention_collapse.models.catalogue import CATALOGUE
+
+    assert main(["models"]) == 0
+    printed = capsys.readouterr().out
+    assert all(name in printed for name in CATALOGUE) and "control: random weights" in printed
+
+
+@pytest.mark.slow
+def test_an_untrained_vit_b_32_stands_within_a_hundredth_of_its_null_on_photographs(coco_sample):
+    result = diagnose("openclip-vit-b-32-untrained", coco_sample, n=40)
+    assert abs(result["mcs"] - result["mcs_null"]) < 0.01
+    lengths_null = result["by_rows"]["all"]["uniform_vision"]
+    assert lengths_null == pytest.approx(np.log(50))
