@@ -17,7 +17,7 @@ from attention_collapse.files import whole_file
 from attention_collapse.measures.mcs import TEXT_COLLAPSE, VISION_COLLAPSE
 
 STYLE = Path(__file__).with_name("style.mplstyle")
-VISION, TEXT, SCORE, CALIBRATED, NULL = "#0072B2", "#D55E00", "#000000", "#009E73", "#777777"
+VISION, TEXT, SCORE, CALIBRATED, NULL, PRIOR = "#0072B2", "#D55E00", "#000000", "#009E73", "#777777", "#B0508B"
 WIDTH = 3.25  # inches: one column
 
 
@@ -55,7 +55,7 @@ def layer_wise_attention(name: str, bands: Mapping[str, Mapping[str, float]], ro
     def column(key: str) -> np.ndarray:
         return np.array([np.nan if (value := band[key]) is None else value for band in bands.values()])
 
-    figure = Figure(figsize=(WIDTH, 2.5), layout="constrained")
+    figure = Figure(figsize=(WIDTH, 2.6), layout="constrained")
     axes = figure.add_subplot()
     _thresholds(axes, horizontal=True)
     for key, colour, label, style in (
@@ -67,68 +67,48 @@ def layer_wise_attention(name: str, bands: Mapping[str, Mapping[str, float]], ro
         axes.fill_between(
             layers, column(f"{key}_ci_low"), column(f"{key}_ci_high"), color=colour, alpha=0.25, linewidth=0
         )
-    axes.text(
-        1.0,
-        VISION_COLLAPSE,
-        "0.7",
-        transform=axes.get_yaxis_transform(),
-        ha="left",
-        va="center",
-        color="0.45",
-        fontsize=7,
-    )
-    axes.text(
-        1.0,
-        TEXT_COLLAPSE,
-        "0.3",
-        transform=axes.get_yaxis_transform(),
-        ha="left",
-        va="center",
-        color="0.45",
-        fontsize=7,
-    )
-    axes.set(xlabel="layer", ylabel="share of vision (0 to 1)", ylim=(0, 1), xticks=layers)
-    axes.set_title(f"{name} · rows: {rows} · band: 95 % CI", loc="left")
+    for value in (TEXT_COLLAPSE, VISION_COLLAPSE):
+        axes.text(1.02, value, f"{value}", transform=axes.get_yaxis_transform(), va="center", color="0.45", fontsize=7)
+    axes.set(xlabel="layer", ylabel="vision's share of entropy", ylim=(0, 1), xticks=layers)
+    axes.axhline(0.5, color="0.8", linewidth=0.7, zorder=0)
+    axes.set_title(f"{name} · rows: {rows}\nband: 95 % CI over images", loc="left")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, columnspacing=1.0)
     return figure
 
 
 def modality_contribution(name: str, images: pd.DataFrame, result: Mapping[str, Any], rows: str) -> Figure:
-    """Each image's score, the mean with its interval, the null and the untrained prior, on one axis."""
-    figure = Figure(figsize=(WIDTH, 2.1), layout="constrained")
+    """Each image's score and the mean with its interval; the null, the untrained prior and the calibrated score."""
+    lines: list[tuple[str, str, str]] = [("mcs", "MCS", SCORE), ("mcs_null", "null", NULL)]
+    if "mcs_untrained" in result:
+        lines.append(("mcs_untrained", "untrained", PRIOR))
+    lines.append(("mcs_calibrated", "calibrated", CALIBRATED))
+    figure = Figure(figsize=(WIDTH, 0.85 + 0.36 * len(lines)), layout="constrained")
     axes = figure.add_subplot()
     _thresholds(axes, horizontal=False)
     axes.axvline(0.5, color="0.8", linewidth=0.7, zorder=0)
-    lines = [("mcs", "MCS", SCORE), ("mcs_null", "null", NULL), ("mcs_calibrated", "calibrated", CALIBRATED)]
     jitter = np.random.default_rng(0)
     for height, (key, _, colour) in enumerate(reversed(lines)):
-        values = images[f"{key}_{rows}"].to_numpy(float)
-        axes.scatter(
-            values, height + jitter.uniform(-0.22, 0.22, values.size), s=4, color=colour, alpha=0.35, linewidths=0
-        )
         summary = result[key]
+        if f"{key}_{rows}" in images:
+            values = images[f"{key}_{rows}"].to_numpy(float)
+            scatter = height + jitter.uniform(-0.28, 0.28, values.size)
+            axes.scatter(values, scatter, s=4, color=colour, alpha=0.3, linewidths=0)
         axes.errorbar(
-            summary["mean"], height + 0.34, color=colour, marker="D", markersize=4, capsize=2, linewidth=1.2,
-            xerr=_error(summary),
+            summary["mean"], height, xerr=_error(summary), color=colour, marker="D", markersize=4, capsize=2,
+            markeredgecolor="white", markeredgewidth=0.6, linewidth=1.2,
         )  # fmt: skip
-        axes.annotate(
-            f"{summary['mean']:.3f}", (summary["mean"], height + 0.34), (0, 3), textcoords="offset points",
-            ha="center", va="bottom", fontsize=7, color=colour,
-        )  # fmt: skip
-    if prior := result.get("mcs_untrained"):
-        axes.plot(prior["mean"], 2 - 0.36, marker="^", color="#CC79A7", markersize=5, linestyle="none")
-        axes.annotate(
-            f"untrained {prior['mean']:.3f}", (prior["mean"], 2 - 0.36), (5, 0), textcoords="offset points",
-            va="center", fontsize=7, color="#9C4A77",
-        )  # fmt: skip
+        axes.text(
+            1.02, height, f"{summary['mean']:.3f}", color=colour, va="center", transform=axes.get_yaxis_transform()
+        )
     axes.set_yticks(range(len(lines)), [label for _, label, _ in reversed(lines)])
-    axes.set(xlim=(0, 1), ylim=(-0.5, 2.85), xlabel="share of vision (0 = text only, 1 = vision only)")
-    axes.set_title(f"{name} · dots: images · diamonds: mean, 95 % CI", loc="left")
+    axes.set(xlim=(0, 1), ylim=(-0.5, len(lines) - 0.5), xlabel="vision's share of attention entropy")
+    axes.set_xticks([0, 0.3, 0.5, 0.7, 1])
+    axes.set_title(f"{name} · rows: {rows}\ndots: images · diamonds: mean, 95 % CI", loc="left")
     return figure
 
 
 def _error(summary: Mapping[str, Any]) -> list[list[float]] | None:
-    if summary["ci_low"] is None:
+    if summary.get("ci_low") is None:
         return None
     return [[summary["mean"] - summary["ci_low"]], [summary["ci_high"] - summary["mean"]]]
 
