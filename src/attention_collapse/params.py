@@ -119,7 +119,8 @@ def _fields_at(model: type[BaseModel], path: tuple[Any, ...]) -> list[str]:
 
 
 def _explain(where: str, error: ValidationError, root: type[BaseModel]) -> ParamsError:
-    first = error.errors()[0]
+    # A misspelt key is also a missing one: name the misspelling first.
+    first = min(error.errors(), key=lambda item: item["type"] != "extra_forbidden")
     *parents, last = first["loc"] or ("(top level)",)
     key = ".".join(str(part) for part in first["loc"]) or "the file"
     if first["type"] == "extra_forbidden":

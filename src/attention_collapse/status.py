@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import chdir
 from pathlib import Path
 from typing import Any
+
+ABSENT = {"deleted", "not in cache"}
 
 
 def _findings(status: dict[str, Any]) -> Iterator[tuple[str, str, str]]:
@@ -28,7 +31,7 @@ def stale(root: Path = Path()) -> tuple[list[str], list[str]]:
     """
     from dvc.repo import Repo
 
-    with Repo(str(root)) as repo:
+    with chdir(root), Repo() as repo:  # DVC names stages relative to the working folder
         status = repo.status()
         cached = {
             str(Path(out.fs_path).relative_to(Path(repo.root_dir)))
@@ -46,6 +49,6 @@ def stale(root: Path = Path()) -> tuple[list[str], list[str]]:
     problems = [
         f"{stage}: {name} is {state}"
         for stage, name, state in _findings(status)
-        if not any(stage.startswith(f"{study}/") for study in absent) and not (state == "deleted" and name in cached)
+        if not any(stage.startswith(f"{study}/") for study in absent) and not (state in ABSENT and name in cached)
     ]
     return problems, absent

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as sp
 
-from attention_collapse.stats.one_sample import bootstrap_columns, describe, holm, one_sample
+from attention_collapse.stats.one_sample import _log10_p, bootstrap_columns, describe, holm, one_sample
 
 # R: t.test(c(5.1,4.9,5.6,5.8,6.0,5.4,5.2,5.5), mu = 5) — Student's formula worked by hand below.
 SAMPLE = np.array([5.1, 4.9, 5.6, 5.8, 6.0, 5.4, 5.2, 5.5])
@@ -47,9 +47,15 @@ def test_wilcoxon_by_counting_all_sign_patterns():
     assert one_sample(x, 0.0, "greater")["wilcoxon_p"] == pytest.approx(np.mean([s >= observed for s in sums]))
 
 
-def test_log10_p_survives_where_p_underflows():
+def test_log10_p_survives_where_p_underflows(monkeypatch):
     result = one_sample(rng().normal(1.0, 1e-4, 500), 0.0)
     assert result["p"] == 0.0 and -3000 < result["log10_p"] < -300
+    # Far in the tail Student's density falls as t^-(df+1), so log10 p falls by df for each tenfold t.
+    for df in (5.0, 99.0):
+        assert _log10_p(1e70, df, "greater") - _log10_p(1e71, df, "greater") == pytest.approx(df, rel=1e-9)
+    monkeypatch.setattr(sp.t, "logsf", lambda t, df: -math.inf)  # the logarithmic form alone, where both exist
+    for t, df in ((2.5, 7.0), (30.0, 99.0)):
+        assert _log10_p(t, df, "greater") == pytest.approx(math.log10(sp.t.sf(t, df)), rel=1e-9)
 
 
 @pytest.mark.parametrize(

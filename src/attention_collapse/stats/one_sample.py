@@ -14,7 +14,7 @@ from typing import Any, Literal
 import numpy as np
 import pingouin as pg
 from numpy.typing import ArrayLike, NDArray
-from scipy import stats
+from scipy import special, stats
 
 Alternative = Literal["two-sided", "greater", "less"]
 LN10 = math.log(10.0)
@@ -64,6 +64,8 @@ def bootstrap_columns(
     values: NDArray[np.float64], *, confidence: float, n_resamples: int, rng: np.random.Generator
 ) -> NDArray[np.float64]:
     """BCa intervals of the column means of (image, column): (2, column), NaN where a column has no variance."""
+    if len(values) < 2:
+        return np.full((2, values.shape[1]), math.nan)
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
         warnings.simplefilter("ignore")  # a constant column has no BCa interval; it comes back as NaN
         interval = stats.bootstrap(
@@ -76,7 +78,15 @@ def bootstrap_columns(
 def _log10_p(t: float, df: float, alternative: Alternative) -> float:
     """log10 of the p-value, which exists where the p-value itself underflows to 0."""
     tail = {"greater": t, "less": -t, "two-sided": abs(t)}[alternative]
-    return float((stats.t.logsf(tail, df) + (math.log(2.0) if alternative == "two-sided" else 0.0)) / LN10)
+    log_p = float(stats.t.logsf(tail, df))
+    if not math.isfinite(log_p) and tail > 0:
+        # P(T > t) = I_x(ν/2, ½) / 2 with x = ν / (ν + t²) (Abramowitz & Stegun 26.7.1, 26.5.23), in logarithms.
+        a, x = df / 2, df / (df + tail**2)
+        series = float(special.hyp2f1(a + 0.5, 1.0, a + 1.0, x))
+        log_p = (
+            a * math.log(x) + 0.5 * math.log1p(-x) - math.log(2 * a) - float(special.betaln(a, 0.5)) + math.log(series)
+        )
+    return (log_p + (math.log(2.0) if alternative == "two-sided" else 0.0)) / LN10
 
 
 def one_sample(values: ArrayLike, value: float, alternative: Alternative = "two-sided") -> dict[str, Any]:
@@ -97,7 +107,9 @@ def one_sample(values: ArrayLike, value: float, alternative: Alternative = "two-
     result: dict[str, Any] = {"value": value, "alternative": alternative, "n": int(x.size)}
     if reason:
         return result | dict.fromkeys(names, math.nan) | {"reason": reason}
-    row = pg.ttest(x, value, alternative=alternative).iloc[0]
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # the Bayes factor that pingouin adds overflows for a large t; it is not used
+        row = pg.ttest(x, value, alternative=alternative).iloc[0]
     t, df = float(row["T"]), float(row["dof"])
     d = float((x.mean() - value) / x.std(ddof=1))
     correction = math.exp(math.lgamma(df / 2) - math.lgamma((df - 1) / 2)) / math.sqrt(df / 2) if df > 1 else math.nan
