@@ -2,17 +2,24 @@
 
     python tests/benchmarks/probe_overhead.py [--runs 7] [--batch 32]
 
-Bare and probed passes alternate in one process, so that both see the same machine; medians are printed. Memory is the
-peak resident size of the pass above that of the loaded model (Linux: VmHWM, reset before each pass).
+Bare and probed passes alternate in one process, so that both see the same machine; medians are printed. Memory is
+measured in a fresh process a pass: the peak resident size of the first pass above that of the loaded model (Linux:
+VmHWM, reset before the pass). It is measured twice: with every large block returned to the system at once (what is
+really alive), and with glibc's own policy, which keeps freed blocks in a heap that fragments by chance.
 """
 
 from __future__ import annotations
 
 import argparse
+import ctypes
 import gc
+import os
 import re
 import statistics
+import subprocess
+import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -31,27 +38,17 @@ def resident(field: str) -> float:
     return int(found[1]) / 1024
 
 
-def measured(function) -> tuple[float, float]:
-    """Seconds, and peak MiB above the resident size before the call."""
-    gc.collect()
-    Path("/proc/self/clear_refs").write_text("5")
-    before, start = resident("VmRSS"), time.perf_counter()
-    function()
-    return time.perf_counter() - start, resident("VmHWM") - before
+Pass = Callable[[], None]
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser()
-    parser.add_argument("--runs", type=int, default=7)
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--threads", type=int, default=2)
-    arguments = parser.parse_args()
-    torch.set_num_threads(arguments.threads)
+def passes(batch_size: int, threads: int) -> dict[str, Pass]:
+    """Both ways to run both towers once."""
+    torch.set_num_threads(threads)
     model = load("openclip-vit-b-32-untrained", CATALOGUE["openclip-vit-b-32-untrained"])
-    noise = np.random.default_rng(0).integers(0, 256, (arguments.batch, 224, 224, 3), dtype=np.uint8)
+    noise = np.random.default_rng(0).integers(0, 256, (batch_size, 224, 224, 3), dtype=np.uint8)
     batches = {
         "vision": model.image_batch([Image.fromarray(pixels) for pixels in noise]),
-        "text": model.text_batch([f"a photo of {i} cats and a dog on a red sofa" for i in range(arguments.batch)]),
+        "text": model.text_batch([f"a photo of {i} cats and a dog on a red sofa" for i in range(batch_size)]),
     }
 
     def bare() -> None:
@@ -63,22 +60,53 @@ def main() -> None:
         for tower in model.towers:
             probe_batch(model, tower, batches[tower.name])
 
-    results: dict[str, list[tuple[float, float]]] = {"bare": [], "probe": []}
+    return {"bare": bare, "probe": probed}
+
+
+def peak(function: Pass) -> float:
+    """Peak MiB of one pass above the resident size before it."""
+    gc.collect()
+    ctypes.CDLL("libc.so.6").malloc_trim(0)  # give back what loading the model left behind
+    Path("/proc/self/clear_refs").write_text("5")
+    before = resident("VmRSS")
+    function()
+    return resident("VmHWM") - before
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--runs", type=int, default=7)
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--peak", choices=("bare", "probe"), help=argparse.SUPPRESS)  # one pass, in a fresh process
+    arguments = parser.parse_args()
+    both = passes(arguments.batch, arguments.threads)
+    if arguments.peak:
+        print(peak(both[arguments.peak]))
+        return
+    seconds: dict[str, list[float]] = {name: [] for name in both}
     for run in range(arguments.runs + 1):
-        for name, function in (("bare", bare), ("probe", probed)):
-            value = measured(function)
+        for name, function in both.items():
+            start = time.perf_counter()
+            function()
             if run:  # the first pass of each warms up
-                results[name].append(value)
-    medians = {
-        name: [statistics.median(column) for column in zip(*values, strict=True)] for name, values in results.items()
-    }
-    for name, (seconds, mebibytes) in medians.items():
-        print(f"{name:<6} {seconds:7.2f} s   peak {mebibytes:7.1f} MiB above the loaded model")
-    pairs = [p / b for (p, _), (b, _) in zip(results["probe"], results["bare"], strict=True)]
-    print(
-        f"probe ÷ bare: time {medians['probe'][0] / medians['bare'][0]:.3f} "
-        f"(single runs {min(pairs):.3f}–{max(pairs):.3f}), memory {medians['probe'][1] / medians['bare'][1]:.3f}"
-    )
+                seconds[name].append(time.perf_counter() - start)
+    time_of = {name: statistics.median(values) for name, values in seconds.items()}
+    for name in both:
+        print(f"{name:<6} {time_of[name]:6.2f} s")
+    single = [p / b for p, b in zip(seconds["probe"], seconds["bare"], strict=True)]
+    print(f"time, probe ÷ bare: {time_of['probe'] / time_of['bare']:.3f} (single {min(single):.3f}–{max(single):.3f})")
+    for policy, environment in (("alive", {"MALLOC_MMAP_THRESHOLD_": "131072"}), ("glibc heap", {})):
+        memory: dict[str, list[float]] = {name: [] for name in both}
+        for name in [*both] * 5:
+            command = [sys.executable, __file__, "--peak", name, "--batch", str(arguments.batch)]
+            command += ["--threads", str(arguments.threads)]
+            done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=True)
+            memory[name].append(float(done.stdout))
+        bare, probe = (statistics.median(memory[name]) for name in ("bare", "probe"))
+        print(
+            f"peak memory ({policy}), probe ÷ bare: {probe / bare:.3f} ({probe:.0f} MiB ÷ {bare:.0f} MiB)", flush=True
+        )
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@ Everything else (eager softmax, additive biases): blocks of query rows of logits
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -30,6 +30,7 @@ OTHER, IMAGE, TEXT = range(3)
 
 GROUP_COLUMNS = 8  # the one-hot block is padded to a multiple of 8 columns, which the kernels want
 MASKED = -5e3  # a logit or bias below this hides its key (masks are −inf, finfo.min or −1e4)
+SCRATCH_ELEMENTS = 1 << 19  # elements of one scratch tensor of the fused route: 2 MiB
 BLOCK_ELEMENTS = 1 << 20  # logits alive at any one time: 4 MiB in float32
 
 
@@ -116,6 +117,11 @@ class FusedCall:
         scale = query.shape[-1] ** -0.5 if arguments.get("scale") is None else arguments["scale"]
         return cls(query, key, mask, bool(arguments["is_causal"]), scale)
 
+    def part(self, items: slice) -> FusedCall:
+        """The call for some items of the batch."""
+        mask = self.mask if self.mask is None or len(self.mask) == 1 else self.mask[items]
+        return replace(self, query=self.query[items], key=self.key[items], mask=mask)
+
     def support(self) -> Tensor:
         """(batch or 1, 1, query) visible keys."""
         queries, keys = self.query.shape[2], self.key.shape[2]
@@ -137,14 +143,33 @@ def fused(func: Any, arguments: dict[str, Any], groups: Tensor | None) -> tuple[
     call = FusedCall.of(arguments)
     if call.biased():
         return _fused_in_blocks(call, groups), "blocks"
-    width = call.key.shape[-1]
-    key = call.key.float()
-    columns = width if groups is None else width + GROUP_COLUMNS
-    both = key.new_empty(*key.shape[:3], columns)
+    batch, heads, queries, width = call.query.shape
+    entropy = call.query.new_empty(batch, heads, queries, dtype=torch.float32)
+    mass = None if groups is None else entropy.new_empty(batch, heads, queries, len(GROUPS))
+    # A few items at a time: the scratch stays small, however large the batch is.
+    step = max(1, SCRATCH_ELEMENTS // (heads * max(queries, call.key.shape[2]) * (width + GROUP_COLUMNS)))
+    for i in range(0, batch, step):
+        part = slice(i, i + step)
+        _call_again(
+            func,
+            arguments,
+            call.part(part),
+            None if groups is None else groups[part if len(groups) > 1 else ...],
+            entropy[part],
+            None if mass is None else mass[part],
+        )
+    return (entropy.clamp_(min=0), mass, call.support()), "fused"
+
+
+def _call_again(
+    func: Any, arguments: dict[str, Any], call: FusedCall, groups: Tensor | None, entropy: Tensor, mass: Tensor | None
+) -> None:
+    """The kernel once more, on [K − mean | one-hot] in place of keys and values; fills `entropy` and `mass`."""
+    query, key, width = call.query.float(), call.key.float(), call.key.shape[-1]
+    both = key.new_empty(*key.shape[:3], width if groups is None else width + GROUP_COLUMNS)
     torch.sub(key, key.mean(2, keepdim=True), out=both[..., :width])
     if groups is not None:
         both[..., width:] = groups
-    query = call.query.float()
     again = {
         **arguments,
         "query": query if groups is None else F.pad(query, (0, GROUP_COLUMNS)),
@@ -154,15 +179,15 @@ def fused(func: Any, arguments: dict[str, Any], groups: Tensor | None) -> tuple[
         "dropout_p": 0.0,
     }
     for name in ("attn_mask", "attn_bias"):
-        if again.get(name) is not None:
-            again[name] = again[name].to(both.dtype)
+        if again.get(name) is not None and call.mask is not None:
+            again[name] = call.mask.to(both.dtype)
     if "compute_log_sumexp" in again:
         again["compute_log_sumexp"] = True
     expected, lse = func(**{argument.name: again[argument.name] for argument in func._schema.arguments})[:2]
-    lse = lse[..., : query.shape[2]].float()  # some kernels pad the rows
-    entropy = lse - call.scale * (query * expected[..., :width]).sum(-1)
-    mass = None if groups is None else expected[..., width : width + len(GROUPS)]
-    return (entropy.clamp_(min=0), mass, call.support()), "fused"
+    lse = lse[..., : query.shape[2]]  # some kernels pad the rows
+    torch.sub(lse, (query * expected[..., :width]).sum(-1), alpha=call.scale, out=entropy)
+    if mass is not None:
+        mass.copy_(expected[..., width : width + len(GROUPS)])
 
 
 def _fused_in_blocks(call: FusedCall, groups: Tensor | None) -> Reduced:
