@@ -150,19 +150,20 @@ def fused(func: Any, arguments: dict[str, Any], groups: Tensor | None) -> tuple[
     step = max(1, SCRATCH_ELEMENTS // (heads * max(queries, call.key.shape[2]) * (width + GROUP_COLUMNS)))
     for i in range(0, batch, step):
         part = slice(i, i + step)
-        _call_again(
-            func,
-            arguments,
-            call.part(part),
-            None if groups is None else groups[part if len(groups) > 1 else ...],
-            entropy[part],
-            None if mass is None else mass[part],
-        )
+        own = groups if groups is None or len(groups) == 1 else groups[part]
+        own_mass = None if mass is None else mass[part]
+        _call_again(func, arguments, call.part(part), own, entropy=entropy[part], mass=own_mass)
     return (entropy.clamp_(min=0), mass, call.support()), "fused"
 
 
 def _call_again(
-    func: Any, arguments: dict[str, Any], call: FusedCall, groups: Tensor | None, entropy: Tensor, mass: Tensor | None
+    func: Any,
+    arguments: dict[str, Any],
+    call: FusedCall,
+    groups: Tensor | None,
+    *,
+    entropy: Tensor,
+    mass: Tensor | None,
 ) -> None:
     """The kernel once more, on [K − mean | one-hot] in place of keys and values; fills `entropy` and `mass`."""
     query, key, width = call.query.float(), call.key.float(), call.key.shape[-1]

@@ -72,7 +72,7 @@ def tests_table(models: Mapping[str, Any]) -> str:
 
 def null_table(reference: Mapping[str, Any]) -> str:
     """What uniform attention scores on COCO's captions, by vision tower."""
-    columns = [("l", "Vision tower"), ("r", "tokens"), ("r", "null MCS"), ("r", "sd"), ("r", r"captions $>0.7$")]
+    columns = [("l", "Vision tower"), ("r", "tokens"), ("r", "null MCS"), ("r", "sd"), ("r", r"$>0.7$")]
     towers = sorted(reference["towers"].items(), key=lambda item: item[1]["image_tokens"])
     rows = [
         [
