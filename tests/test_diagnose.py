@@ -88,7 +88,7 @@ def test_long_captions_are_cut_and_counted(tmp_path, tiny_openclip, capsys):
     [
         (["--model", "openclip-scene", "--pairs", "{folder}"], "did you mean 'openclip-scenes'"),
         (["--model", "{model}", "--pairs", "nowhere"], "nowhere: no such folder"),
-        (["--model", "{model}", "--pairs", "{folder}", "--n", "99"], "n = 99 images asked for, 5 usable"),
+        (["--model", "{model}", "--pairs", "{folder}", "--n", "99"], "n = 99 images asked for (seed 0), 5 usable"),
         (["--model", "{folder}", "--pairs", "{folder}"], "open_clip_config.json is absent"),
     ],
 )
@@ -99,8 +99,8 @@ def test_a_users_mistake_is_a_message_not_a_traceback(arguments, message, folder
     assert message in error and "expected:" in error and "what to do:" in error and "Traceback" not in error
 
 
-def test_arguments_of_the_function_are_checked(folder, tiny_openclip):
-    for wrong in ({"rows": "cls"}, {"batch_size": 0}, {"threads": 0}):
+def test_arguments_of_the_function_are_checked(folder, tiny_openclip, tmp_path):
+    for wrong in ({"out": tmp_path}, {"rows": "cls"}, {"batch_size": 0}, {"threads": 0}):
         with pytest.raises(AttentionCollapseError, match=next(iter(wrong))):
             diagnose(str(tiny_openclip), folder, **wrong)
     with pytest.raises(AttentionCollapseError, match="unknown key wieghts"):

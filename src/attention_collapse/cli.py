@@ -41,8 +41,10 @@ def _verify(_: argparse.Namespace) -> int:
 
     rows, agrees = verify()
     print(as_table(rows))
-    mismatches = sum(not row.agrees for row in rows)
-    print(f"\n{len(rows)} values compared, {mismatches} differ beyond the tolerance")
+    mismatches = [row for row in rows if not row.agrees]
+    print(f"\n{len(rows)} values compared, {len(mismatches)} differ beyond the tolerance")
+    if mismatches:
+        print(as_table(mismatches))
     return 0 if agrees else 1
 
 
@@ -80,6 +82,13 @@ def _positive(text: str) -> int:
     return value
 
 
+def _not_negative(text: str) -> int:
+    value = int(text)
+    if value < 0:
+        raise argparse.ArgumentTypeError(f"{value} is negative")
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="attention-collapse", description="Modality use of vision-language models.")
     commands = parser.add_subparsers(required=True, metavar="command")
@@ -87,7 +96,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--model", required=True, help="a name from `attention-collapse models`, or a checkpoint folder")
     one.add_argument("--pairs", required=True, type=Path, help="folder with annotations/captions_<split>.json")
     one.add_argument("--n", type=_positive, help="number of images, a seeded subset (default: all)")
-    one.add_argument("--seed", type=int, default=0, help="seed of the subset (default: 0)")
+    one.add_argument("--seed", type=_not_negative, default=0, help="seed of the subset (default: 0)")
     one.add_argument("--rows", choices=("all", "readout"), default="all", help="query rows of the headline")
     one.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 … (default: cpu)")
     one.add_argument("--batch-size", type=_positive, default=32)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -71,6 +72,10 @@ def diagnose(
         raise ParamsError(
             f"batch_size {batch_size}, threads {threads}", expected="1 or more", remedy="correct the argument"
         )
+    if out is not None and (Path(out).is_dir() or not os.access(_nearest_folder(Path(out)), os.W_OK)):
+        raise ParamsError(
+            f"out is {out}, which cannot be written", expected="a path for a JSON file", remedy="give another path"
+        )
     if threads is not None:
         torch.set_num_threads(threads)
     name, spec = _model(model)
@@ -90,6 +95,11 @@ def diagnose(
     if out is not None:
         write_json(Path(out), result)
     return result
+
+
+def _nearest_folder(path: Path) -> Path:
+    """The nearest folder above a file that exists."""
+    return next(folder for folder in path.absolute().parents if folder.exists())
 
 
 def _model(model: str | dict[str, Any]) -> tuple[str, ModelSpec]:

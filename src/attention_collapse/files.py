@@ -75,9 +75,13 @@ def read_json(path: Path) -> Any:
         raise DataError(
             f"{path}: no such file", expected="a JSON file", remedy="check the path, or run the stage that writes it"
         ) from None
-    except (json.JSONDecodeError, UnicodeDecodeError) as error:
+    except (json.JSONDecodeError, UnicodeDecodeError, RecursionError) as error:
         raise DataError(
             f"{path}: not JSON ({error})", expected="a JSON file", remedy="restore the file, or run `dvc repro`"
+        ) from None
+    except OSError as error:
+        raise DataError(
+            f"{path}: cannot be read ({error.strerror})", expected="a readable JSON file", remedy="check the path"
         ) from None
 
 

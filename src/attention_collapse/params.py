@@ -68,11 +68,10 @@ class ComputeMcs(Section):
 
 
 class Stats(Section):
-    """Resampling and levels."""
+    """Resampling."""
 
     n_resamples: int = Field(default=10_000, ge=100)
     confidence: float = Field(default=0.95, gt=0, lt=1)
-    alpha: float = Field(default=0.05, gt=0, lt=1)
     seed: int = Field(default=0, ge=0)
 
 

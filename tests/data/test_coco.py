@@ -43,16 +43,18 @@ def set_caption(value):
     [
         (set_caption(""), "caption", "11", "empty", 2),
         (set_caption(" \n\t"), "caption", "11", "empty", 2),
+        (set_caption("\ud800"), "caption", "11", "not text", 2),
+        (lambda d: d["annotations"][0].update(id=2**63), "caption", str(2**63), "not a 64-bit integer", 2),
         (set_caption(None), "caption", "11", "not text", 2),
         (lambda d: d["annotations"].append(dict(d["annotations"][0])), "caption", "11", "duplicate caption id", 2),
         (lambda d: d["annotations"][2].update(image_id=9), "caption", "20", "its image 9 is not listed", 1),
         (lambda d: d["annotations"][2].update(image_id=9), "image", "2", "no usable caption", 1),
-        (lambda d: d["annotations"][0].update(id="11"), "caption", "11", "not an integer", 2),
-        (lambda d: d["annotations"][0].update(image_id=[1]), "caption", "11", "not an integer", 2),
+        (lambda d: d["annotations"][0].update(id="11"), "caption", "11", "not a 64-bit integer", 2),
+        (lambda d: d["annotations"][0].update(image_id=[1]), "caption", "11", "not a 64-bit integer", 2),
         (lambda d: d["images"].append({"id": 1, "file_name": "x.jpg"}), "image", "1", "duplicate image id", 1),
         (lambda d: d["images"][1].update(file_name="../../etc/passwd"), "image", "2", "not a plain path", 1),
         (lambda d: d["images"][1].update(file_name="/etc/passwd"), "image", "2", "not a plain path", 1),
-        (lambda d: d["images"][1].update(id=[2]), "image", r"[2]", "not an integer", 1),
+        (lambda d: d["images"][1].update(id=[2]), "image", r"[2]", "not a 64-bit integer", 1),
         (lambda d: d["images"][1].pop("file_name"), "image", "2", "not a plain path", 1),
     ],
 )
@@ -67,6 +69,7 @@ def test_what_cannot_be_used_is_named(tmp_path, change, kind, identity, reason, 
     [
         ("", "not JSON"),
         ("{]", "not JSON"),
+        ("[" * 100_000, "not JSON"),
         ("[]", "no list of records under 'images'"),
         (json.dumps({"images": []}), "'images' is empty"),
         (json.dumps({"images": [{"id": 1}], "annotations": []}), "'annotations' is empty"),
@@ -77,6 +80,18 @@ def test_what_cannot_be_used_is_named(tmp_path, change, kind, identity, reason, 
 def test_an_annotation_file_of_another_kind_is_an_error(tmp_path, content, message):
     with pytest.raises(DataError, match=message):
         read_entries(write_annotations(tmp_path, content))
+
+
+def test_licences_may_be_absent(tmp_path):
+    for licences in (None, 3, [None], [{"id": [1]}]):
+        entries, skipped = read(tmp_path, lambda d, value=licences: d.update(licenses=value))
+        assert len(entries) == 2 and entries[0].license is None and skipped == []
+
+
+def test_a_folder_in_place_of_the_file(tmp_path):
+    (tmp_path / "annotations" / "captions_x.json").mkdir(parents=True)
+    with pytest.raises(DataError, match="cannot be read"):
+        read_entries(tmp_path / "annotations" / "captions_x.json")
 
 
 def test_the_folder_must_hold_one_caption_file(tmp_path):

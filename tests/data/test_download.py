@@ -49,12 +49,19 @@ class Server:
         fault = fault.pop(0) if fault else None
         body = self.files.get(request.path)
         status = 404 if body is None else fault if fault and fault >= 400 and fault < 600 else 200
-        start = int(request.headers["Range"].removeprefix("bytes=").rstrip("-")) if request.headers.get("Range") else 0
+        etag = f'"{hashlib.sha256(body or b"").hexdigest()[:16]}"'
+        fresh = request.headers.get("If-Range") in (None, etag)  # another version is sent whole
+        start = (
+            int(request.headers["Range"].removeprefix("bytes=").rstrip("-"))
+            if request.headers.get("Range") and fresh
+            else 0
+        )
         if status == 200 and start:
             status = 206 if start < len(body) else 416
         payload = body[start:] if status in (200, 206) else b""
         request.send_response(status)
         request.send_header("Content-Length", str(len(payload)))
+        request.send_header("ETag", etag)
         request.end_headers()
         cut = fault if fault and fault >= 600 else len(payload)
         for i in range(0, min(cut, len(payload)), 65536):
@@ -90,6 +97,14 @@ def test_a_cut_connection_is_resumed(server, tmp_path):
     assert fetcher(tmp_path).fetch(f"{server.url}/a").read_bytes() == BODY
     assert server.requests[0][1] is None and len(server.requests) == 3
     assert all(r and r.startswith("bytes=") and r != "bytes=0-" for _, r in server.requests[1:])
+
+
+def test_two_versions_of_a_file_are_never_spliced(server, tmp_path):
+    server.files["/a"], server.faults["/a"] = BODY, [100_000] * 3
+    with pytest.raises(DownloadError):
+        fetcher(tmp_path).fetch(f"{server.url}/a")
+    server.files["/a"] = BODY[::-1]
+    assert fetcher(tmp_path).fetch(f"{server.url}/a").read_bytes() == BODY[::-1]
 
 
 def test_a_connection_that_is_always_cut_keeps_what_came(server, tmp_path):

@@ -31,6 +31,38 @@ def test_sixteen_bits_are_scaled_not_clipped(tmp_path):
     assert notes[0] == "16-bit values scaled to 8 bits"
 
 
+@pytest.mark.parametrize("mode", ["I", "F"])
+def test_32_bits_are_refused_because_their_white_is_unknown(tmp_path, mode):
+    Image.new(mode, (4, 4), 200).save(tmp_path / "a.tif")
+    with pytest.raises(UnusableImageError, match="32-bit pixel values"):
+        load_rgb(tmp_path / "a.tif")
+
+
+def test_damaged_bytes_never_raise_anything_else(tmp_path):
+    rng = np.random.default_rng(0)
+    for name, options in (
+        (
+            "a.jpg",
+            {"exif": b"Exif\x00\x00MM\x00*\x00\x00\x00\x08\x00\x01\x01\x12\x00\x03\x00\x00\x00\x01\x00\x06\x00\x00"},
+        ),
+        ("a.tif", {}),
+        ("a.png", {}),
+        ("a.gif", {}),
+    ):
+        good = photograph(tmp_path / name, **options).read_bytes()
+        for _ in range(60):
+            bad = bytearray(good)
+            for position in rng.integers(0, min(len(bad), 400), 5):
+                bad[position] = rng.integers(0, 256)
+            (tmp_path / "bad").write_bytes(bad)
+            try:
+                load_rgb(tmp_path / "bad")
+            except UnusableImageError as error:
+                assert error.reason
+    with pytest.raises(UnusableImageError):
+        load_rgb(tmp_path / ("x" * 300))
+
+
 def test_exif_orientation_is_applied(tmp_path):
     exif = Image.Exif()
     exif[0x0112] = 6

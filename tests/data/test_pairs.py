@@ -15,8 +15,9 @@ def test_the_subset_is_seeded_and_nested(tmp_path):
     assert set(ids[5]) < set(ids[10]) < set(ids[30])
     assert ids[10] == sorted(ids[10]) and ids[10] == [e.image_id for e in choose(entries, 10, 3)]
     assert ids[10] != [e.image_id for e in choose(entries, 10, 4)]
-    with pytest.raises(DataError, match="n = 31 images asked for, 30 usable"):
-        choose(entries, 31, 0)
+    for n, seed in ((31, 0), (0, 0), (-1, 0), (3, -1)):
+        with pytest.raises(DataError, match=rf"n = {n} images asked for \(seed {seed}\), 30 usable"):
+            choose(entries, n, seed)
 
 
 def test_unreadable_images_are_counted_and_strict_makes_them_an_error(tmp_path):

@@ -3,6 +3,7 @@ import pytest
 
 from attention_collapse.data.pairs import read_folder
 from attention_collapse.data.scenes import COLOURS, SIZE, Group, Scene, captions, render, sample, write_coco
+from attention_collapse.errors import DataError
 from attention_collapse.files import sha256_file
 
 
@@ -53,10 +54,27 @@ def test_captions_name_both_groups():
     assert texts[1] == "two red crosses left of an orange ring"
 
 
-def test_training_and_held_out_scenes_share_no_description():
-    train = {s.key for s in sample(2000, 0, held_out=False)}
-    test = {s.key for s in sample(300, 1, held_out=True)}
-    assert len(train) == 2000 and len(test) == 300 and not train & test
+def test_no_held_out_picture_or_caption_was_seen_in_training():
+    """With the seeds and sizes of the embedded study, in whichever order the groups were drawn."""
+    train, test = sample(12_000, 1, held_out=False), sample(200, 2, held_out=True) + sample(100, 0, held_out=True)
+    assert len({s.description for s in train}) == 12_000
+    assert not {frozenset(s.groups) for s in train} & {frozenset(s.groups) for s in test}
+    assert not {c for s in train for c in captions(s)} & {c for s in test for c in captions(s)}
+
+
+def test_a_held_out_caption_fits_one_scene_only():
+    texts = [c for s in sample(200, 2, held_out=True) for c in captions(s)]
+    assert len(set(texts)) == len(texts)
+
+
+def test_the_order_of_the_groups_is_no_property_of_a_scene():
+    a, b = Group(2, "red", "cross", "left"), Group(1, "blue", "ring", "right")
+    assert Scene((a, b)).description == Scene((b, a)).description and Scene((a, b)).held_out is Scene((b, a)).held_out
+
+
+def test_more_scenes_than_there_are():
+    with pytest.raises(DataError, match="different scenes found"):
+        sample(1200, 0, held_out=True)
 
 
 def test_the_written_study_is_deterministic_and_usable(tmp_path):

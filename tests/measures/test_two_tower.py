@@ -23,7 +23,9 @@ def attention_table(vision, text, captions_of, uniform=(4.0, 2.0)):
                         record |= {
                             f"entropy_{rows}": entropy * factor,
                             f"uniform_{rows}": null,
-                            f"normalized_{rows}": 0.5,
+                            f"entropy_normalized_{rows}": 0.5,
+                            f"support_{rows}": 3,
+                            f"undefined_{rows}": 1,
                         }
                     records.append(record)
     return pd.DataFrame(records).astype({"caption_id": "Int64"})
@@ -78,3 +80,16 @@ def test_an_incomplete_table_is_refused():
         score_pairs(table.iloc[:-1])
     with pytest.raises(DataError, match="vision rows are incomplete"):
         score_pairs(table[~((table["tower"] == "vision") & (table["image_id"] == 1) & (table["layer"] == 1))])
+
+
+def test_imbalance_is_that_of_the_image_not_the_mean_of_its_captions():
+    # Two captions on either side of 0.5: shares 0.8 and 0.2 average to 0.5, which is balanced.
+    scores = score_pairs(attention_table(np.full((1, 1, 1), 2.0), np.array([0.5, 8.0]).reshape(2, 1, 1), {1: [1, 2]}))
+    assert by_image(scores.pairs)["imbalance_all"].tolist() == [pytest.approx(0.5)]
+    assert scores.layers["layer_imbalance_all"].tolist() == [pytest.approx(0.0)]
+
+
+def test_an_undefined_caption_makes_its_image_undefined():
+    zero = attention_table(np.zeros((2, 1, 1)), np.array([0.0, 1.0, 1.0]).reshape(3, 1, 1), {1: [10, 11], 2: [20]})
+    images = by_image(score_pairs(zero).pairs)
+    assert np.isnan(images["mcs_all"]).tolist() == [True, False]

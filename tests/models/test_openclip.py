@@ -163,6 +163,11 @@ def rewrite(folder, change):
     ("change", "message"),
     [
         (lambda s: s.pop("ln_final.weight"), r"missing ln_final\.weight"),
+        (lambda s: s.update(logit_scale=torch.zeros(2)), r"logit_scale \(2,\) where the model has"),
+        (
+            lambda s: s.update({"image_encoder.model.patch_emb.0.x": torch.zeros(2)}),
+            "another architecture|unknown",
+        ),
         (lambda s: s.update(extra=torch.zeros(2)), "unknown extra"),
         (
             lambda s: s.update({"ln_final.weight": torch.zeros(3)}),
@@ -216,6 +221,41 @@ def test_a_broken_safetensors_file(folder, content):
     (folder / WEIGHTS).write_bytes(content)
     with pytest.raises(ModelError, match="cannot be read safely"):
         load("tiny", checkpoint(folder))
+
+
+@pytest.mark.parametrize("content", [b"", b"hello world", b"\x80\x04."])
+def test_a_broken_pytorch_file(folder, content):
+    (folder / WEIGHTS).unlink()
+    (folder / "open_clip_pytorch_model.bin").write_bytes(content)
+    with pytest.raises(ModelError, match="cannot be read safely|not tensors by name"):
+        load("tiny", checkpoint(folder))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda c: c["model_cfg"].pop("text_cfg"),
+        lambda c: c["model_cfg"].update(nonsense=1),
+        lambda c: c["preprocess_cfg"].update(nonsense=1),
+        lambda c: c["model_cfg"]["text_cfg"]["tokenizer_kwargs"].update(bpe_path="gone.txt.gz"),
+        lambda c: c["model_cfg"].update(vision_cfg=3),
+    ],
+)
+def test_a_configuration_that_describes_no_model(folder, change):
+    file = folder / "open_clip_config.json"
+    config = json.loads(file.read_text())
+    change(config)
+    file.write_text(json.dumps(config))
+    with pytest.raises(ModelError, match="does not describe a model"):
+        load("tiny", checkpoint(folder))
+
+
+def test_what_the_model_is_includes_its_configuration_and_tokenizer(folder):
+    before = load("tiny", checkpoint(folder)).provenance
+    file = folder / "open_clip_config.json"
+    file.write_text(file.read_text().replace("0.25", "0.3"))
+    after = load("tiny", checkpoint(folder)).provenance
+    assert before["sha256"] == after["sha256"] and before["definition_sha256"] != after["definition_sha256"]
 
 
 def test_missing_weights_are_an_error_never_random(folder):
@@ -331,8 +371,9 @@ def test_names_have_near_matches(tmp_path):
 def test_no_cuda_is_said_plainly(tiny_openclip):
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA device")
-    with pytest.raises(ModelError, match="device 'cuda'"):
-        load("tiny", checkpoint(tiny_openclip), "cuda")
+    for device in ("cuda", "cuda:9", "mps", "nonsense"):
+        with pytest.raises(ModelError, match=f"device '{device}' cannot be used"):
+            load("tiny", checkpoint(tiny_openclip), device)
 
 
 def test_the_catalogue_offers_random_weights_only_under_a_name_that_says_so():

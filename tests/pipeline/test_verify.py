@@ -1,12 +1,14 @@
 """The comparison must fail when a number is changed."""
 
 import json
+import shutil
 import subprocess
 import sys
 
 import pytest
 from conftest import ROOT
 
+from attention_collapse import cli, verify
 from attention_collapse.errors import PipelineError
 from attention_collapse.verify import as_table, compare, copy_tracked
 
@@ -65,6 +67,30 @@ def test_a_missing_file_is_a_mismatch_of_all_its_values(folders):
         compare(*folders, rtol=0, atol=0)
 
 
+def pretend_to_run(scratch):
+    """What a perfect reproduction leaves in the scratch copy."""
+    for name in ("metrics/embedded", "metrics/null_reference.json", "data/embedded/manifest.json"):
+        source, target = ROOT / name, scratch / name
+        assert not list(target.rglob("*.json")) and not target.is_file()  # nothing may be compared with itself
+        shutil.copytree(source, target, dirs_exist_ok=True) if source.is_dir() else shutil.copy(source, target)
+
+
+def test_the_command_names_the_one_number_that_was_changed_and_exits_1(tmp_path, monkeypatch, capsys):
+    copy_tracked(ROOT, tmp_path)
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    subprocess.run(["git", "add", "-A", "-f"], cwd=tmp_path, check=True)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(verify, "rerun", pretend_to_run)
+    assert cli.main(["verify"]) == 0 and "0 differ beyond" in capsys.readouterr().out
+    file = tmp_path / "metrics" / "embedded" / "stats.json"
+    data = json.loads(file.read_text())
+    data["models"]["openclip-scenes"]["mcs"]["mean"] += 0.005
+    file.write_text(json.dumps(data))
+    assert cli.main(["verify"]) == 1
+    tail = capsys.readouterr().out.splitlines()[-2:]
+    assert "1 differ beyond" in tail[0] and "models.openclip-scenes.mcs.mean" in tail[1] and "MISMATCH" in tail[1]
+
+
 @pytest.mark.slow
 def test_verify_fails_when_one_committed_number_is_changed(tmp_path):
     """A clone with one metric altered: `attention-collapse verify` names that number and exits 1."""
@@ -80,5 +106,5 @@ def test_verify_fails_when_one_committed_number_is_changed(tmp_path):
     run = [sys.executable, "-m", "attention_collapse.cli", "verify"]
     done = subprocess.run(run, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 1, done.stderr[-2000:]
-    flagged = [line for line in done.stdout.splitlines() if "MISMATCH" in line]
-    assert len(flagged) == 1 and "models.openclip-scenes.mcs.mean" in flagged[0]
+    flagged = {line for line in done.stdout.splitlines() if "MISMATCH" in line}  # in the table, and again below it
+    assert len(flagged) == 1 and "models.openclip-scenes.mcs.mean" in flagged.pop()

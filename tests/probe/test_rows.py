@@ -18,17 +18,18 @@ def test_known_answer():
     rows = {"all": torch.tensor([[0.0, 0.5, 0.5]]), "readout": torch.tensor([[1.0, 0.0, 0.0]])}
     result = average_rows(one, rows)
     assert result["entropy_all"].item() == pytest.approx(0.7)
+    assert result["support_all"].item() == pytest.approx(2.5) and result["support_readout"].item() == 1
     assert result["uniform_all"].item() == pytest.approx((math.log(2) + math.log(3)) / 2)
-    assert result["normalized_all"].item() == pytest.approx((0.5 / math.log(2) + 0.9 / math.log(3)) / 2)
+    assert result["entropy_normalized_all"].item() == pytest.approx((0.5 / math.log(2) + 0.9 / math.log(3)) / 2)
     # A query with one key has entropy 0 of at most 0: a number as entropy, none as a ratio.
-    assert result["entropy_readout"].item() == 0 and result["normalized_readout"].isnan().item()
+    assert result["entropy_readout"].item() == 0 and result["entropy_normalized_readout"].isnan().item()
     assert result["undefined_all"].item() == 0 and result["undefined_readout"].item() == 1
 
 
 def test_normalised_entropy_averages_over_the_queries_for_which_it_exists():
     one = stats([[[0.0, math.log(2)]]], [[[1, 2]]])
     result = average_rows(one, {"all": torch.tensor([[0.5, 0.5]])})
-    assert result["normalized_all"].item() == pytest.approx(1.0) and result["undefined_all"].item() == 1
+    assert result["entropy_normalized_all"].item() == pytest.approx(1.0) and result["undefined_all"].item() == 1
 
 
 def test_padding_may_be_undefined_and_real_rows_may_not():

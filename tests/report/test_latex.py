@@ -40,14 +40,15 @@ def test_text_is_escaped():
 
 
 def test_one_macro_a_scalar():
-    data = {"b": {"mean": 0.12345, "log10_p": -4.5, "control": True}, "a": "x_y"}
-    assert dict(flatten(data, "s")).keys() == {"s.a", "s.b.mean", "s.b.log10_p", "s.b.control"}
+    data = {"b": {"mean": 0.12345, "log10_p": -4.5, "p": 3e-5, "control": True}, "a": "x_y"}
+    assert dict(flatten(data, "s")).keys() == {"s.a", "s.b.mean", "s.b.log10_p", "s.b.control", "s.b.p"}
     assert macros(data, "s").splitlines() == [
         r"\acdef{s.a}{x\_y}",
         r"\acdef{s.b.control}{yes}",
         r"\acdef{s.b.p_text}{$<10^{-4}$}",
         r"\acdef{s.b.log10_p}{$-$4.500}",
         r"\acdef{s.b.mean}{0.123}",
+        r"\acdef{s.b.p}{$<0.001$}",
     ]
 
 

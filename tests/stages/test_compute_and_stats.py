@@ -66,7 +66,7 @@ def test_metrics_say_what_they_are_of(study):
     assert (metrics["n_images"], metrics["n_pairs"], metrics["untrained"]) == (6, 12, False)
     assert read_json(study.scores("fresh-0"))["untrained"] is True
     assert metrics["mcs"] == metrics["by_rows"]["all"]["mcs"] != metrics["by_rows"]["readout"]["mcs"]
-    assert metrics["layer_alignment"] == "1:1 2:2 2:3" and sorted(metrics["layers"]) == ["01", "02", "03"]
+    assert metrics["layer_alignment"] == "1:1 2:2 2:3" and sorted(metrics["layer_mcs"]) == ["01", "02", "03"]
 
 
 def test_the_headline_is_the_mean_over_images(study):
@@ -98,6 +98,9 @@ def test_evidence_changes_with_the_inputs_only(study, tmp_path, tiny_openclip):
     for file in (study.scores("trained"), study.statistics):
         assert read_json(same.root / file.relative_to(study.root)) == read_json(file)
     compute_mcs.main(other, "trained")
+    compute_mcs.main(other, "fresh-0")
+    stats.main(other)
+    assert read_json(other.statistics)["evidence_id"] != read_json(study.statistics)["evidence_id"]
     assert read_json(other.scores("trained"))["evidence_id"] != read_json(study.scores("trained"))["evidence_id"]
     assert read_json(other.scores("trained"))["rows"] == "readout"
 
@@ -111,8 +114,19 @@ def test_figures_and_plot_data_are_byte_stable(study):
     for model in ("trained", "fresh-0"):
         for figure in ("layer_wise_attention", "modality_contribution", "attention_entropy"):
             assert {f"{model}/{figure}.png", f"{model}/{figure}.pdf", f"{figure}.csv"} <= names
-    data = pd.read_csv(study.plots / "layer_wise_attention.csv")
-    assert set(data["score"]) == {"mcs", "mcs_null", "mcs_calibrated"}
+    # The fields that .dvc/plots/by_model.json and dvc.yaml name
+    for figure, columns in (
+        ("layer_wise_attention", {"model", "layer", "score", "value"}),
+        ("attention_entropy", {"model", "layer", "score", "value"}),
+        ("modality_contribution", {"model", "score", "value"}),
+    ):
+        assert set(pd.read_csv(study.plots / f"{figure}.csv").columns) == columns
+    assert set(pd.read_csv(study.plots / "attention_entropy.csv")["score"]) == {
+        "vision",
+        "vision null",
+        "text",
+        "text null",
+    }
 
 
 def test_every_number_is_a_macro(study, tmp_path):

@@ -19,7 +19,7 @@ from attention_collapse.stages.extract_attention import extract
 STATISTICS = [
     f"{name}_{rows}"
     for rows in ("all", "readout")
-    for name in ("entropy", "uniform", "normalized", "mass_image", "mass_text", "mass_other")
+    for name in ("entropy", "uniform", "support", "entropy_normalized", "mass_image", "mass_text", "mass_other")
 ]
 
 

@@ -67,14 +67,19 @@ def image_folder(annotations: Path) -> Path:
 
 def safe_file_name(name: object) -> bool:
     """True for a relative file name that stays inside its folder."""
-    if not isinstance(name, str) or not name or "\\" in name or "\0" in name or ":" in name:
+    if not isinstance(name, str) or not name or not _is_unicode(name) or "\\" in name or "\0" in name or ":" in name:
         return False
     path = PurePosixPath(name)
     return not path.is_absolute() and ".." not in path.parts
 
 
 def _is_id(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool)
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63  # tables hold 64 bits
+
+
+def _is_unicode(text: str) -> bool:
+    """False for a lone surrogate, which JSON can spell and UTF-8 cannot."""
+    return text.encode("utf-8", "ignore").decode("utf-8") == text
 
 
 def _records(path: Path, data: Any, key: str) -> list[dict[str, Any]]:
@@ -103,10 +108,10 @@ def _captions_by_image(records: list[dict[str, Any]], skipped: list[Skipped]) ->
         caption_id: Any = record.get("id")
         text = record.get("caption")
         if not _is_id(caption_id) or not _is_id(record.get("image_id")):
-            skipped.append(Skipped("caption", str(caption_id), "id or image_id is not an integer"))
+            skipped.append(Skipped("caption", str(caption_id), "id or image_id is not a 64-bit integer"))
         elif str(caption_id) in repeated:
             skipped.append(Skipped("caption", str(caption_id), "duplicate caption id; which one is meant is unknown"))
-        elif not isinstance(text, str) or not text.strip():
+        elif not isinstance(text, str) or not text.strip() or not _is_unicode(text):
             skipped.append(Skipped("caption", str(caption_id), "caption is empty or not text"))
         else:
             by_image[record["image_id"]].append((caption_id, text))
@@ -125,7 +130,7 @@ def read_entries(annotations: Path) -> tuple[list[Entry], list[Skipped]]:
         )
     licences = {
         str(licence.get("id")): licence.get("url") or licence.get("name")
-        for licence in data.get("licenses", [])
+        for licence in (data.get("licenses") if isinstance(data.get("licenses"), list) else [])
         if isinstance(licence, dict)
     }
     skipped: list[Skipped] = []
@@ -135,7 +140,7 @@ def read_entries(annotations: Path) -> tuple[list[Entry], list[Skipped]]:
         image_id: Any = record.get("id")
         name = record.get("file_name")
         if not _is_id(image_id):
-            skipped.append(Skipped("image", str(image_id), "id is not an integer"))
+            skipped.append(Skipped("image", str(image_id), "id is not a 64-bit integer"))
             continue
         known.add(image_id)
         captions = sorted(by_image.get(image_id, []))

@@ -128,8 +128,10 @@ class Fetcher:
 
     def _attempt(self, session: requests.Session, url: str, partial: Path, *, progress: bool) -> bool:
         """One request; True once the body is complete."""
-        have = partial.stat().st_size if partial.is_file() else 0
-        headers = {"Range": f"bytes={have}-"} if have else {}
+        # Without a validator the server could have another version by now, and the two would be spliced.
+        validator = partial.with_suffix(".etag")
+        have = partial.stat().st_size if partial.is_file() and validator.is_file() else 0
+        headers = {"Range": f"bytes={have}-", "If-Range": validator.read_text("utf-8")} if have else {}
         headers["Accept-Encoding"] = "identity"  # lengths must count the bytes that are hashed
         with session.get(url, headers=headers, stream=True, timeout=self.timeout) as response:
             if response.status_code in (404, 410):
@@ -144,6 +146,9 @@ class Fetcher:
             if response.status_code not in (200, 206):
                 raise self._failed(url, f"HTTP {response.status_code} after {self.retries} retries")
             resumed = response.status_code == 206
+            if not resumed:
+                mark = response.headers.get("ETag") or response.headers.get("Last-Modified")
+                write_text(validator, mark) if mark else validator.unlink(missing_ok=True)
             length = response.headers.get("Content-Length")
             total = int(length) + (have if resumed else 0) if length else None
             with (
@@ -162,12 +167,14 @@ class Fetcher:
         got = sha256_file(partial)
         if sha256 and got != sha256:
             partial.unlink()
+            partial.with_suffix(".etag").unlink(missing_ok=True)
             raise DownloadError(
                 f"{url}: the bytes received have sha256 {got}",
                 expected=f"{sha256}, pinned in the manifest",
                 remedy="the file has changed at its source or on the way; if the change is meant, remove the study's "
                 "manifest.json and fetch again, which makes a new data version",
             )
+        partial.with_suffix(".etag").unlink(missing_ok=True)
         blob = self._blob(got)
         blob.parent.mkdir(parents=True, exist_ok=True)
         partial.replace(blob)

@@ -10,6 +10,9 @@ from PIL import Image, ImageOps
 
 from attention_collapse.errors import DataError
 
+# The limit below refuses such images; Pillow's own warning would only repeat it on the terminal.
+warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
+
 MAX_PIXELS = 50_000_000  # 150 MB of RGB; the largest COCO image has 0.41 million pixels
 
 
@@ -25,10 +28,7 @@ class UnusableImageError(DataError):
 
 def _eight_bit_grey(image: Image.Image) -> Image.Image:
     """16-bit greyscale scaled to 8 bits (Pillow's own conversion clips instead of scaling)."""
-    values = np.asarray(image)
-    if not np.issubdtype(values.dtype, np.integer) or int(values.max()) > 0xFFFF or int(values.min()) < 0:
-        raise ValueError(f"pixel values of mode {image.mode} lie outside 16 bits")
-    return Image.fromarray((values.astype(np.uint32) >> 8).astype(np.uint8))
+    return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
 
 
 def _upright_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
@@ -36,7 +36,9 @@ def _upright_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     if image.getexif().get(0x0112, 1) != 1:
         notes.append("rotated as its EXIF orientation says")
         image = ImageOps.exif_transpose(image)
-    if image.mode.startswith(("I", "F")):
+    if image.mode in {"I", "F"}:
+        raise ValueError(f"32-bit pixel values (mode {image.mode}), whose white is unknown")
+    if image.mode.startswith("I;16"):
         notes.append("16-bit values scaled to 8 bits")
         image = _eight_bit_grey(image)
     if image.mode != "RGB":
@@ -58,13 +60,12 @@ def load_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, tup
     UnusableImageError
         Absent, empty, truncated, animated, not an image, or more than `max_pixels` (checked before decoding).
     """
-    if not path.is_file():
-        raise UnusableImageError(path, "file is absent")
-    if path.stat().st_size == 0:
-        raise UnusableImageError(path, "file is empty (0 bytes)")
     try:
-        with warnings.catch_warnings(), Image.open(path) as image:
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+        if not path.is_file():
+            raise UnusableImageError(path, "file is absent")
+        if path.stat().st_size == 0:
+            raise UnusableImageError(path, "file is empty (0 bytes)")
+        with Image.open(path) as image:
             pixels = image.width * image.height
             if pixels > max_pixels:
                 raise UnusableImageError(path, f"{pixels:,} pixels, more than the limit of {max_pixels:,}")
@@ -76,6 +77,7 @@ def load_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, tup
             return _upright_rgb(image)
     except Image.DecompressionBombError:
         raise UnusableImageError(path, f"more pixels than the limit of {max_pixels:,}") from None
-    except (OSError, ValueError, SyntaxError, EOFError) as error:
-        # A PNG cut in its header raises SyntaxError; a cut JPEG raises OSError.
+    except (UnusableImageError, MemoryError):
+        raise
+    except Exception as error:  # damaged files make Pillow raise anything: struct.error, TypeError, …
         raise UnusableImageError(path, f"cannot be decoded ({error})".replace(str(path), path.name)) from None

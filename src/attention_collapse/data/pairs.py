@@ -44,11 +44,11 @@ def choose(entries: Sequence[Entry], n: int | None, seed: int) -> list[Entry]:
     """
     if n is None:
         return list(entries)
-    if n > len(entries):
+    if n < 1 or n > len(entries) or seed < 0:
         raise DataError(
-            f"n = {n} images asked for, {len(entries)} usable entries in the annotations",
-            expected=f"n between 1 and {len(entries)}, or null for all",
-            remedy="lower n, or give a larger data set",
+            f"n = {n} images asked for (seed {seed}), {len(entries)} usable entries in the annotations",
+            expected=f"n between 1 and {len(entries)}, or null for all; a seed of 0 or more",
+            remedy="correct n or seed, or give a larger data set",
         )
     order = np.random.default_rng(seed).permutation(len(entries))[:n]
     return [entries[index] for index in sorted(order)]

@@ -1,8 +1,9 @@
 """Rendered scenes: coloured shapes, counted and placed, each with five template captions. No network, no licence.
 
 A scene holds one group of equal shapes ("two red circles on the left"), or two groups in opposite halves. Scenes
-are drawn from a seed; a fixed fifth of all scene descriptions is kept from training (`held_out`), so that a model
-trained on scenes is always read out on descriptions it has never seen.
+are drawn from a seed. A fixed fifth of all combinations of things ("two red circles" with "a blue square", whatever
+their order and place) is kept from training (`held_out`), so a model trained on scenes is read out on pictures and
+captions of which it has seen none.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, ImageDraw
 
+from attention_collapse.errors import DataError
 from attention_collapse.files import json_text, whole_file, write_text
 
 SIZE = 64  # pixels, both sides
@@ -60,14 +62,19 @@ class Scene:
     groups: tuple[Group, ...]
 
     @property
-    def key(self) -> str:
-        """The scene's description, independent of how it is jittered when drawn."""
-        return "; ".join(f"{group.phrase} {PLACE[group.place]}" for group in self.groups)
+    def description(self) -> str:
+        """What is where, in one order whichever group was drawn first."""
+        return "; ".join(sorted(f"{group.phrase} {PLACE[group.place]}" for group in self.groups))
+
+    @property
+    def things(self) -> str:
+        """What is shown, wherever it stands: two scenes with different things share no caption."""
+        return "; ".join(sorted(group.phrase for group in self.groups))
 
     @property
     def held_out(self) -> bool:
-        """True for the fixed fifth of descriptions that training never sees."""
-        return hashlib.sha256(self.key.encode()).digest()[0] % 5 == 0
+        """True for the fixed fifth of things that training never sees together."""
+        return hashlib.sha256(self.things.encode()).digest()[0] % 5 == 0
 
 
 def draw_scene(rng: np.random.Generator) -> Scene:
@@ -84,16 +91,24 @@ def draw_scene(rng: np.random.Generator) -> Scene:
 
 
 def sample(n: int, seed: int, *, held_out: bool) -> list[Scene]:
-    """`n` scenes with distinct descriptions from one side of the split."""
+    """`n` scenes from one side of the split: held-out ones show distinct things, so that each caption fits one scene
+    only; those for training have distinct descriptions."""
     rng = np.random.default_rng(seed)
     seen: set[str] = set()
     scenes: list[Scene] = []
-    while len(scenes) < n:
+    for _ in range(50 * n + 1000):
         scene = draw_scene(rng)
-        if scene.held_out is held_out and scene.key not in seen:
-            seen.add(scene.key)
+        identity = scene.things if held_out else scene.description
+        if scene.held_out is held_out and identity not in seen:
+            seen.add(identity)
             scenes.append(scene)
-    return scenes
+        if len(scenes) == n:
+            return scenes
+    raise DataError(
+        f"{len(scenes)} different scenes found",
+        expected=f"{n} {'held-out' if held_out else 'training'} scenes",
+        remedy="ask for fewer: about 1,000 held-out and 14,000 training scenes exist",
+    )
 
 
 def captions(scene: Scene) -> tuple[str, ...]:

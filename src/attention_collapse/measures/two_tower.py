@@ -11,6 +11,7 @@ from attention_collapse.errors import DataError
 from attention_collapse.measures.mcs import align_layers, imbalance, layer_imbalance, mcs, mcs_calibrated, mcs_null
 
 ROWS = ("all", "readout")
+STATISTICS = ("entropy", "uniform", "support", "entropy_normalized", "undefined")
 TOWERS = ("vision", "text")
 
 
@@ -23,10 +24,11 @@ class TwoTowerScores:
     pairs
         One row a caption with its image: image_id, caption_id, n_image_tokens, n_text_tokens, truncated, and for
         each choice of rows r: entropy_vision_r, entropy_text_r, uniform_vision_r, uniform_text_r (nats),
-        normalized_vision_r, normalized_text_r (0 to 1), mcs_r, mcs_null_r, mcs_calibrated_r, imbalance_r.
+        entropy_normalized_vision_r, entropy_normalized_text_r (0 to 1), support_vision_r, support_text_r (keys),
+        undefined_vision_r, undefined_text_r (queries with one visible key), mcs_r, mcs_null_r, mcs_calibrated_r.
     layers
-        One row an image and layer (captions averaged): image_id, layer (from 1), and for each r mcs_r, mcs_null_r,
-        mcs_calibrated_r, imbalance_r, entropy_vision_r, entropy_text_r, uniform_vision_r, uniform_text_r.
+        One row an image and layer (captions averaged): image_id, layer (from 1), the same scores, and layer_imbalance_r
+        of the averaged score.
     alignment
         (vision layer, text layer) of each row of `layers`, counted from 0.
     """
@@ -40,7 +42,7 @@ def _over_heads(table: pd.DataFrame, tower: str) -> pd.DataFrame:
     """Mean over heads: one row an item and layer, indexed (item, layer)."""
     item = "image_id" if tower == "vision" else "caption_id"
     part = table[table["tower"] == tower]
-    columns = [f"{name}_{rows}" for rows in ROWS for name in ("entropy", "uniform", "normalized")]
+    columns = [f"{name}_{rows}" for rows in ROWS for name in STATISTICS]
     means: pd.DataFrame = part.groupby([item, "layer"], sort=True)[columns].mean()
     sizes = part.groupby([item, "layer"]).size()
     layers = part["layer"].nunique()
@@ -59,20 +61,17 @@ def _scores(vision: pd.DataFrame, text: pd.DataFrame) -> pd.DataFrame:
     for rows in ROWS:
         values = {
             f"{name}_{tower}": frame[f"{name}_{rows}"].to_numpy(np.float64)
-            for name in ("entropy", "uniform", "normalized")
+            for name in STATISTICS
             for tower, frame in (("vision", vision), ("text", text))
         }
         h_v, h_t, u_v, u_t = (
             values[key] for key in ("entropy_vision", "entropy_text", "uniform_vision", "uniform_text")
         )
-        share = mcs(h_v, h_t)
         columns |= {f"{key}_{rows}": value for key, value in values.items()}
         columns |= {
-            f"mcs_{rows}": share,
+            f"mcs_{rows}": mcs(h_v, h_t),
             f"mcs_null_{rows}": mcs_null(u_v, u_t),
             f"mcs_calibrated_{rows}": mcs_calibrated(h_v, h_t, u_v, u_t),
-            f"imbalance_{rows}": imbalance(share),
-            f"layer_imbalance_{rows}": layer_imbalance(share),
         }
     return pd.DataFrame(columns)
 
@@ -100,7 +99,7 @@ def score_pairs(table: pd.DataFrame) -> TwoTowerScores:
         }
     )
     scores = _scores(items["vision"].loc[image_ids], items["text"].loc[caption_ids])
-    pairs = pd.concat([identity, scores.loc[:, ~scores.columns.str.startswith("layer_")]], axis=1)
+    pairs = pd.concat([identity, scores], axis=1)
 
     depths = {tower: frame.index.get_level_values(1).nunique() for tower, frame in heads.items()}
     alignment = align_layers(depths["vision"], depths["text"])
@@ -113,19 +112,26 @@ def score_pairs(table: pd.DataFrame) -> TwoTowerScores:
         frame = _scores(at["vision"], at["text"])
         frame.insert(0, "layer", layer)
         frame.insert(0, "image_id", image_ids)
-        frames.append(frame.groupby(["image_id", "layer"], as_index=False).mean())
+        mean = frame.groupby(["image_id", "layer"]).mean(skipna=False).reset_index()
+        frames.append(mean.assign(**{f"layer_imbalance_{rows}": layer_imbalance(mean[f"mcs_{rows}"]) for rows in ROWS}))
     layers = pd.concat(frames, ignore_index=True).sort_values(["image_id", "layer"], ignore_index=True)
     return TwoTowerScores(pairs, layers, alignment)
 
 
 def by_image(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Mean over each image's captions: the unit of analysis, one row an image, sorted by id."""
+    """Mean over each image's captions: the unit of analysis, one row an image, sorted by id.
+
+    An image with an undefined caption is undefined itself, so that it is counted and not half used. `imbalance_r` is
+    that of the averaged score.
+    """
     numeric = pairs.drop(columns=["caption_id", "truncated"])
-    return numeric.groupby("image_id", sort=True).mean().reset_index()
+    means = numeric.groupby("image_id", sort=True).mean(skipna=False).reset_index()
+    return means.assign(**{f"imbalance_{rows}": imbalance(means[f"mcs_{rows}"]) for rows in ROWS})
 
 
 def by_head(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean over items of each head: tower, layer and head (layers from 1), entropy_r, uniform_r, normalized_r."""
-    columns = [f"{name}_{rows}" for rows in ROWS for name in ("entropy", "uniform", "normalized")]
+    """Mean over items of each head: tower, layer and head (layers from 1), entropy_r, uniform_r,
+    entropy_normalized_r."""
+    columns = [f"{name}_{rows}" for rows in ROWS for name in ("entropy", "uniform", "entropy_normalized")]
     means = table.groupby(["tower", "layer", "head"], sort=True)[columns].mean().reset_index()
     return means.assign(layer=means["layer"] + 1)

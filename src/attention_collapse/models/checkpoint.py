@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import pickle
 from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
@@ -33,9 +31,10 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         state = torch.load(path, map_location="cpu", weights_only=True)
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file", expected="a weights file", remedy="check the path") from None
-    except (SafetensorError, pickle.UnpicklingError, RuntimeError, EOFError, ValueError) as error:
+    except Exception as error:  # a damaged file makes the readers raise anything, down to KeyError
+        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ModelError(
-            f"{path}: cannot be read safely ({str(error).splitlines()[0]})",
+            f"{path}: cannot be read safely ({reason})",
             expected="safetensors, or a PyTorch file that holds tensors only",
             remedy="convert the weights to safetensors in a place where you trust the file",
         ) from None

@@ -68,7 +68,8 @@ class Provenance:
     """Where a model's weights came from; written into every result."""
 
     weights: str
-    sha256: str | None
+    sha256: str | None  # of the weights file
+    definition_sha256: str | None  # of configuration and tokenizer, where they lie beside the weights
     revision: str | None
     parameters: int
     untrained: bool

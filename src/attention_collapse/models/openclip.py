@@ -21,7 +21,7 @@ from PIL import Image
 from torch import Tensor, nn
 
 from attention_collapse.errors import ModelError
-from attention_collapse.files import sha256_file
+from attention_collapse.files import sha256_bytes, sha256_file
 from attention_collapse.models.checkpoint import load_exactly, read_state_dict
 from attention_collapse.models.dual_encoder import Batch, Provenance, Tower
 from attention_collapse.models.spec import ModelSpec
@@ -130,31 +130,37 @@ def _build(name: str, architecture: str | Path, seed: int, settings: dict[str, A
     with torch.random.fork_rng(devices=[]), _quiet():
         torch.manual_seed(seed)
         if isinstance(architecture, Path):
-            config = _folder_config(name, architecture)
-            text = dict(config["model_cfg"]["text_cfg"])
-            if merges := text.get("tokenizer_kwargs", {}).get("bpe_path"):
-                text["tokenizer_kwargs"] = {
-                    **text["tokenizer_kwargs"],
-                    "bpe_path": str(architecture / Path(merges).name),
-                }
-            custom = config["model_cfg"].pop("custom_text", False)
-            cls = open_clip.CustomTextCLIP if custom else open_clip.CLIP
-            module = cls(**config["model_cfg"])
-            size = module.visual.image_size
-            transform = image_transform_v2(PreprocessCfg(**{**config["preprocess_cfg"], "size": size}), is_train=False)
-            if text.get("hf_tokenizer_name"):
-                tokenizer = open_clip.get_tokenizer(f"local-dir:{architecture}")
-            else:
-                tokenizer = open_clip.SimpleTokenizer(
-                    context_length=text["context_length"], **text.get("tokenizer_kwargs", {})
-                )
-        else:
-            module = open_clip.create_model(
-                architecture, force_quick_gelu=bool(settings.get("quick_gelu")), force_preprocess_cfg=preprocess
-            )
-            transform = image_transform_v2(PreprocessCfg(**module.visual.preprocess_cfg), is_train=False)
-            tokenizer = open_clip.get_tokenizer(architecture)
-    return module, transform, tokenizer
+            try:
+                return _from_folder(name, architecture)
+            except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
+                raise ModelError(
+                    f"{name}: {architecture / CONFIG} does not describe a model ({error!r})",
+                    expected="an open_clip configuration whose tokenizer files lie beside it",
+                    remedy="compare the file with open_clip's own model_configs",
+                ) from None
+        module = open_clip.create_model(
+            architecture, force_quick_gelu=bool(settings.get("quick_gelu")), force_preprocess_cfg=preprocess
+        )
+        transform = image_transform_v2(PreprocessCfg(**module.visual.preprocess_cfg), is_train=False)
+        return module, transform, open_clip.get_tokenizer(architecture)
+
+
+def _from_folder(name: str, folder: Path) -> tuple[Any, Any, Any]:
+    """The architecture that a folder's configuration describes."""
+    config = _folder_config(name, folder)
+    model, text = config["model_cfg"], dict(config["model_cfg"]["text_cfg"])
+    if merges := text.get("tokenizer_kwargs", {}).get("bpe_path"):
+        text["tokenizer_kwargs"] = {**text["tokenizer_kwargs"], "bpe_path": str(folder / Path(merges).name)}
+    cls = open_clip.CustomTextCLIP if model.pop("custom_text", False) else open_clip.CLIP
+    module = cls(**model)
+    settings = PreprocessCfg(**{**config["preprocess_cfg"], "size": module.visual.image_size})
+    if text.get("hf_tokenizer_name"):
+        tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
+    else:
+        tokenizer = open_clip.SimpleTokenizer(
+            context_length=text.get("context_length", 77), **text.get("tokenizer_kwargs", {})
+        )
+    return module, image_transform_v2(settings, is_train=False), tokenizer
 
 
 class OpenClip:
@@ -172,7 +178,8 @@ class OpenClip:
             getattr(visual, "pool_type", None),
             getattr(module, "text_pool_type", getattr(text, "pool_type", None)),
         )
-        plain = not getattr(visual, "attn_pool", None) and text.attn_mask is not None
+        mask = getattr(text, "attn_mask", None)
+        plain = not getattr(visual, "attn_pool", None) and mask is not None
         if pooling != ("tok", "argmax") or not plain:
             raise ModelError(
                 f"{name}: image pooling {pooling[0]!r}, text pooling {pooling[1]!r}, "
@@ -235,8 +242,14 @@ class OpenClip:
 
 def load(name: str, spec: ModelSpec, device: str = "cpu") -> OpenClip:
     """Build the architecture, put exactly the named weights into it, and say where they came from."""
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ModelError(f"{name}: device {device!r}", expected="a CUDA device on this machine", remedy="use cpu")
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError, NotImplementedError) as error:
+        raise ModelError(
+            f"{name}: device {device!r} cannot be used ({str(error).splitlines()[0]})",
+            expected="cpu, or a device that PyTorch finds on this machine",
+            remedy="use cpu, or install a driver",
+        ) from None
     settings: dict[str, Any] = {}
     revision, file, architecture = spec.revision, None, None
     if spec.weights == "pretrained":
@@ -255,7 +268,7 @@ def load(name: str, spec: ModelSpec, device: str = "cpu") -> OpenClip:
     module, transform, tokenizer = _build(name, architecture or spec.architecture or "", spec.seed or 0, settings)
     digest = None
     if file is not None:
-        state = _in_own_names(module, read_state_dict(file))
+        state = _in_own_names(name, module, read_state_dict(file))
         digest = sha256_file(file)
         if spec.sha256 and digest != spec.sha256:
             raise ModelError(
@@ -264,6 +277,10 @@ def load(name: str, spec: ModelSpec, device: str = "cpu") -> OpenClip:
                 remedy="restore the file; change the pin only if new weights are meant",
             )
         load_exactly(module, state, f"{name}: {file}")
+    definition = None
+    if isinstance(architecture, Path):  # configuration and tokenizer are part of what the model is
+        others = sorted(path for path in architecture.iterdir() if path.is_file() and path.name not in WEIGHTS)
+        definition = sha256_bytes("".join(f"{path.name} {sha256_file(path)}\n" for path in others).encode())
     module.eval().requires_grad_(False).to(device)
     parameters = sum(parameter.numel() for parameter in module.parameters())
     origin = {
@@ -277,17 +294,24 @@ def load(name: str, spec: ModelSpec, device: str = "cpu") -> OpenClip:
         module,
         transform,
         tokenizer,
-        Provenance(origin, digest, revision, parameters, spec.weights == "untrained"),
+        Provenance(origin, digest, definition, revision, parameters, spec.weights == "untrained"),
     )
 
 
-def _in_own_names(module: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
+def _in_own_names(name: str, module: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:
     """Names and scalar shapes of older or foreign checkpoints as this open_clip version has them."""
-    converted: dict[str, Tensor] = convert_state_dict(module, state)
-    if "positional_embedding" in converted and not hasattr(module, "positional_embedding"):
-        converted = convert_to_custom_text_state_dict(converted)
-    for name in ("logit_scale", "logit_bias"):
-        own = getattr(module, name, None)
-        if name in converted and own is not None:
-            converted[name] = converted[name].reshape(own.shape)
+    try:
+        converted: dict[str, Tensor] = convert_state_dict(module, state)
+        if "positional_embedding" in converted and not hasattr(module, "positional_embedding"):
+            converted = convert_to_custom_text_state_dict(converted)
+    except (KeyError, AttributeError, IndexError, RuntimeError) as error:
+        raise ModelError(
+            f"{name}: the tensors' names are of another architecture ({error!r})",
+            expected="a checkpoint of the architecture",
+            remedy="check that the checkpoint and the architecture belong together",
+        ) from None
+    for scalar in ("logit_scale", "logit_bias"):
+        own = getattr(module, scalar, None)
+        if scalar in converted and own is not None and converted[scalar].numel() == own.numel():
+            converted[scalar] = converted[scalar].reshape(own.shape)
     return converted

@@ -25,9 +25,10 @@ def average_rows(stats: SiteStats, rows: Mapping[str, Tensor]) -> dict[str, Tens
     -------
     dict
         For each name r: `entropy_r` (nats), `uniform_r` (nats: the mean of ln support, what uniform attention has),
-        `normalized_r` (mean of entropy / ln support over the queries that see two keys or more, 0 to 1), and
-        `mass_<group>_r` (shares), each (batch, head); `undefined_r` counts the queries with one visible key, for
-        which the normalised entropy does not exist, (batch,).
+        `support_r` (mean number of visible keys), `entropy_normalized_r` (mean of entropy / ln support over the
+        queries that see two keys or more, 0 to 1), and `mass_<group>_r` (shares), each (batch, head);
+        `undefined_r` counts the queries with one visible key, for which the normalised entropy does not exist,
+        (batch,).
 
     Raises
     ------
@@ -52,11 +53,12 @@ def average_rows(stats: SiteStats, rows: Mapping[str, Tensor]) -> dict[str, Tens
             return (torch.where(chosen, values, 0.0) * weight).sum(-1)
 
         result[f"entropy_{name}"] = mean(entropy)
+        result[f"support_{name}"] = mean(stats.support.double().expand(batch, heads, -1))
         result[f"uniform_{name}"] = mean(log_support[:, None].expand(-1, heads, -1))
         defined = chosen & (log_support[:, None] > 0)
         share = torch.where(defined, weight, 0.0).sum(-1)
         ratio = torch.where(defined, entropy / log_support[:, None], 0.0)
-        result[f"normalized_{name}"] = (ratio * weight).sum(-1) / share  # NaN where no query is defined
+        result[f"entropy_normalized_{name}"] = (ratio * weight).sum(-1) / share  # NaN where no query is defined
         result[f"undefined_{name}"] = (chosen & ~defined)[:, 0].sum(-1)
         if stats.mass is not None:
             mass = stats.mass.double()

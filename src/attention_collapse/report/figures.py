@@ -48,7 +48,7 @@ def _thresholds(axes: Axes, *, horizontal: bool) -> None:
         line(value, color="0.6", linewidth=0.7, linestyle=(0, (1, 2)), zorder=0)
 
 
-def layer_wise_attention(name: str, bands: Mapping[str, Mapping[str, float]], rows: str) -> Figure:
+def layer_wise_attention(name: str, bands: Mapping[str, Mapping[str, float]], rows: str, confidence: float) -> Figure:
     """Layer MCS with its interval over images, its null, and the calibrated score."""
     layers = [int(layer) for layer in bands]
 
@@ -71,12 +71,14 @@ def layer_wise_attention(name: str, bands: Mapping[str, Mapping[str, float]], ro
         axes.text(1.02, value, f"{value}", transform=axes.get_yaxis_transform(), va="center", color="0.45", fontsize=7)
     axes.set(xlabel="layer", ylabel="vision's share of entropy", ylim=(0, 1), xticks=layers)
     axes.axhline(0.5, color="0.8", linewidth=0.7, zorder=0)
-    axes.set_title(f"{name} · rows: {rows}\nband: 95 % CI over images", loc="left")
+    axes.set_title(f"{name} · rows: {rows}\nband: {100 * confidence:g} % CI over images", loc="left")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, columnspacing=1.0)
     return figure
 
 
-def modality_contribution(name: str, images: pd.DataFrame, result: Mapping[str, Any], rows: str) -> Figure:
+def modality_contribution(
+    name: str, images: pd.DataFrame, result: Mapping[str, Any], rows: str, confidence: float
+) -> Figure:
     """Each image's score and the mean with its interval; the null, the untrained prior and the calibrated score."""
     lines: list[tuple[str, str, str]] = [("mcs", "MCS", SCORE), ("mcs_null", "null", NULL)]
     if "mcs_untrained" in result:
@@ -103,7 +105,7 @@ def modality_contribution(name: str, images: pd.DataFrame, result: Mapping[str, 
     axes.set_yticks(range(len(lines)), [label for _, label, _ in reversed(lines)])
     axes.set(xlim=(0, 1), ylim=(-0.5, len(lines) - 0.5), xlabel="vision's share of attention entropy")
     axes.set_xticks([0, 0.3, 0.5, 0.7, 1])
-    axes.set_title(f"{name} · rows: {rows}\ndots: images · diamonds: mean, 95 % CI", loc="left")
+    axes.set_title(f"{name} · rows: {rows}\ndots: images · diamonds: mean, {100 * confidence:g} % CI", loc="left")
     return figure
 
 

@@ -11,6 +11,9 @@ SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasc
 }
 
 
+P_VALUES = {"p", "p_holm", "wilcoxon_p"}
+
+
 def escape(text: str) -> str:
     """Text as LaTeX prints it."""
     return "".join(SPECIAL.get(sign, sign) for sign in text)
@@ -56,6 +59,8 @@ def macros(data: Mapping[str, Any], prefix: str) -> str:
         elif key.endswith(".log10_p"):
             lines.append(f"\\acdef{{{key.removesuffix('.log10_p')}.p_text}}{{{p_value(value)}}}")
             text = number(value)
+        elif key.rsplit(".", 1)[-1] in P_VALUES:
+            text = "--" if value is None else r"$<0.001$" if value < 0.001 else number(float(value))
         else:
             text = escape(value) if isinstance(value, str) else number(value)
         lines.append(f"\\acdef{{{key}}}{{{text}}}")

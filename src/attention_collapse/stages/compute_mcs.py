@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from typing import Any
 
 import pandas as pd
@@ -14,7 +15,21 @@ from attention_collapse.measures.mcs import VISION_COLLAPSE, thirds
 from attention_collapse.measures.two_tower import ROWS, TwoTowerScores, by_head, by_image, score_pairs
 from attention_collapse.stages.layout import Study, run_stage
 
-LAYER_MEASURES = ("mcs", "mcs_null", "mcs_calibrated", "layer_imbalance", "entropy_vision", "entropy_text")
+# column of the layers table -> name in the metrics
+LAYER_MEASURES = {
+    "mcs": "layer_mcs",
+    "mcs_null": "layer_mcs_null",
+    "mcs_calibrated": "layer_mcs_calibrated",
+    "layer_imbalance": "layer_imbalance",
+    "entropy_vision": "layer_entropy_vision",
+    "entropy_text": "layer_entropy_text",
+}
+
+
+def _share_above(values: pd.Series[float]) -> float:
+    """Share of the defined values above the published threshold; NaN if none is defined."""
+    defined = values.dropna()
+    return float((defined > VISION_COLLAPSE).mean()) if len(defined) else math.nan
 
 
 def summarise(scores: TwoTowerScores, headline_rows: str) -> dict[str, Any]:
@@ -24,17 +39,21 @@ def summarise(scores: TwoTowerScores, headline_rows: str) -> dict[str, Any]:
         columns = [column for column in images.columns if column.endswith(f"_{rows}")]
         values: dict[str, Any] = {column.removesuffix(f"_{rows}"): float(images[column].mean()) for column in columns}
         share, null = scores.pairs[f"mcs_{rows}"], scores.pairs[f"mcs_null_{rows}"]
-        values["share_of_pairs_above_0_7"] = float((share > VISION_COLLAPSE).mean())
-        values["share_of_nulls_above_0_7"] = float((null > VISION_COLLAPSE).mean())
-        values["n_undefined_pairs"] = int(share.isna().sum() + scores.pairs[f"mcs_calibrated_{rows}"].isna().sum())
+        values["share_of_pairs_above_0_7"] = _share_above(share)
+        values["share_of_nulls_above_0_7"] = _share_above(null)
+        undefined = share.isna() | scores.pairs[f"mcs_calibrated_{rows}"].isna()
+        values["n_undefined_pairs"] = int(undefined.sum())
         result[rows] = values
     layer_means = scores.layers.groupby("layer").mean()
     layers = {
-        f"{layer:02d}": {name: float(layer_means.loc[layer, f"{name}_{headline_rows}"]) for name in LAYER_MEASURES}
-        for layer in layer_means.index
+        label: {f"{layer:02d}": float(layer_means.loc[layer, f"{name}_{headline_rows}"]) for layer in layer_means.index}
+        for name, label in LAYER_MEASURES.items()
     }
     parts = {
-        part: {name: float(layer_means.iloc[index][f"{name}_{headline_rows}"].mean()) for name in LAYER_MEASURES}
+        part: {
+            label: float(layer_means.iloc[index][f"{name}_{headline_rows}"].mean())
+            for name, label in LAYER_MEASURES.items()
+        }
         for part, index in thirds(len(layer_means)).items()
         if index
     }
@@ -42,7 +61,7 @@ def summarise(scores: TwoTowerScores, headline_rows: str) -> dict[str, Any]:
         "rows": headline_rows,
         **result[headline_rows],
         "by_rows": result,
-        "layers": layers,
+        **layers,
         "thirds": parts,
         "layer_alignment": " ".join(f"{vision + 1}:{text + 1}" for vision, text in scores.alignment),
         "n_images": len(images),
@@ -78,6 +97,7 @@ def main(study: Study, model: str) -> None:
         "stage": f"compute_mcs@{model}",
         "weights": about["weights"],
         "weights_sha256": about.get("sha256"),
+        "definition_sha256": about.get("definition_sha256"),
         "weights_revision": about.get("revision"),
         "parameters": about["parameters"],
         "untrained": about["untrained"],

@@ -22,7 +22,7 @@ from tqdm import tqdm
 from attention_collapse.data.images import load_rgb
 from attention_collapse.data.pairs import read_study
 from attention_collapse.errors import ProbeError
-from attention_collapse.files import evidence_id, sha256_file, whole_file, write_text
+from attention_collapse.files import evidence_id, sha256_bytes, sha256_file, whole_file, write_text
 from attention_collapse.models import load
 from attention_collapse.models.dual_encoder import Batch, DualEncoder, Tower
 from attention_collapse.probe import AttentionProbe, SiteStats
@@ -140,6 +140,12 @@ def extract(
     return pa.concat_tables(parts)
 
 
+def _code_digest() -> str:
+    """Hash of this package's source."""
+    package = Path(__file__).resolve().parents[1]
+    return sha256_bytes("".join(sha256_file(path) for path in sorted(package.rglob("*.py"))).encode())
+
+
 def main(study: Study, model: str) -> None:
     """Write the attention table of one model."""
     params, spec, out = study.params.extract_attention, study.spec(model), study.attention(model)
@@ -147,10 +153,13 @@ def main(study: Study, model: str) -> None:
     pairs = read_study(study.pairs, study.manifest)
     loaded = load(model, spec, params.device)
     about = {key: value for key, value in loaded.provenance.items() if value is not None}
-    inputs = {"manifest": sha256_file(study.manifest), "weights": about.get("sha256", "none")}
+    inputs = {"manifest": sha256_file(study.manifest)}
+    inputs |= {key: about[key] for key in ("sha256", "definition_sha256", "revision") if key in about}
     identity = evidence_id("extract_attention", spec.model_dump(exclude={"control_for"}), inputs)
     work = out.with_name(f".{model}.parts")
-    table = extract(loaded, pairs, batch_size=params.batch_size, work=work, identity=identity)
+    # Kept batches must come from the same code and device too: an interrupted run may be followed by an edit.
+    setting = f"{identity} code={_code_digest()} torch={torch.__version__} device={params.device}"
+    table = extract(loaded, pairs, batch_size=params.batch_size, work=work, identity=setting)
     about |= {"evidence_id": identity, "layers": {tower.name: len(tower.sites) for tower in loaded.towers}}
     with whole_file(out) as temporary:
         pq.write_table(

@@ -22,7 +22,8 @@ Rows = list[list[Any]]
 
 def main(study: Study) -> None:
     """Write `plots/<study>/<model>/*.png|pdf` and one CSV a figure for all models."""
-    results = read_json(study.statistics)["models"]
+    statistics = read_json(study.statistics)
+    results, confidence = statistics["models"], statistics["confidence"]
     use_style()
     shutil.rmtree(study.plots, ignore_errors=True)
     layer_rows: Rows = []
@@ -31,18 +32,19 @@ def main(study: Study) -> None:
     for name, result in results.items():
         rows, folder = result["rows"], study.plots / name
         images, heads = pd.read_csv(study.images_table(name)), pd.read_csv(study.heads_table(name))
-        save(layer_wise_attention(name, result["layers"], rows), folder / "layer_wise_attention")
-        save(modality_contribution(name, images, result, rows), folder / "modality_contribution")
+        save(layer_wise_attention(name, result["layers"], rows, confidence), folder / "layer_wise_attention")
+        save(modality_contribution(name, images, result, rows, confidence), folder / "modality_contribution")
         save(attention_entropy(name, heads, rows), folder / "attention_entropy")
         for layer, band in result["layers"].items():
             layer_rows += [[name, int(layer), key, band[key]] for key in ("mcs", "mcs_null", "mcs_calibrated")]
         score_rows += [[name, key, result[key]["mean"]] for key in ("mcs", "mcs_null", "mcs_calibrated")]
         means = heads.groupby(["tower", "layer"])[[f"entropy_{rows}", f"uniform_{rows}"]].mean().reset_index()
-        entropy_rows += [[name, tower, *values] for tower, *values in means.to_numpy(object).tolist()]
+        for tower, layer, entropy, uniform in means.to_numpy(object).tolist():
+            entropy_rows += [[name, layer, tower, entropy], [name, layer, f"{tower} null", uniform]]
     tables = (
         ("layer_wise_attention", ["model", "layer", "score", "value"], layer_rows),
         ("modality_contribution", ["model", "score", "value"], score_rows),
-        ("attention_entropy", ["model", "tower", "layer", "entropy", "uniform"], entropy_rows),
+        ("attention_entropy", ["model", "layer", "score", "value"], entropy_rows),
     )
     for stem, columns, data in tables:
         write_csv(study.plots / f"{stem}.csv", columns, data)

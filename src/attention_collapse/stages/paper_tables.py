@@ -17,11 +17,11 @@ def interval(summary: Mapping[str, Any]) -> str:
     return f"[{number(summary['ci_low'])}, {number(summary['ci_high'])}]"
 
 
-def scores_table(models: Mapping[str, Any]) -> str:
+def scores_table(models: Mapping[str, Any], confidence: float) -> str:
     """Each model's score with its interval, beside its null and its untrained prior."""
     columns = [
-        ("l", "Model"), ("r", "$n$"), ("r", "MCS"), ("c", r"95\,\% CI"), ("r", "null"), ("r", "untrained"),
-        ("r", "calibrated"), ("r", r"$>0.7$"), ("r", r"null $>0.7$"),
+        ("l", "Model"), ("r", "$n$"), ("r", "MCS"), ("c", rf"{100 * confidence:g}\,\% CI"), ("r", "null"),
+        ("r", "untrained"), ("r", "calibrated"), ("r", r"$>0.7$"), ("r", r"null $>0.7$"),
     ]  # fmt: skip
     rows = [
         [
@@ -99,7 +99,7 @@ def main(study: Study) -> None:
     )
     files = {
         "numbers": numbers,
-        "scores": scores_table(statistics["models"]),
+        "scores": scores_table(statistics["models"], statistics["confidence"]),
         "tests": tests_table(statistics["models"]),
         "null": null_table(reference),
     }

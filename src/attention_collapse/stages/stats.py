@@ -62,13 +62,19 @@ def layer_bands(layers: pd.DataFrame, rows: str, params: Stats) -> dict[str, dic
     result: dict[str, dict[str, float]] = {}
     for name in LAYER_BANDS:
         wide = layers.pivot_table(index="image_id", columns="layer", values=f"{name}_{rows}", dropna=False)
+        defined = wide.dropna()  # an image with an undefined layer is left out of every layer, and counted
         low, high = bootstrap_columns(
-            wide.to_numpy(np.float64), confidence=params.confidence, n_resamples=params.n_resamples,
+            defined.to_numpy(np.float64), confidence=params.confidence, n_resamples=params.n_resamples,
             rng=np.random.default_rng(params.seed),
         )  # fmt: skip
         for index, layer in enumerate(wide.columns):
             entry = result.setdefault(f"{int(layer):02d}", {})
-            entry |= {name: float(wide[layer].mean()), f"{name}_ci_low": low[index], f"{name}_ci_high": high[index]}
+            entry |= {
+                name: float(defined[layer].mean()),
+                f"{name}_ci_low": low[index],
+                f"{name}_ci_high": high[index],
+                f"{name}_n": len(defined),
+            }
     return result
 
 
@@ -121,6 +127,7 @@ def main(study: Study) -> None:
             "share_of_pairs_above_0_7": scores[name]["share_of_pairs_above_0_7"],
             "share_of_nulls_above_0_7": scores[name]["share_of_nulls_above_0_7"],
         }
+        inputs[name] = scores[name]["evidence_id"]  # of compute_mcs: it knows which rows the headline uses
         inputs |= {f"{path.parent.name}/{path.name}": sha256_file(Path(path)) for path in
                    (study.images_table(name), study.layers_table(name))}  # fmt: skip
     for name in models:
@@ -128,9 +135,8 @@ def main(study: Study) -> None:
             results[name]["mcs_untrained"] = untrained_prior(results, controls)
     add_family(results, {name for name, spec in models.items() if spec.is_control})
     identity = evidence_id("stats", params.model_dump(), inputs)
-    write_json(
-        study.statistics, {"models": results, "study": study.params.study, "stage": "stats", "evidence_id": identity}
-    )
+    about = {"study": study.params.study, "stage": "stats", "confidence": params.confidence, "evidence_id": identity}
+    write_json(study.statistics, {"models": results, **about})
     for name, result in results.items():
         mcs, null = result["mcs"], result["mcs_null"]
         print(
