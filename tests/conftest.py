@@ -32,6 +32,17 @@ def coco_sample() -> Path:
     return folder
 
 
+@pytest.fixture
+def server():
+    """An HTTP server on the loopback address."""
+    from http_server import Server
+
+    one = Server()
+    yield one
+    one.http.shutdown()
+    one.http.server_close()
+
+
 def photograph(path: Path, size: tuple[int, int] = (40, 30), seed: int = 0, **options: object) -> Path:
     """A noisy RGB picture."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)

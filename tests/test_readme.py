@@ -23,6 +23,9 @@ def test_the_results_it_promises_are_the_committed_ones():
     for key in ("mcs", "mcs_calibrated"):
         means = [f"{result[key]['mean']:.3f}" for result in fresh]
         assert f"{min(means)}–{max(means)}" in row
+    readout = read_json(ROOT / "metrics" / "embedded" / "mcs" / "openclip-scenes.json")["by_rows"]["readout"]
+    text = re.sub(r"\s+", " ", README)
+    assert f"scores {readout['mcs']:.3f} (null {readout['mcs_null']:.3f})" in text and 0.3 < readout["mcs"] < 0.7
     control = read_json(ROOT / "metrics" / "controls" / "openclip-scenes.json")
     text = re.sub(r"\s+", " ", README)
     assert (

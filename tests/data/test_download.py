@@ -7,13 +7,11 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 import zipfile
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
-from conftest import coco_folder
+from http_server import serve_coco
 
 from attention_collapse.data.coco import Entry, read_entries
 from attention_collapse.data.download import ANNOTATIONS_MEMBER, Fetcher, GoneError
@@ -21,64 +19,6 @@ from attention_collapse.errors import DownloadError
 from attention_collapse.files import sha256_bytes
 
 BODY = bytes(range(256)) * 2000  # 512,000 bytes
-
-
-class Server:
-    """Serves `files`. `faults[path]` lists what to do first: a status, or cut after so many bytes."""
-
-    def __init__(self):
-        self.files, self.faults, self.requests, self.delay = {}, {}, [], 0.0
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *args):
-                pass
-
-            def do_GET(self):
-                server.answer(self)
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
-
-    def answer(self, request):
-        self.requests.append((request.path, request.headers.get("Range")))
-        fault = self.faults.get(request.path, [])
-        fault = fault.pop(0) if fault else None
-        body = self.files.get(request.path)
-        status = 404 if body is None else fault if fault and fault >= 400 and fault < 600 else 200
-        etag = f'"{hashlib.sha256(body or b"").hexdigest()[:16]}"'
-        fresh = request.headers.get("If-Range") in (None, etag)  # another version is sent whole
-        start = (
-            int(request.headers["Range"].removeprefix("bytes=").rstrip("-"))
-            if request.headers.get("Range") and fresh
-            else 0
-        )
-        if status == 200 and start:
-            status = 206 if start < len(body) else 416
-        payload = body[start:] if status in (200, 206) else b""
-        request.send_response(status)
-        request.send_header("Content-Length", str(len(payload)))
-        request.send_header("ETag", etag)
-        request.end_headers()
-        cut = fault if fault and fault >= 600 else len(payload)
-        for i in range(0, min(cut, len(payload)), 65536):
-            request.wfile.write(payload[i : min(i + 65536, cut)])
-            time.sleep(self.delay)
-        if cut < len(payload):
-            request.close_connection = True
-            request.wfile.flush()
-            request.connection.shutdown(2)
-
-
-@pytest.fixture
-def server():
-    server = Server()
-    yield server
-    server.http.shutdown()
-    server.http.server_close()
 
 
 def fetcher(tmp_path, **options):
@@ -186,13 +126,6 @@ def test_annotations_come_from_a_zip_or_as_they_are(server, tmp_path):
         get(f"{server.url}/b.zip")
     with pytest.raises(DownloadError, match="pinned in the manifest"):
         get(f"{server.url}/a.zip", "0" * 64)
-
-
-def serve_coco(server, root, n=5):
-    coco_folder(root, n=n, url=server.url)
-    for path in (root / "val2017").iterdir():
-        server.files[f"/val2017/{path.name}"] = path.read_bytes()
-    return root / "annotations" / "captions_val2017.json"
 
 
 def test_images_that_are_gone_are_listed_and_pinned_ones_must_come(server, tmp_path):

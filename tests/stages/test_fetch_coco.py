@@ -1,9 +1,8 @@
 import json
-import sys
-from pathlib import Path
 
 import pytest
 from conftest import coco_folder
+from http_server import serve_coco
 
 from attention_collapse.data.download import Fetcher
 from attention_collapse.data.pairs import read_study
@@ -13,23 +12,12 @@ from attention_collapse.params import Params
 from attention_collapse.stages.fetch_coco import fetch
 from attention_collapse.stages.layout import Study
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "data"))
-from test_download import Server, serve_coco
-
 MODEL = {"kind": "openclip", "weights": "untrained", "architecture": "ViT-B-32", "seed": 0}
 
 
 def study(root, **fetch_coco):
     data = {"study": "s", "params_file": "params.yaml", "models": {"m": MODEL}, "fetch_coco": fetch_coco}
     return Study(Params.model_validate(data), root)
-
-
-@pytest.fixture
-def server():
-    server = Server()
-    yield server
-    server.http.shutdown()
-    server.http.server_close()
 
 
 def run(study, tmp_path):
