@@ -19,6 +19,9 @@ from attention_collapse.params import load_params
 
 ABSENT = object()
 
+# All of the embedded study but the training. null_reference alone: every study's tables stand downstream of it.
+TARGETS = (("--single-item", "null_reference"), ("--downstream", "fetch_coco"))
+
 
 @dataclass(frozen=True)
 class Difference:
@@ -117,8 +120,7 @@ def rerun(scratch: Path) -> None:
     # The copy's own source must run, not the installed one.
     environment = os.environ | {"PYTHONPATH": str(scratch / "src")}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
-    # null_reference alone: the tables of every study stand downstream of it.
-    for target in (["--single-item", "null_reference"], ["--downstream", "fetch_coco"]):
+    for target in TARGETS:
         command = [sys.executable, "-m", "dvc", "repro", "--force", *target]
         if subprocess.run(command, cwd=scratch, env=environment, check=False).returncode != 0:
             raise PipelineError(

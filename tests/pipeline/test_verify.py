@@ -1,10 +1,13 @@
 """The comparison must fail when a number is changed."""
 
 import json
+import re
 import shutil
 import subprocess
+import sys
 
 import pytest
+import yaml
 from conftest import ROOT
 
 from attention_collapse import cli, verify
@@ -88,3 +91,16 @@ def test_the_command_names_the_one_number_that_was_changed_and_exits_1(tmp_path,
     assert cli.main(["verify"]) == 1
     tail = capsys.readouterr().out.splitlines()[-2:]
     assert "1 differ beyond" in tail[0] and "models.openclip-scenes.mcs.mean" in tail[1] and "MISMATCH" in tail[1]
+
+
+def test_all_stages_of_the_embedded_study_are_rerun_and_no_others(tmp_path):
+    copy_tracked(ROOT, tmp_path)
+    (tmp_path / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
+    ran = set()
+    for target in verify.TARGETS:
+        command = [sys.executable, "-m", "dvc", "repro", "--dry", "--force", *target]
+        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+        ran |= {stage.split("@")[0] for stage in re.findall(r"Running stage '([^']+)'", done.stdout)}
+    stages = set(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
+    assert ran == stages - {"train_controls"}
