@@ -98,7 +98,7 @@ def main() -> None:
     print(f"time, probe ÷ bare: {time_of['probe'] / time_of['bare']:.3f} (single {min(single):.3f}–{max(single):.3f})")
     for policy, environment in (("alive", {"MALLOC_MMAP_THRESHOLD_": "131072"}), ("glibc heap", {})):
         memory: dict[str, list[float]] = {name: [] for name in both}
-        for name in [*both] * 5:
+        for name in [*both] * 3:
             command = [sys.executable, __file__, "--peak", name, "--batch", str(arguments.batch)]
             command += ["--threads", str(arguments.threads)]
             done = subprocess.run(command, env=os.environ | environment, capture_output=True, text=True, check=True)
