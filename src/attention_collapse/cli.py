@@ -13,11 +13,19 @@ from attention_collapse.errors import AttentionCollapseError
 
 def _diagnose(arguments: argparse.Namespace) -> int:
     from attention_collapse.diagnosis import diagnose
+    from attention_collapse.models.spec import FACTORY
     from attention_collapse.report.summary import diagnosis_text
 
+    model = arguments.model
+    if arguments.kind:
+        factory = arguments.kind in FACTORY
+        model = {"kind": arguments.kind} | (
+            {"weights": "factory", "factory": model} if factory else {"weights": "checkpoint", "path": model}
+        )
     result = diagnose(
-        arguments.model, arguments.pairs, n=arguments.n, seed=arguments.seed, rows=arguments.rows,
-        device=arguments.device, batch_size=arguments.batch_size, strict=arguments.strict, out=arguments.out,
+        model, arguments.pairs, n=arguments.n, seed=arguments.seed, rows=arguments.rows,
+        device=arguments.device, batch_size=arguments.batch_size, partners=arguments.partners,
+        strict=arguments.strict, out=arguments.out,
     )  # fmt: skip
     print(diagnosis_text(result))
     if arguments.out:
@@ -26,13 +34,14 @@ def _diagnose(arguments: argparse.Namespace) -> int:
 
 
 def _models(_: argparse.Namespace) -> int:
-    from attention_collapse.models.catalogue import CATALOGUE
+    from attention_collapse.inventory import listing
 
-    for name, spec in CATALOGUE.items():
-        origin = spec.path or f"{spec.architecture} {spec.tag or f'seed {spec.seed}'}"
-        note = "  (control: random weights)" if spec.is_control else ""
-        print(f"{name:<30}{spec.kind:<10}{spec.weights:<12}{origin}{note}")
-    print("\nA checkpoint folder in open_clip's layout may stand in place of a name.")
+    rows = listing()
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    for row in rows:
+        print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    print("\nMemory is that of the weights. A checkpoint folder in open_clip's or the hub's layout may stand in place")
+    print("of a name; a study pins each hub revision at its first run and insists on it from then on.")
     return 0
 
 
@@ -94,12 +103,19 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(required=True, metavar="command")
     one = commands.add_parser("diagnose", help="measure one model on a COCO-layout folder")
     one.add_argument("--model", required=True, help="a name from `attention-collapse models`, or a checkpoint folder")
+    one.add_argument("--kind", help="kind of the checkpoint folder, or python / scorer for a package.module:function")
     one.add_argument("--pairs", required=True, type=Path, help="folder with annotations/captions_<split>.json")
     one.add_argument("--n", type=_positive, help="number of images, a seeded subset (default: all)")
     one.add_argument("--seed", type=_not_negative, default=0, help="seed of the subset (default: 0)")
     one.add_argument("--rows", choices=("all", "readout"), default="all", help="query rows of the headline")
-    one.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 … (default: cpu)")
+    one.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …, or auto for accelerate (default: cpu)")
     one.add_argument("--batch-size", type=_positive, default=32)
+    one.add_argument(
+        "--partners",
+        type=_not_negative,
+        default=8,
+        help="ablation partners of the causal measures (default: 8; 0: none)",
+    )
     one.add_argument("--strict", action="store_true", help="fail on an unusable image or caption")
     one.add_argument("--out", type=Path, help="also write the result as JSON")
     one.set_defaults(run=_diagnose)

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.files import write_json
@@ -13,6 +14,9 @@ from attention_collapse.models import load
 from attention_collapse.models.catalogue import named
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Stats, parse_spec
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def diagnose(
@@ -24,6 +28,7 @@ def diagnose(
     rows: str = "all",
     device: str = "cpu",
     batch_size: int = 32,
+    partners: int = 8,
     threads: int | None = None,
     strict: bool = False,
     out: str | Path | None = None,
@@ -40,6 +45,8 @@ def diagnose(
         Use a seeded subset of `n` images; None uses all.
     rows
         Query rows of the headline: "all" or "readout".
+    partners
+        Ablation partners of the causal measures, each image with its first caption; 0 leaves them out.
     threads
         CPU threads; None leaves PyTorch's setting.
     strict
@@ -50,8 +57,9 @@ def diagnose(
     Returns
     -------
     dict
-        The metrics of `compute_mcs`, with `statistics` (means, BCa intervals, tests, readings), `skipped`, and where
-        the weights came from.
+        The metrics of `compute_mcs`, with `statistics` (means, BCa intervals, tests, readings), `causal` (the same of
+        the two-player Shapley values, or the reason why there are none), `reasons` (measure -> why the model does not
+        define it), `skipped`, and where the weights came from.
 
     Raises
     ------
@@ -60,14 +68,17 @@ def diagnose(
     """
     import torch
 
+    from attention_collapse.contribution import contributions
     from attention_collapse.errors import ParamsError
-    from attention_collapse.measures.two_tower import ROWS, by_image, score_pairs
+    from attention_collapse.measures.scores import ROWS, by_image, score_pairs
     from attention_collapse.stages.compute_mcs import summarise
     from attention_collapse.stages.extract_attention import extract
     from attention_collapse.stages.stats import judge, layer_bands
 
     if rows not in ROWS:
         raise ParamsError(f"rows is {rows!r}", expected=f"one of {', '.join(ROWS)}", remedy="correct the argument")
+    if partners < 0:
+        raise ParamsError(f"partners is {partners}", expected="0 or more", remedy="correct the argument")
     if batch_size < 1 or (threads is not None and threads < 1):
         raise ParamsError(
             f"batch_size {batch_size}, threads {threads}", expected="1 or more", remedy="correct the argument"
@@ -81,20 +92,47 @@ def diagnose(
     name, spec = _model(model)
     checked, skipped = read_folder(Path(pairs), n=n, seed=seed, strict=strict)
     loaded = load(name, spec, device)
-    attention = extract(loaded, table(checked, "folder"), batch_size=batch_size)
-    scores, parameters = score_pairs(attention.to_pandas()), Stats()
-    result = summarise(scores, rows) | loaded.provenance
+    pairs_table = table(checked, "folder")
+    attention = extract(loaded, pairs_table, batch_size=batch_size)
+    causal: dict[str, Any] = {"reason": "not asked for (partners: 0)"}
+    if partners:
+        causal = _causal(
+            lambda: contributions(loaded, pairs_table, partners=partners, seed=seed, batch_size=batch_size), Stats()
+        ) | {"baseline": "another pair's image, another pair's caption", "partners": partners}
+    scores, parameters = score_pairs(attention.to_pandas(), loaded.family), Stats()
+    result = summarise(scores, rows, loaded.family, loaded.missing) | loaded.provenance
     result |= {
         "model": name,
         "skipped": [asdict(item) for item in skipped],
-        "statistics": judge(by_image(scores.pairs), rows, parameters),
+        "statistics": judge(by_image(scores.pairs), rows, parameters, result["reasons"]),
         "layers": layer_bands(scores.layers, rows, parameters),
+        "causal": causal,
         "confidence": parameters.confidence,
         "seed": seed,
     }
     if out is not None:
         write_json(Path(out), result)
     return result
+
+
+def _causal(contribution: Callable[[], pd.DataFrame], parameters: Stats) -> dict[str, Any]:
+    """Means and intervals of the causal measures over images, or the reason why there are none."""
+    import numpy as np
+
+    from attention_collapse.errors import DataError
+    from attention_collapse.stats.one_sample import describe
+
+    try:
+        values = contribution()
+    except DataError as error:
+        return {"reason": str(error).splitlines()[0]}
+    names = ("score", "shapley_image", "shapley_text", "shapley_share", "interaction")
+
+    def summary(name: str) -> dict[str, Any]:
+        rng = np.random.default_rng(parameters.seed)
+        return describe(values[name], confidence=parameters.confidence, n_resamples=parameters.n_resamples, rng=rng)
+
+    return {name: summary(name) for name in names}
 
 
 def _nearest_folder(path: Path) -> Path:

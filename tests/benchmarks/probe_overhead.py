@@ -46,19 +46,19 @@ def passes(batch_size: int, threads: int) -> dict[str, Pass]:
     torch.set_num_threads(threads)
     model = load("openclip-vit-b-32-untrained", CATALOGUE["openclip-vit-b-32-untrained"])
     noise = np.random.default_rng(0).integers(0, 256, (batch_size, 224, 224, 3), dtype=np.uint8)
-    batches = {
-        "vision": model.image_batch([Image.fromarray(pixels) for pixels in noise]),
-        "text": model.text_batch([f"a photo of {i} cats and a dog on a red sofa" for i in range(batch_size)]),
-    }
+    batches = (
+        model.batch("image", [Image.fromarray(pixels) for pixels in noise]),
+        model.batch("text", [f"a photo of {i} cats and a dog on a red sofa" for i in range(batch_size)]),
+    )
 
     def bare() -> None:
         with torch.inference_mode():
-            for tower, batch in batches.items():
-                model.encode(tower, batch)
+            for batch in batches:
+                model.run(batch)
 
     def probed() -> None:
-        for tower in model.towers:
-            probe_batch(model, tower, batches[tower.name])
+        for batch in batches:
+            probe_batch(model, batch)
 
     return {"bare": bare, "probe": probed}
 

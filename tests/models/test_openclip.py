@@ -4,6 +4,7 @@ import json
 import os
 import pickle
 import shutil
+from dataclasses import replace
 
 import open_clip
 import pytest
@@ -50,18 +51,22 @@ def test_a_folder_loads_exactly_its_weights(tiny, tiny_openclip):
 
 
 def test_the_end_token_and_padding_are_where_the_model_has_them(tiny):
-    batch = tiny.text_batch(["a red circle", "a red circle on the left", "red " * 100])
-    assert batch.lengths.tolist() == [5, 8, 32] and batch.truncated == (False, False, True)
-    for weights, length in zip(batch.rows["all"], batch.lengths.tolist(), strict=True):
+    batch = tiny.batch("text", ["a red circle", "a red circle on the left", "red " * 100])
+    [read] = batch.reads
+    assert read.lengths.tolist() == [5, 8, 32] and batch.truncated == (False, False, True)
+    for weights, length in zip(read.rows["all"], read.lengths.tolist(), strict=True):
         assert weights[:length].tolist() == pytest.approx([1 / length] * length) and weights[length:].sum() == 0
-    assert batch.rows["readout"].argmax(-1).tolist() == [4, 7, 31]
-    assert batch.groups[0].tolist()[:6] == [OTHER, TEXT, TEXT, TEXT, OTHER, OTHER]
+    assert read.rows["readout"].argmax(-1).tolist() == [4, 7, 31]
+    groups = batch.groups["transformer.resblocks.0.attn"]
+    assert groups[0].tolist()[:6] == [OTHER, TEXT, TEXT, TEXT, OTHER, OTHER]
 
 
 def test_the_class_token_comes_first(tiny):
-    batch = tiny.image_batch(images())
-    assert batch.lengths.tolist() == [17] * 3 and batch.groups[0].tolist() == [OTHER] + [IMAGE] * 16
-    assert batch.rows["readout"].argmax(-1).tolist() == [0] * 3
+    batch = tiny.batch("image", images())
+    [read] = batch.reads
+    assert read.lengths.tolist() == [17] * 3
+    assert batch.groups["visual.transformer.resblocks.0.attn"].tolist() == [[OTHER] + [IMAGE] * 16]
+    assert read.rows["readout"].argmax(-1).tolist() == [0] * 3
 
 
 def test_groups_are_true_pixels_and_words_move_their_own_keys(tiny):
@@ -69,15 +74,15 @@ def test_groups_are_true_pixels_and_words_move_their_own_keys(tiny):
     inputs = []
     hook = tiny.module.visual.transformer.register_forward_pre_hook(lambda m, a: inputs.append(a[0].detach().clone()))
     with torch.inference_mode():
-        batch = tiny.image_batch(images(1))
-        tiny.encode("vision", batch)
-        changed = batch.inputs.clone()
+        batch = tiny.batch("image", images(1))
+        tiny.run(batch)
+        changed = batch.inputs["image"].clone()
         changed[..., 16:32, 32:48] += 1.0  # second row of patches, third column
-        tiny.encode("vision", type(batch)(changed, batch.rows, batch.groups, batch.lengths, batch.truncated))
+        tiny.run(replace(batch, inputs={"image": changed}))
     hook.remove()
     moved = (inputs[0] != inputs[1]).any(-1)[0]
     assert moved.nonzero().flatten().tolist() == [1 + 4 + 2]
-    one, other = (tiny.text_batch([t]).inputs[0] for t in ("a red circle", "a red picture"))
+    one, other = (tiny.batch("text", [t]).inputs["text"][0] for t in ("a red circle", "a red picture"))
     assert (one != other).nonzero().flatten().tolist() == [3]
 
 
@@ -97,12 +102,11 @@ def test_restricted_merges_are_the_same_bytes_every_time(tmp_path):
 @pytest.mark.parametrize("tower", ["vision", "text"])
 def test_statistics_equal_those_of_open_clips_own_attention_weights(tiny, tower):
     """Independent reference: nn.MultiheadAttention asked for its weights, reduced in float64."""
-    batch = (
-        tiny.image_batch(images())
-        if tower == "vision"
-        else tiny.text_batch(["a red circle", "on the left the picture"])
-    )
-    seen = probe_batch(tiny, next(t for t in tiny.towers if t.name == tower), batch)
+    if tower == "vision":
+        batch = tiny.batch("image", images())
+    else:
+        batch = tiny.batch("text", ["a red circle", "on the left the picture"])
+    seen = probe_batch(tiny, batch)[0][tower]
     prefix = "visual.transformer." if tower == "vision" else "transformer."
     patterns = {}
 
@@ -125,28 +129,28 @@ def test_statistics_equal_those_of_open_clips_own_attention_weights(tiny, tower)
         if name.startswith(prefix) and isinstance(module, torch.nn.MultiheadAttention)
     ]
     with torch.no_grad():
-        tiny.encode(tower, batch)
+        tiny.run(batch)
     for hook in hooks:
         hook.remove()
     assert patterns.keys() == seen.keys() and len(patterns) == (2 if tower == "vision" else 3)
     for name, p in patterns.items():  # (batch, head, query, key)
         entropy = torch.special.entr(p).sum(-1)
         support = (p > 0).sum(-1).double()
-        for rows, weights in batch.rows.items():
+        for rows, weights in batch.reads[0].rows.items():
             w = weights[:, None]
             assert torch.allclose(torch.from_numpy(seen[name][f"entropy_{rows}"]), (entropy * w).sum(-1), atol=2e-6)
             assert torch.allclose(
                 torch.from_numpy(seen[name][f"uniform_{rows}"]), (support.log() * w).sum(-1), atol=1e-12
             )
-            mass = (p * (batch.groups == (IMAGE if tower == "vision" else TEXT))[:, None, None]).sum(-1)
+            mass = (p * (batch.groups[name] == (IMAGE if tower == "vision" else TEXT))[:, None, None]).sum(-1)
             key = f"mass_{'image' if tower == 'vision' else 'text'}_{rows}"
             assert torch.allclose(torch.from_numpy(seen[name][key]), (mass * w).sum(-1), atol=2e-6)
 
 
 def test_the_score_does_not_depend_on_padding_neighbours(tiny):
-    alone = probe_batch(tiny, tiny.towers[1], tiny.text_batch(["a red circle"]))
-    together = probe_batch(tiny, tiny.towers[1], tiny.text_batch(["a red circle", "a red circle on the left"]))
-    for site in tiny.towers[1].sites:
+    alone = probe_batch(tiny, tiny.batch("text", ["a red circle"]))[0]["text"]
+    together = probe_batch(tiny, tiny.batch("text", ["a red circle", "a red circle on the left"]))[0]["text"]
+    for site in tiny.sites["text"]:
         assert alone[site]["entropy_all"][0] == pytest.approx(together[site]["entropy_all"][0], abs=1e-6)
 
 
@@ -291,7 +295,7 @@ def test_nan_in_the_forward_pass_names_the_layer(folder):
     with torch.no_grad():
         model.module.visual.transformer.resblocks[1].attn.in_proj_weight.fill_(torch.nan)
     with pytest.raises(ProbeError, match=r"visual\.transformer\.resblocks\.1\.attn: attention is not a finite"):
-        probe_batch(model, model.towers[0], model.image_batch(images()))
+        probe_batch(model, model.batch("image", images()))
 
 
 # -- the hub ---------------------------------------------------------------------------------------------------------

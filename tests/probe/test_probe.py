@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import nn
 
 from attention_collapse.errors import ProbeError
-from attention_collapse.probe import IMAGE, OTHER, TEXT, AttentionProbe
+from attention_collapse.probe import IMAGE, OTHER, TEXT, AttentionProbe, reduce
 
 
 class Attend(nn.Module):
@@ -48,6 +48,17 @@ def reference(q, k, mask=None, causal=False, groups=None):
     return entropy, mass, visible[:, :1].sum(-1)
 
 
+def group_reference(q, k, groups, mask=None, causal=False):
+    """Entropy within each group and its visible keys, in float64: softmax over the group's own keys."""
+    entropies, supports = [], []
+    for g in range(3):
+        own = (groups == g)[:, None, None].expand(len(q), 1, q.shape[2], -1)
+        entropy, _, support = reference(q, k, own if mask is None else own & mask, causal)
+        entropies.append(entropy.masked_fill((support == 0)[:, :, :], torch.nan))
+        supports.append(support)
+    return torch.stack(entropies, -1), torch.stack(supports, -1)
+
+
 def random_inputs(queries=13, keys=13, batch=2, heads=4, width=16, sharpness=1.0, seed=0):
     generator = torch.Generator().manual_seed(seed)
     q, k, v = (torch.randn(batch, heads, n, width, generator=generator) for n in (queries, keys, keys))
@@ -60,11 +71,12 @@ def padding(batch, keys, hidden):
     return mask
 
 
-def run(module, *args, groups=None, grad="inference", **kwargs):
+def run(module, *args, groups=None, rows=None, grad="inference", **kwargs):
     seen = []
     context = {"inference": torch.inference_mode, "no_grad": torch.no_grad, "autograd": torch.enable_grad}[grad]
     keys = None if groups is None else (lambda site, batch, n: groups)
-    with AttentionProbe(module, on_stats=seen.append, keys=keys), context():
+    chosen = None if rows is None else (lambda site, batch, n: torch.tensor(rows))
+    with AttentionProbe(module, on_stats=seen.append, keys=keys, rows=chosen), context():
         module(*args, **kwargs)
     return seen
 
@@ -91,7 +103,176 @@ def test_statistics_equal_those_of_the_whole_pattern(masking, sharpness, route, 
     assert (stats.entropy - entropy).abs().max() < 2e-5
     assert (stats.mass - mass).abs().max() < 5e-6
     assert torch.equal(stats.support.expand(2, 1, 13), support.expand(2, 1, 13))
-    assert stats.route == ("fused" if route == "fused" and masking != "bias" else "blocks")
+    assert stats.route == ("fused" if route == "fused" else "eager")
+
+
+def agree(found, expected, tolerance):
+    assert torch.equal(found.isnan(), expected.isnan())
+    assert (found - expected).nan_to_num(0.0).abs().max() < tolerance
+
+
+@pytest.mark.parametrize("route", ROUTES)
+@pytest.mark.parametrize("rows", [None, [2, 7, 12]])
+@pytest.mark.parametrize("shared", [True, False])
+@pytest.mark.parametrize("masking", ["none", "causal", "boolean"])
+def test_group_entropies_equal_those_of_the_group_alone(masking, shared, rows, route):
+    q, k, v = random_inputs(sharpness=3.0)
+    groups = torch.randint(0, 3, (1 if shared else 2, 13), generator=torch.Generator().manual_seed(4))
+    mask = padding(2, 13, 4) == 0 if masking == "boolean" else None
+    [stats] = run(Attend(4, **ROUTES[route]), q, k, v, mask, masking == "causal", groups=groups, rows=rows)
+    chosen = slice(None) if rows is None else rows
+    entropy, support = group_reference(q, k, groups.expand(2, -1), mask, masking == "causal")
+    agree(stats.group_entropy, entropy[:, :, chosen], 2e-5)
+    assert torch.equal(stats.group_support.expand(2, -1, -1, -1), support[:, :, chosen])
+    whole, mass, count = reference(q, k, mask, masking == "causal", groups.expand(2, -1))
+    agree(stats.entropy, whole[:, :, chosen], 2e-5)
+    agree(stats.mass, mass[:, :, chosen], 5e-6)
+    assert torch.equal(stats.support.expand(2, 1, -1), count[:, :, chosen])
+
+
+def test_labels_in_many_runs_are_summed_all_the_same():
+    q, k, v = random_inputs(queries=50, keys=50)
+    groups = torch.arange(50)[None] % 3
+    [stats] = run(Attend(4), q, k, v, groups=groups)
+    agree(stats.group_entropy, group_reference(q, k, groups.expand(2, -1))[0], 2e-5)
+
+
+def test_no_rows_are_seen_but_yield_nothing():
+    q, k, v = random_inputs()
+    for eager in (False, True):
+        assert run(Attend(4, eager=eager), q, k, v, rows=[]) == []
+
+
+def test_labels_of_the_wrong_shape_are_refused():
+    with pytest.raises(ProbeError, match=r"group labels of shape \(1, 7\) for 13 keys"):
+        run(Attend(4), *random_inputs(), groups=torch.zeros(1, 7, dtype=torch.long))
+
+
+@pytest.mark.parametrize("blocks", [1, 64, 1000, 1 << 19])
+@pytest.mark.parametrize("causal", [False, True])
+def test_the_size_of_a_block_changes_nothing(causal, blocks, monkeypatch):
+    q, k, v = random_inputs(queries=37, keys=37, batch=3)
+    groups = torch.randint(0, 3, (3, 37), generator=torch.Generator().manual_seed(5))
+    entropy, mass, _ = reference(q, k, None, causal, groups)
+    monkeypatch.setattr(reduce, "BLOCK_ELEMENTS", blocks)
+    for eager in (False, True):
+        [stats] = run(Attend(4, eager=eager), q, k, v, None, causal, groups=groups)
+        agree(stats.entropy, entropy, 2e-5)
+        agree(stats.mass, mass, 5e-6)
+
+
+@pytest.mark.parametrize("sharpness", [1.0, 30.0, 300.0])
+def test_near_deterministic_rows(sharpness):
+    """Logits of thousands: one key takes almost everything."""
+    q, k, v = random_inputs(sharpness=sharpness, seed=6)
+    [stats] = run(Attend(4), q, k, v)
+    assert (stats.entropy - reference(q, k)[0]).abs().max() < 6e-5
+
+
+class Grouped(nn.Module):
+    """Grouped-query attention, a query head's keys being shared, by PyTorch's own option."""
+
+    num_heads = 4
+
+    def forward(self, q, k, v, causal=False):
+        return F.scaled_dot_product_attention(q, k, v, is_causal=causal, enable_gqa=True)
+
+
+@pytest.mark.parametrize("causal", [False, True])
+def test_grouped_queries(causal):
+    q, k, v = random_inputs()
+    [stats] = run(Grouped(), q, k[:, :2], v[:, :2], causal)
+    entropy, _, _ = reference(q, k[:, :2].repeat_interleave(2, 1), causal=causal)
+    assert stats.entropy.shape == (2, 4, 13)
+    agree(stats.entropy, entropy, 2e-5)
+
+
+def test_decoding_that_packs_grouped_heads_into_the_query_axis_is_unpacked():
+    class Packed(nn.Module):
+        num_heads = 4
+
+        def forward(self, q, k, v):
+            return F.scaled_dot_product_attention(q.view(2, 2, 2, 16), k, v)
+
+    q, k, v = random_inputs(queries=1)
+    [stats] = run(Packed(), q, k[:, :2], v[:, :2])
+    agree(stats.entropy, reference(q, k[:, :2].repeat_interleave(2, 1))[0], 2e-5)
+
+
+def test_sliding_windows_shrink_the_support():
+    q, k, v = random_inputs()
+    position = torch.arange(13)
+    window = ((position[:, None] - position) >= 0) & ((position[:, None] - position) < 4)
+    [stats] = run(Attend(4), q, k, v, window[None, None])
+    assert stats.support.flatten().tolist() == [1, 2, 3] + [4] * 10
+    agree(stats.entropy, reference(q, k, window.expand(2, 1, 13, 13))[0], 2e-5)
+
+
+def test_soft_capped_logits():
+    class Capped(nn.Module):
+        def forward(self, q, k, v):
+            return (torch.tanh(q @ k.transpose(-1, -2) / 4 / 5) * 5).softmax(-1) @ v
+
+    q, k, v = random_inputs(sharpness=6.0)
+    [stats] = run(Capped(), q, k, v)
+    p = (torch.tanh(q.double() @ k.double().transpose(-1, -2) / 4 / 5) * 5).softmax(-1)
+    agree(stats.entropy, torch.special.entr(p).sum(-1), 2e-5)
+
+
+@pytest.mark.parametrize("grad", ["inference", "no_grad", "autograd"])
+def test_the_unfused_kernel_of_pytorch_is_seen(grad):
+    q, k, v = random_inputs()
+    with torch.nn.attention.sdpa_kernel(torch.nn.attention.SDPBackend.MATH):
+        [stats] = run(Attend(4), q, k, v, causal=True, grad=grad)
+    agree(stats.entropy, reference(q, k, causal=True)[0], 2e-5)
+
+
+@pytest.mark.parametrize("eager", [False, True])
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
+def test_half_precision_is_reduced_in_float32(dtype, eager):
+    """Fused: exact from the same queries and keys. Eager: exact from the logits that the model itself rounded."""
+    q, k, v = (x.to(dtype) for x in random_inputs(sharpness=4.0))
+    groups = torch.randint(0, 3, (2, 13), generator=torch.Generator().manual_seed(1))
+    [stats] = run(Attend(4, eager=eager), q, k, v, groups=groups)
+    assert stats.entropy.dtype == torch.float32
+    if eager:
+        p = (q @ k.transpose(-1, -2) / 4).double().softmax(-1)
+        agree(stats.entropy, torch.special.entr(p).sum(-1), 2e-5)
+    else:
+        entropy, mass, _ = reference(q, k, groups=groups)
+        agree(stats.entropy, entropy, 2e-5)
+        agree(stats.mass, mass, 5e-6)
+
+
+def test_nan_and_infinite_logits_do_not_pass_as_numbers():
+    q, k, v = random_inputs()
+    for value in (torch.nan, torch.inf):
+        broken = q.clone()
+        broken[0, 0, 0, 0] = value
+        for eager in (False, True):
+            [stats] = run(Attend(4, eager=eager), broken, k, v)
+            assert not stats.entropy[0, 0, 0].isfinite() and stats.entropy[1].isfinite().all()
+
+
+def test_generation_with_a_cache_is_seen_call_by_call():
+    transformers = pytest.importorskip("transformers")
+    config = transformers.LlamaConfig(
+        hidden_size=32, intermediate_size=32, num_hidden_layers=2, num_attention_heads=4, num_key_value_heads=2,
+        vocab_size=40, bos_token_id=1, eos_token_id=None, pad_token_id=0,
+    )  # fmt: skip
+    torch.manual_seed(0)
+    model = transformers.LlamaForCausalLM(config).eval()
+    ids = torch.randint(3, 40, (2, 6))
+    with AttentionProbe(model) as probe, torch.inference_mode():
+        sequence = model.generate(ids, max_new_tokens=3, do_sample=False)
+    whole = run(model, sequence[:, :-1])  # the same queries in one pass
+    for layer in ("model.layers.0.self_attn", "model.layers.1.self_attn"):
+        calls = [s for s in probe.stats if s.site == layer]
+        assert [(s.call, s.entropy.shape[1:], s.support.max().item()) for s in calls] == [
+            (0, (4, 6), 6), (1, (4, 1), 7), (2, (4, 1), 8),
+        ]  # fmt: skip
+        [once] = [s for s in whole if s.site == layer]
+        agree(torch.cat([s.entropy for s in calls], 2), once.entropy, 2e-5)
 
 
 def test_a_common_offset_of_the_keys_costs_no_precision():
@@ -135,13 +316,6 @@ def test_a_query_that_sees_nothing_is_undefined_not_zero():
     [stats] = run(Attend(4), q, k, v, mask, groups=torch.zeros(1, 13, dtype=torch.long))
     assert stats.entropy[0, :, 5].isnan().all() and stats.mass[0, :, 5].isnan().all()
     assert int(stats.entropy.isnan().sum()) == 4 and stats.support[0, 0, 5] == 0
-
-
-def test_half_precision_inputs_are_reduced_in_float32():
-    q, k, v = (x.bfloat16() for x in random_inputs(sharpness=4.0))
-    [stats] = run(Attend(4), q, k, v)
-    assert stats.entropy.dtype == torch.float32
-    assert (stats.entropy - reference(q, k)[0]).abs().max() < 2e-5
 
 
 def test_sites_are_named_and_calls_counted():

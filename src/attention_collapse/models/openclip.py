@@ -1,4 +1,4 @@
-"""OpenCLIP models: two transformer towers, loaded by tag, by hub revision, from disk, or untrained."""
+"""OpenCLIP models: two towers, loaded by tag, by hub revision, from disk, or untrained."""
 
 from __future__ import annotations
 
@@ -6,30 +6,39 @@ import json
 import logging
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import open_clip
 import torch
-from huggingface_hub import hf_hub_download, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
 from open_clip.convert import convert_state_dict
 from open_clip.model import convert_to_custom_text_state_dict
 from open_clip.transform import PreprocessCfg, image_transform_v2
+from open_clip.transformer import VisionTransformer
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from attention_collapse.errors import ModelError
-from attention_collapse.files import sha256_bytes, sha256_file
+from attention_collapse.families import CROSS_ATTENTION, DUAL_ENCODER
+from attention_collapse.files import sha256_file
 from attention_collapse.models.checkpoint import load_exactly, read_state_dict
-from attention_collapse.models.dual_encoder import Batch, Provenance, Tower
+from attention_collapse.models.hub import definition_sha256, hub_file, hub_folder, snapshot_revision
+from attention_collapse.models.interface import (
+    Batch,
+    Output,
+    Provenance,
+    Read,
+    even_weights,
+    one_row,
+    require_device,
+)
+from attention_collapse.models.sites import matching_sites
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import IMAGE, OTHER, TEXT
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # in order of preference
-TOKENIZER_FILES = ("*.txt", "*.txt.gz", "tokenizer*", "vocab*", "merges*", "special_tokens_map.json", "*.model")
 
 
 @contextmanager
@@ -40,32 +49,6 @@ def _quiet() -> Iterator[None]:
         yield
     finally:
         logging.disable(logging.NOTSET)
-
-
-def _unreachable(name: str, repo: str, files: str, error: Exception) -> ModelError:
-    return ModelError(
-        f"{name}: {files} of {repo} cannot be had ({str(error).splitlines()[0]})",
-        expected="the file in the local hub cache, or a connection to the hub",
-        remedy=f"connect once, or download {repo} by hand into a folder and use weights: checkpoint with its path",
-    )
-
-
-def _hub_folder(name: str, repo: str, revision: str) -> Path:
-    """The repository's snapshot in the local hub cache, fetched if it is not there."""
-    for weights in WEIGHTS:
-        try:
-            folder = Path(
-                snapshot_download(repo, revision=revision, allow_patterns=[CONFIG, weights, *TOKENIZER_FILES])
-            )
-        except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-            raise _unreachable(name, repo, f"{CONFIG} and {weights}", error) from None
-        if (folder / weights).is_file():
-            return folder
-    raise ModelError(
-        f"{name}: {repo} at {revision} holds none of {', '.join(WEIGHTS)}",
-        expected="a repository in open_clip's layout",
-        remedy="check repo and revision",
-    )
 
 
 def _tagged_file(name: str, spec: ModelSpec) -> tuple[Path, dict[str, Any]]:
@@ -85,13 +68,7 @@ def _tagged_file(name: str, spec: ModelSpec) -> tuple[Path, dict[str, Any]]:
             expected="weights that can be pinned by revision",
             remedy="download the file by hand and use weights: checkpoint",
         )
-    problem: Exception | None = None
-    for candidate in [filename] if filename else WEIGHTS:
-        try:
-            return Path(hf_hub_download(repo, candidate, revision=spec.revision)), settings
-        except (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError) as error:
-            problem = problem or error
-    raise _unreachable(name, repo, filename or WEIGHTS[0], problem or OSError("unknown"))
+    return hub_file(name, repo, [filename] if filename else WEIGHTS, spec.revision), settings
 
 
 def _folder_config(name: str, folder: Path) -> dict[str, Any]:
@@ -152,6 +129,7 @@ def _from_folder(name: str, folder: Path) -> tuple[Any, Any, Any]:
     if merges := text.get("tokenizer_kwargs", {}).get("bpe_path"):
         text["tokenizer_kwargs"] = {**text["tokenizer_kwargs"], "bpe_path": str(folder / Path(merges).name)}
     cls = open_clip.CustomTextCLIP if model.pop("custom_text", False) else open_clip.CLIP
+    cls = open_clip.CoCa if "multimodal_cfg" in model else cls
     module = cls(**model)
     settings = PreprocessCfg(**{**config["preprocess_cfg"], "size": module.visual.image_size})
     if text.get("hf_tokenizer_name"):
@@ -163,100 +141,206 @@ def _from_folder(name: str, folder: Path) -> tuple[Any, Any, Any]:
     return module, image_transform_v2(settings, is_train=False), tokenizer
 
 
-class OpenClip:
-    """An OpenCLIP model with a ViT and a causal text transformer. See `DualEncoder`."""
+@dataclass(frozen=True)
+class _Vision:
+    """The image tower: its attention, its tokens, and the query that feeds the embedding."""
 
-    module: Any  # open_clip.CLIP or CustomTextCLIP: their parts carry no types
+    sites: tuple[str, ...]
+    tokens: int
+    special: int  # class and register tokens, which come first
+    readout: int | None  # None: all queries are pooled
+
+
+def _vision(name: str, module: Any) -> _Vision | None:
+    """None for a convolutional tower."""
+    visual = module.visual
+    if isinstance(visual, VisionTransformer):
+        class_token = visual.pool_type == "tok" and visual.attn_pool is None
+        sites = matching_sites(name, module, r"visual\.transformer\.resblocks\.\d+\.attn")
+        return _Vision(sites, visual.positional_embedding.shape[0], 1, 0 if class_token else None)
+    trunk = getattr(visual, "trunk", None)
+    if trunk is not None and hasattr(trunk, "blocks") and hasattr(trunk, "patch_embed"):
+        sites = matching_sites(name, module, r"visual\.trunk\.blocks\.\d+\.attn")
+        tokens = trunk.num_prefix_tokens + trunk.patch_embed.num_patches
+        return _Vision(sites, tokens, trunk.num_prefix_tokens, 0 if trunk.global_pool == "token" else None)
+    return None
+
+
+class OpenClip:
+    """An OpenCLIP model as a dual encoder. See `interface.TwoTowers`."""
+
+    family = DUAL_ENCODER
+    module: Any  # open_clip.CLIP, CustomTextCLIP or CoCa: their parts carry no types
 
     def __init__(self, name: str, module: Any, transform: Any, tokenizer: Any, provenance: Provenance) -> None:
         self.name, self.module, self.provenance = name, module, asdict(provenance)
         self._transform, self._tokenizer = transform, tokenizer
         self._device = next(module.parameters()).device
-        text = getattr(module, "text", module)
-        visual = module.visual
-        pooling = (
-            getattr(visual, "pool_type", None),
-            getattr(module, "text_pool_type", getattr(text, "pool_type", None)),
-        )
-        mask = getattr(text, "attn_mask", None)
-        plain = not getattr(visual, "attn_pool", None) and mask is not None
-        if pooling != ("tok", "argmax") or not plain:
+        self._text = getattr(module, "text", module)
+        if not hasattr(self._text, "attn_mask"):
             raise ModelError(
-                f"{name}: image pooling {pooling[0]!r}, text pooling {pooling[1]!r}, "
-                f"{type(visual).__name__} as the image tower",
-                expected="a ViT read out at its class token and a causal text tower read out at its end token",
-                remedy="choose an OpenCLIP ViT; other towers are not supported yet",
+                f"{name}: {type(self._text).__name__} as the text tower",
+                expected="open_clip's own text transformer",
+                remedy="choose another OpenCLIP model, or describe this one with kind: python",
             )
-        self._context = int(text.attn_mask.shape[0])
-        prefix = "text.transformer." if text is not module else "transformer."
-        self.towers = (Tower("vision", self._sites("visual.")), Tower("text", self._sites(prefix)))
+        self._vision = _vision(name, module)
+        prefix = r"text\." if self._text is not module else ""
+        self.sites = {"text": matching_sites(name, module, prefix + r"transformer\.resblocks\.\d+\.attn")}
+        self.missing: dict[str, str] = {}
+        if self._vision is None:
+            convolutional = f"the vision tower ({type(module.visual).__name__}) has no layers of attention"
+            self.missing = {"vision": convolutional, "surrogate": convolutional}
+        else:
+            self.sites = {"vision": self._vision.sites, **self.sites}
+            if not self._patches_are_projected():
+                self.missing["surrogate"] = "patches are pooled by attention, not projected into the shared space"
+        self._patches: Tensor | None = None
+        if "surrogate" not in self.missing:
+            module.visual.ln_post.register_forward_hook(self._keep_patches)
 
-    def _sites(self, prefix: str) -> tuple[str, ...]:
-        return tuple(
-            name
-            for name, module in self.module.named_modules()
-            if name.startswith(prefix) and isinstance(module, nn.MultiheadAttention)
-        )
+    def _patches_are_projected(self) -> bool:
+        visual = self.module.visual
+        own = isinstance(visual, VisionTransformer) and visual.attn_pool is None and not visual.final_ln_after_pool
+        return own and isinstance(visual.proj, Tensor)
+
+    def _keep_patches(self, _module: Any, _args: Any, tokens: Tensor) -> None:
+        self._patches = tokens[:, 1:] @ self.module.visual.proj  # (batch, patch, width)
 
     @property
     def logit_scale(self) -> float:
         """Factor on the cosine, from the checkpoint."""
         return float(self.module.logit_scale.exp())
 
-    def image_batch(self, images: Sequence[Image.Image]) -> Batch:
-        """Pixels (batch, 3, size, size); tokens are the class token and then the patches, row by row."""
-        pixels = torch.stack([self._transform(image) for image in images]).to(self._device)
-        tokens = self.module.visual.positional_embedding.shape[0]
-        groups = torch.full((1, tokens), IMAGE)
-        groups[:, 0] = OTHER
-        readout = torch.zeros(len(images), tokens, dtype=torch.float64)
-        readout[:, 0] = 1.0
-        everything = torch.full((len(images), tokens), 1.0 / tokens, dtype=torch.float64)
-        lengths = torch.full((len(images),), tokens)
-        return Batch(pixels, {"all": everything, "readout": readout}, groups, lengths, (False,) * len(images))
+    @property
+    def logit_bias(self) -> float:
+        """Term beside the scaled cosine, from the checkpoint; 0 where there is none."""
+        bias = getattr(self.module, "logit_bias", None)
+        return 0.0 if bias is None else float(bias)
 
-    def text_batch(self, texts: Sequence[str]) -> Batch:
-        """Token ids (batch, context); real tokens run from the start token to the end token."""
+    def batch(self, kind: str, contents: Sequence[Any]) -> Batch:
+        """Inputs of one tower: "image" or "text"."""
+        return self._image_batch(contents) if kind == "image" else self._text_batch(contents)
+
+    def _pixels(self, images: Sequence[Image.Image]) -> Tensor:
+        """(batch, 3, height, width)."""
+        return torch.stack([self._transform(image) for image in images]).to(self._device)
+
+    def _image_batch(self, images: Sequence[Image.Image]) -> Batch:
+        """Tokens are the class token, where there is one, and then the patches, row by row."""
+        inputs, none, vision = {"image": self._pixels(images)}, (False,) * len(images), self._vision
+        if vision is None:
+            return Batch(inputs, (), {}, none)
+        groups = torch.full((1, vision.tokens), IMAGE)
+        groups[:, : vision.special] = OTHER
+        everything = even_weights(torch.ones(len(images), vision.tokens, dtype=torch.bool))
+        first = torch.zeros(len(images), dtype=torch.long)
+        readout = everything if vision.readout is None else one_row(first + vision.readout, vision.tokens)
+        read = Read(
+            "vision", vision.sites, {"all": everything, "readout": readout}, torch.full_like(first, vision.tokens)
+        )
+        return Batch(inputs, (read,), dict.fromkeys(vision.sites, groups), none)
+
+    def _tokens(self, texts: Sequence[str]) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+        """(batch, context) token ids, which are real (up to the end token), which are words; (batch,) end position."""
         ids = self._tokenizer(list(texts))
-        end = ids.argmax(-1)  # as the model itself finds the end token
-        position = torch.arange(ids.shape[1])
-        real = position <= end[:, None]
-        groups = torch.where((position > 0) & (position < end[:, None]), TEXT, OTHER)
-        rows = {
-            "all": real.double() / real.sum(-1, keepdim=True),
-            "readout": (position == end[:, None]).double(),
+        inner = getattr(self._tokenizer, "tokenizer", self._tokenizer)
+        special = torch.tensor(sorted(set(inner.all_special_ids)))
+        pad = getattr(inner, "pad_token_id", None)
+        # CLIP's own tokenizer pads with 0, which is also a word piece; its end token is the largest id.
+        end = ids.argmax(-1) if pad is None else (ids != pad).sum(-1) - 1
+        real = torch.arange(ids.shape[1]) <= end[:, None]
+        return ids, real, real & ~torch.isin(ids, special), end
+
+    def _text_batch(self, texts: Sequence[str]) -> Batch:
+        """Token ids (batch, context); CoCa's tower appends a class token."""
+        ids, real, words, end = self._tokens(texts)
+        readout = end  # the end token, as the model itself finds it
+        if getattr(self._text, "cls_emb", None) is not None:
+            one = torch.ones(len(ids), 1, dtype=torch.bool)
+            real, words, readout = (
+                torch.cat([real, one], 1),
+                torch.cat([words, ~one], 1),
+                torch.full_like(end, ids.shape[1]),
+            )
+        elif getattr(self._text, "pool_type", "argmax") == "last":
+            readout = torch.full_like(end, ids.shape[1] - 1)
+        elif getattr(self._text, "pool_type", "argmax") == "first":
+            readout = torch.zeros_like(end)
+        rows = {"all": even_weights(real), "readout": one_row(readout, real.shape[1])}
+        read = Read("text", self.sites["text"], rows, real.sum(-1))
+        groups = dict.fromkeys(self.sites["text"], torch.where(words, TEXT, OTHER))
+        return Batch({"text": ids.to(self._device)}, (read,), groups, self._truncated(texts, ids.shape[1]))
+
+    def _truncated(self, texts: Sequence[str], context: int) -> tuple[bool, ...]:
+        inner = getattr(self._tokenizer, "tokenizer", None)
+        if inner is not None:
+            return tuple(len(inner(text, verbose=False)["input_ids"]) > context for text in texts)
+        return tuple(len(self._tokenizer.encode(text)) > context - 2 for text in texts)
+
+    def run(self, batch: Batch) -> Output:
+        """Embeddings, and for images the patches where they are projected."""
+        if "text" in batch.inputs:
+            return Output(embedding=self.module.encode_text(batch.inputs["text"], normalize=True))
+        embedding = self.module.encode_image(batch.inputs["image"], normalize=True)
+        patches, self._patches = self._patches, None
+        return Output(
+            embedding=embedding, patches=None if patches is None else torch.nn.functional.normalize(patches, dim=-1)
+        )
+
+
+class CoCaDecoder(OpenClip):
+    """CoCa's captioning decoder: text queries cross-attend to the pooled image tokens. See `interface.Model`."""
+
+    family = CROSS_ATTENTION
+
+    def __init__(self, name: str, module: Any, transform: Any, tokenizer: Any, provenance: Provenance) -> None:
+        super().__init__(name, module, transform, tokenizer, provenance)
+        if not isinstance(module, open_clip.CoCa):
+            raise ModelError(f"{name}: {type(module).__name__}", expected="CoCa", remedy="use kind: openclip")
+        self.sites = {
+            "vision": matching_sites(name, module, r"text_decoder\.cross_attn\.\d+\.attn"),
+            "text": matching_sites(name, module, r"text_decoder\.resblocks\.\d+\.attn"),
         }
-        truncated = tuple(self._is_truncated(text) for text in texts)
-        return Batch(ids.to(self._device), rows, groups, end + 1, truncated)
+        self.missing = {}
 
-    def _is_truncated(self, text: str) -> bool:
-        encode = getattr(self._tokenizer, "encode", None) or self._tokenizer.tokenizer.tokenize
-        return len(encode(text)) > self._context - 2
+    def batch(self, kind: str, contents: Sequence[Any]) -> Batch:  # noqa: ARG002
+        """Inputs of image–caption pairs."""
+        images, texts = zip(*contents, strict=True)
+        ids, _, words, end = self._tokens(texts)
+        inside = words[:, :-1]  # the decoder predicts the next token, so the last has no query
+        rows = {"all": even_weights(inside), "readout": one_row((end - 2).clamp_min(0), inside.shape[1])}
+        pool = getattr(self.module.visual, "attn_pool", None)
+        keys = self._vision.tokens - 1 if self._vision else 0
+        if pool is not None:
+            keys = pool.query.shape[0] - (0 if self.module.visual.attn_pool_type else 1)
+        reads = (
+            Read("vision", self.sites["vision"], rows, torch.full((len(ids),), keys)),
+            Read("text", self.sites["text"], rows, words.sum(-1)),
+        )
+        groups = dict.fromkeys(self.sites["vision"], torch.full((1, keys), IMAGE))
+        groups |= dict.fromkeys(self.sites["text"], torch.where(inside, TEXT, OTHER))
+        inputs = {"image": self._pixels(images), "text": ids.to(self._device), "words": words.to(self._device)}
+        return Batch(inputs, reads, groups, self._truncated(texts, ids.shape[1]))
 
-    def encode(self, tower: str, batch: Batch) -> Tensor:
-        """(batch, width) L2-normalised embeddings."""
-        run = self.module.encode_image if tower == "vision" else self.module.encode_text
-        features: Tensor = run(batch.inputs, normalize=True)
-        return features
+    def run(self, batch: Batch) -> Output:
+        """Mean log-likelihood of the caption's words, in nats a token."""
+        logits = self.module(batch.inputs["image"], batch.inputs["text"])["logits"]
+        labels, words = batch.inputs["text"][:, 1:], batch.inputs["words"][:, 1:]
+        values = logits.float().log_softmax(-1).gather(-1, labels[..., None])[..., 0]
+        return Output(score=(values * words).sum(-1) / words.sum(-1))
 
 
 def load(name: str, spec: ModelSpec, device: str = "cpu") -> OpenClip:
     """Build the architecture, put exactly the named weights into it, and say where they came from."""
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError, NotImplementedError) as error:
-        raise ModelError(
-            f"{name}: device {device!r} cannot be used ({str(error).splitlines()[0]})",
-            expected="cpu, or a device that PyTorch finds on this machine",
-            remedy="use cpu, or install a driver",
-        ) from None
+    require_device(name, device)
     settings: dict[str, Any] = {}
     revision, file, architecture = spec.revision, None, None
     if spec.weights == "pretrained":
         file, settings = _tagged_file(name, spec)
-        revision = file.parent.name if file.parent.parent.name == "snapshots" else revision
+        revision = snapshot_revision(file) or revision
     elif spec.weights == "hub":
-        architecture = _hub_folder(name, spec.repo or "", spec.revision or "")
+        architecture = hub_folder(name, spec.repo or "", spec.revision, CONFIG, WEIGHTS)
+        revision = snapshot_revision(architecture) or revision
     elif spec.weights == "checkpoint":
         path = Path(spec.path or "")
         architecture, file = (None, path) if spec.architecture else (path, None)
@@ -277,24 +361,16 @@ def load(name: str, spec: ModelSpec, device: str = "cpu") -> OpenClip:
                 remedy="restore the file; change the pin only if new weights are meant",
             )
         load_exactly(module, state, f"{name}: {file}")
-    definition = None
-    if isinstance(architecture, Path):  # configuration and tokenizer are part of what the model is
-        others = sorted(path for path in architecture.iterdir() if path.is_file() and path.name not in WEIGHTS)
-        definition = sha256_bytes("".join(f"{path.name} {sha256_file(path)}\n" for path in others).encode())
+    definition = definition_sha256(architecture) if isinstance(architecture, Path) else None
     module.eval().requires_grad_(False).to(device)
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    origin = {
-        "pretrained": f"open_clip {spec.architecture} {spec.tag}",
-        "hub": f"hub {spec.repo}",
-        "checkpoint": f"checkpoint {spec.path}",
-        "untrained": f"UNTRAINED {spec.architecture}, seed {spec.seed}",
-    }[spec.weights]
-    return OpenClip(
+    cls = CoCaDecoder if spec.kind == "openclip-coca" else OpenClip
+    return cls(
         name,
         module,
         transform,
         tokenizer,
-        Provenance(origin, digest, definition, revision, parameters, spec.weights == "untrained"),
+        Provenance(spec.origin, digest, definition, revision, parameters, spec.is_control),
     )
 
 

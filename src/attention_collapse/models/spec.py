@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import difflib
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+KINDS = (
+    "openclip", "openclip-coca", "clip", "siglip", "siglip2", "align",
+    "blip", "blip2", "vilt", "flava",
+    "idefics", "idefics3", "llava", "llava-next", "paligemma", "qwen2-vl", "qwen2.5-vl", "smolvlm",
+    "fusion-v1", "fusion-v2", "python", "scorer",
+)  # fmt: skip
+OPEN_CLIP = ("openclip", "openclip-coca")
+FACTORY = ("python", "scorer")
 FIELDS_BY_WEIGHTS = {
-    "pretrained": {"architecture", "tag"},
-    "hub": {"repo", "revision"},
-    "checkpoint": {"path"},
-    "untrained": {"architecture", "seed"},
+    "pretrained": ({"architecture", "tag"}, {"revision", "sha256"}),
+    "hub": ({"repo"}, {"revision", "sha256", "dtype", "prompt"}),
+    "checkpoint": ({"path"}, {"architecture", "sha256", "dtype", "prompt"}),
+    "untrained": ({"architecture", "seed"}, {"control_for", "dtype", "prompt"}),
+    "factory": ({"factory"}, set[str]()),
 }
 
 
@@ -20,18 +30,25 @@ class ModelSpec(BaseModel):
     weights: pretrained
         `architecture` and `tag` as open_clip lists them (ViT-B-32, openai); `revision` pins the hub commit.
     weights: hub
-        `repo` (organisation/name) holding open_clip_config.json and weights, at `revision` (40 hex digits).
+        `repo` (organisation/name) in the layout of the kind's library, at `revision` (40 hex digits). Without one the
+        newest is taken, and a study records it and insists on it from then on.
     weights: checkpoint
-        `path` of a folder in that layout, or of a weights file together with `architecture`; `sha256` pins it.
+        `path` of a folder in that layout, or (open_clip) of a weights file together with `architecture`; `sha256`
+        pins it.
     weights: untrained
-        Freshly initialised `architecture` (a name, or a folder with open_clip_config.json) from `seed`.
+        Freshly initialised `architecture` (a folder with the configuration, or an open_clip name) from `seed`.
         A control, labelled as such wherever it is reported.
+    weights: factory
+        `factory`, a "package.module:function" of your own, makes the model (kinds python and scorer).
+
+    `dtype` (float32 unless said) and, for decoders, `prompt` (the instruction beside the image) belong to kinds of the
+    transformers library.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
-    kind: Literal["openclip"]
-    weights: Literal["pretrained", "hub", "checkpoint", "untrained"]
+    kind: str
+    weights: Literal["pretrained", "hub", "checkpoint", "untrained", "factory"]
     architecture: str | None = None
     tag: str | None = None
     repo: str | None = Field(default=None, pattern=r"^[\w.-]+/[\w.-]+$")
@@ -39,28 +56,47 @@ class ModelSpec(BaseModel):
     path: str | None = None
     sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
     seed: int | None = Field(default=None, ge=0)
+    factory: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
+    dtype: Literal["float32", "bfloat16", "float16"] | None = None
+    prompt: str | None = Field(default=None, min_length=1)
     control_for: str | None = None  # the model whose untrained prior this one shows
 
     @model_validator(mode="after")
-    def _fields_fit_weights(self) -> ModelSpec:
-        needed = FIELDS_BY_WEIGHTS[self.weights]
+    def _fields_fit(self) -> ModelSpec:
+        if self.kind not in KINDS:
+            near = difflib.get_close_matches(self.kind, KINDS, n=1)
+            hint = f"; did you mean {near[0]!r}?" if near else ""
+            raise ValueError(f"kind {self.kind!r} is none of {', '.join(KINDS)}{hint}")
+        needed, optional = FIELDS_BY_WEIGHTS[self.weights]
         missing = sorted(name for name in needed if getattr(self, name) is None)
         if missing:
             raise ValueError(f"weights: {self.weights} needs {', '.join(missing)}")
-        extras = {"architecture", "sha256"} if self.weights == "checkpoint" else set()
-        if self.weights == "pretrained":
-            extras = {"revision", "sha256"}
-        if self.weights == "hub":
-            extras = {"sha256"}
         given = {name for name in type(self).model_fields if getattr(self, name) is not None}
-        foreign = sorted(given - needed - extras - {"kind", "weights", "control_for"})
+        foreign = sorted(given - needed - optional - {"kind", "weights"})
+        if self.kind in OPEN_CLIP:
+            foreign += sorted(given & {"dtype", "prompt"})
+        elif self.weights == "checkpoint":
+            foreign += sorted(given & {"architecture"})
         if foreign:
-            raise ValueError(f"weights: {self.weights} does not take {', '.join(foreign)}")
-        if self.control_for is not None and self.weights != "untrained":
-            raise ValueError("control_for belongs to weights: untrained")
+            raise ValueError(f"kind {self.kind}, weights: {self.weights} does not take {', '.join(foreign)}")
+        if (self.kind in FACTORY) != (self.weights == "factory"):
+            raise ValueError("kinds python and scorer, and they alone, go with weights: factory")
+        if self.weights == "pretrained" and self.kind not in OPEN_CLIP:
+            raise ValueError("weights: pretrained names open_clip's tags; use weights: hub with a repo")
         return self
 
     @property
     def is_control(self) -> bool:
         """True for untrained weights: shown beside the models under test, never counted among them."""
         return self.weights == "untrained"
+
+    @property
+    def origin(self) -> str:
+        """The weights in words."""
+        return {
+            "pretrained": f"open_clip {self.architecture} {self.tag}",
+            "hub": f"hub {self.repo}",
+            "checkpoint": f"checkpoint {self.path}",
+            "untrained": f"UNTRAINED {self.architecture}, seed {self.seed}",
+            "factory": f"factory {self.factory}",
+        }[self.weights]

@@ -17,7 +17,7 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from attention_collapse.errors import ProbeError
-from attention_collapse.probe.reduce import Reduced, SiteStats, fused, one_hot_groups, softmax_input
+from attention_collapse.probe.reduce import FusedCall, Grouping, Reduced, SiteStats, eager, fused, softmax_input
 
 aten = torch.ops.aten
 
@@ -36,11 +36,20 @@ SOFTMAX = {aten._softmax.default, aten._safe_softmax.default}
 # One opaque kernel for a whole layer: nothing inside it can be seen.
 OPAQUE = {aten._native_multi_head_attention.default, aten._transformer_encoder_layer_fwd.default}
 # Under torch.inference_mode these arrive whole; decomposed, the kernels inside them come back to the mode.
-COMPOSITE = {aten.scaled_dot_product_attention, aten.softmax, aten.matmul, aten.einsum}
+COMPOSITE = {
+    aten.scaled_dot_product_attention,
+    aten._scaled_dot_product_attention_math,
+    aten.softmax,
+    aten.matmul,
+    aten.einsum,
+}
+# The kernel whose second output is known to be the log-sum-exp of every query row, in float32.
+RETURNS_LSE = {aten._scaled_dot_product_flash_attention_for_cpu.default}
 ATTENTION_CLASS = re.compile("attention|attn", re.IGNORECASE)
 HEAD_COUNTS = ("num_heads", "num_attention_heads", "n_heads", "heads")
 
 Keys = Callable[[str, int, int], Tensor | None]
+Rows = Callable[[str, int, int], Tensor | None]
 
 
 class _Tap(TorchDispatchMode):
@@ -50,11 +59,14 @@ class _Tap(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        self.probe._see(func, args, kwargs)
         if func.overloadpacket in COMPOSITE:
             with self:
                 return func.decompose(*args, **kwargs)
-        return func(*args, **kwargs)
+        self.probe._before(func, args)
+        result = func(*args, **kwargs)
+        if func in FUSED:
+            self.probe._fused(func, args, kwargs, result)
+        return result
 
 
 class AttentionProbe:
@@ -67,7 +79,10 @@ class AttentionProbe:
     on_stats
         Called with a `SiteStats` after each attention call. Without it they collect in `self.stats`.
     keys
-        `keys(site, batch, n_keys)` -> (batch or 1, n_keys) group numbers (see `GROUPS`), or None for no masses.
+        `keys(site, batch, n_keys)` -> (batch or 1, n_keys) group numbers (see `GROUPS`), or None for no groups.
+    rows
+        `rows(site, batch, n_queries)` -> (row,) positions of the queries to reduce, None for all of them. The cost
+        falls with the rows; a site with no rows is seen but yields no statistics.
     allow_unseen
         Leave the block quietly although an attention module ran and yielded nothing.
 
@@ -89,19 +104,20 @@ class AttentionProbe:
         *,
         on_stats: Callable[[SiteStats], None] | None = None,
         keys: Keys | None = None,
+        rows: Rows | None = None,
         allow_unseen: bool = False,
     ) -> None:
         self.stats: list[SiteStats] = []
         self._names = {module: name for name, module in model.named_modules()}
         self._on_stats = on_stats or self.stats.append
-        self._keys = keys
+        self._keys, self._rows = keys, rows
         self._allow_unseen = allow_unseen
 
     def __enter__(self) -> AttentionProbe:
         self._running: list[nn.Module] = []
         self._ran: set[str] = set()
         self._calls: dict[str, int] = {}
-        self._pending: tuple[torch.Size, str, Reduced] | None = None
+        self._pending: tuple[str, Tensor, int] | None = None
         self._opaque: ProbeError | None = None
         self._fastpath = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
@@ -139,27 +155,40 @@ class AttentionProbe:
 
     # -- one call of any operator --------------------------------------------------------------
 
-    def _see(self, func: Any, args: Any, kwargs: Any) -> None:
-        if func in FUSED:
-            site = self._site()
-            arguments = {argument.name: argument.default_value for argument in func._schema.arguments}
-            arguments.update(zip(arguments, args, strict=False))
-            arguments.update(kwargs)
-            query, key = arguments["query"], arguments["key"]
-            reduced, route = fused(func, arguments, self._groups(site, query.shape[0], key.shape[2], query.device))
-            self._emit(site, reduced, route)
-        elif func in SOFTMAX and args[0].ndim >= 3 and args[1] in (-1, args[0].ndim - 1):
-            site, logits = self._site(), args[0]
-            reduced = softmax_input(
-                logits, self._heads(), lambda batch, keys: self._groups(site, batch, keys, logits.device)
-            )
-            self._pending = logits.shape, site, reduced
+    def _fused(self, func: Any, args: Any, kwargs: Any, result: Any) -> None:
+        site = self._site()
+        arguments = {argument.name: argument.default_value for argument in func._schema.arguments}
+        arguments.update(zip(arguments, args, strict=False))
+        arguments.update(kwargs)
+        call = FusedCall.of(arguments, result[1] if func in RETURNS_LSE else None).unpacked(self._heads())
+        batch, _, queries, _ = call.query.shape
+        rows = self._chosen(site, batch, queries)
+        if rows is not None and len(rows) == 0:
+            self._count(site)
+            return
+        groups = self._groups(site, batch, call.key.shape[2], call.query.device)
+        self._emit(site, fused(call, groups, rows), rows, "fused")
+
+    def _eager(self, site: str, logits: Tensor) -> None:
+        batch, _, queries, keys = logits.shape
+        rows = self._chosen(site, batch, queries)
+        if rows is not None and len(rows) == 0:
+            self._count(site)
+            return
+        groups = self._groups(site, batch, keys, logits.device)
+        self._emit(site, softmax_input(logits, groups, rows), rows, "eager")
+
+    def _before(self, func: Any, args: Any) -> None:
+        """Look at an operator that is about to run."""
+        if func in SOFTMAX and args[0].ndim >= 3 and args[1] in (-1, args[0].ndim - 1):
+            self._pending = self._site(), args[0], self._heads()
         elif func is aten.bmm.default and self._pending is not None:
-            # A softmax is attention once its output is multiplied with values; a classifier's never is.
-            shape, site, reduced = self._pending
-            if args[0].shape[-1] == shape[-1] and args[0].numel() == shape.numel():
+            # A softmax is attention once its output is multiplied with values; a classifier's never is. The logits
+            # waited for this, alive in the model's own memory, as its pattern of the same size is.
+            site, logits, heads = self._pending
+            if args[0].shape[-1] == logits.shape[-1] and args[0].numel() == logits.numel():
                 self._pending = None
-                self._emit(site, reduced, "blocks")
+                self._eager(site, eager(logits, heads))
         elif func in OPAQUE:
             self._opaque = ProbeError(
                 f"{self._site() or 'the model'}: attention hidden inside {func}",
@@ -173,19 +202,49 @@ class AttentionProbe:
             for name in HEAD_COUNTS:
                 if isinstance(heads := getattr(module, name, None), int):
                     return heads
+            if isinstance(heads := getattr(getattr(module, "config", None), "num_attention_heads", None), int):
+                return heads
         return 1
 
-    def _groups(self, site: str, batch: int, keys: int, device: torch.device) -> Tensor | None:
-        labels = None if self._keys is None else self._keys(site, batch, keys)
-        return None if labels is None else one_hot_groups(labels, device)
+    def _chosen(self, site: str, batch: int, queries: int) -> Tensor | None:
+        return None if self._rows is None else self._rows(site, batch, queries)
 
-    def _emit(self, site: str, reduced: Reduced, route: str) -> None:
-        entropy, mass, support = reduced
-        call = self._calls[site] = self._calls.get(site, -1) + 1
+    def _groups(self, site: str, batch: int, keys: int, device: torch.device) -> Grouping | None:
+        labels = None if self._keys is None else self._keys(site, batch, keys)
+        if labels is None:
+            return None
+        if labels.shape not in {(1, keys), (batch, keys)}:
+            raise ProbeError(
+                f"{site}: group labels of shape {tuple(labels.shape)} for {keys} keys and a batch of {batch}",
+                expected=f"(1, {keys}) or ({batch}, {keys})",
+                remedy="return None from keys(site, batch, n_keys) for a site whose keys are not grouped",
+            )
+        return Grouping(labels, device)
+
+    def _count(self, site: str) -> int:
+        self._calls[site] = self._calls.get(site, -1) + 1
+        return self._calls[site]
+
+    def _emit(self, site: str, reduced: Reduced, rows: Tensor | None, route: str) -> None:
+        call, support = self._count(site), reduced.support
         blind = support == 0  # a padded query row sees no key: undefined, never 0
-        if mass is not None:
+        mass, own = reduced.mass, reduced.group_entropy
+        if mass is not None and own is not None:
             mass = mass.masked_fill(blind[..., None], torch.nan)
-        self._on_stats(SiteStats(site, call, entropy.masked_fill(blind, torch.nan), mass, support, route))
+            own = own.masked_fill(blind[..., None], torch.nan)
+        self._on_stats(
+            SiteStats(
+                site=site,
+                call=call,
+                entropy=reduced.entropy.masked_fill(blind, torch.nan),
+                support=support,
+                mass=mass,
+                group_entropy=own,
+                group_support=reduced.group_support,
+                rows=rows,
+                route=route,
+            )
+        )
 
     # -- loud about gaps -----------------------------------------------------------------------
 

@@ -1,24 +1,21 @@
-"""Entropy, group mass and support of attention, without ever holding a pattern.
+"""Entropy, group entropy, group mass and support of attention, without ever holding a pattern.
 
-Fused attention: the kernel the model has just called is called once more, in float32, with
+Logits are rebuilt from the queries and keys of the call in blocks of query rows, in float32, and reduced at once.
+With x the logits in units of ln 2, shifted by anything that keeps 2^x in range, every statistic follows from two sums
+over the keys of each group g,
 
-    keys = values = [K − mean(K) | one-hot(group of each key)]      and      queries = [Q | 0].
+    Z_g = Σ 2^x        S_g = Σ 2^x · x        m_g = Z_g / Σ Z        H_g = ln 2 · (log2 Z_g − S_g / Z_g)
 
-The zeros cancel the one-hot columns in the logits, so keys and values share one buffer, and the output's columns
-are E_p[k] and the group masses. With the kernel's own log-sum-exp that gives, exactly,
-
-    H = −Σ p ln p = lse − scale · q · E_p[k].
-
-Subtracting the mean key shifts every logit of a row by the same amount: p and H do not change, but the large
-common offset that would cancel between the two terms is gone.
-
-Everything else (eager softmax, additive biases): blocks of query rows of logits, reduced at once.
+and the same with Z = Σ Z_g, S = Σ S_g for the whole row; the shift cancels. Where the model's own kernel returns its
+log-sum-exp, that is the shift, and no pass over the block is needed to find its maximum. Base 2, because exp2 takes
+about 0.6 of the time of exp. Nothing depends on which kernel the model used: the products are plain float32 matrix
+products, on CUDA (where flash kernels take half precision only) as on CPU.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+import math
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -28,10 +25,11 @@ from torch import Tensor
 GROUPS = ("other", "image", "text")
 OTHER, IMAGE, TEXT = range(3)
 
-GROUP_COLUMNS = 8  # the one-hot block is padded to a multiple of 8 columns, which the kernels want
 MASKED = -5e3  # a logit or bias below this hides its key (masks are −inf, finfo.min or −1e4)
-SCRATCH_ELEMENTS = 1 << 19  # elements of one scratch tensor of the fused route: 2 MiB
-BLOCK_ELEMENTS = 1 << 20  # logits alive at any one time: 4 MiB in float32
+NOTHING = -300.0  # 2^−300 is 0 in float32, and 0 · −300 stays finite where 0 · −inf does not
+BLOCK_ELEMENTS = 1 << 19  # logits alive at any one time: 2 MiB in float32
+BLOCK_ROWS = 32  # fewer rows than this make slow matrix products: then fewer items of the batch at a time
+MOST_RUNS = 16  # a label row of more runs of equal labels is summed by a matrix product instead
 
 
 @dataclass(frozen=True)
@@ -43,57 +41,155 @@ class SiteStats:
     site, call
         Name of the module that ran it, and how often that module had done so before (0 the first time).
     entropy
-        (batch, head, query), nats, 0 to ln(support); NaN where a query sees no key.
-    mass
-        (batch, head, query, len(GROUPS)), shares that add to 1, or None if no groups were declared for the site.
+        (batch, head, row), nats, 0 to ln(support); NaN where a query sees no key.
     support
-        (batch or 1, 1, query), number of keys the query sees.
+        (batch or 1, 1, row), number of keys the query sees.
+    mass
+        (batch, head, row, len(GROUPS)), shares that add to 1, or None if no groups were declared for the site.
+    group_entropy
+        (batch, head, row, len(GROUPS)), nats: the entropy of attention restricted to a group and renormalised; NaN
+        where the group has no mass (none of its keys is visible, or all fall below float32). None without groups.
+    group_support
+        (batch or 1, 1, row, len(GROUPS)), number of visible keys of each group, or None.
+    rows
+        (row,) the query positions that were reduced, or None for all of them.
     route
-        "fused" or "blocks": how the statistics were computed.
+        "fused" (one kernel for the whole attention) or "eager" (a softmax of its own): what the model ran.
     """
 
     site: str
     call: int
     entropy: Tensor
-    mass: Tensor | None
     support: Tensor
+    mass: Tensor | None
+    group_entropy: Tensor | None
+    group_support: Tensor | None
+    rows: Tensor | None
     route: str
 
 
-Reduced = tuple[Tensor, Tensor | None, Tensor]
+class Grouping:
+    """Which group each key belongs to, and sums over the keys of each group.
+
+    Parameters
+    ----------
+    labels
+        (batch or 1, key) group numbers.
+    """
+
+    def __init__(self, labels: Tensor, device: torch.device) -> None:
+        self.labels = labels.to(device)
+        self._runs = self._equal_runs() if len(labels) == 1 else None
+        self._one_hot: Tensor | None = None
+
+    def _equal_runs(self) -> list[tuple[int, int, int]] | None:
+        """(group, start, stop) of each run of equal labels, or None if there are too many."""
+        values, counts = (part.tolist() for part in torch.unique_consecutive(self.labels[0], return_counts=True))
+        if len(values) > MOST_RUNS:
+            return None
+        stops = torch.tensor(counts).cumsum(0).tolist()
+        return [(g, stop - n, stop) for g, n, stop in zip(values, counts, stops, strict=True)]
+
+    def part(self, items: slice) -> Grouping:
+        """The groups of some items of the batch."""
+        return self if len(self.labels) == 1 else Grouping(self.labels[items], self.labels.device)
+
+    def sums(self, values: Tensor, out: Tensor) -> None:
+        """Sum (batch, head, row, n) over the first n keys into `out` (group, batch, head, row)."""
+        n = values.shape[-1]
+        if self._runs is None:
+            if self._one_hot is None:
+                self._one_hot = F.one_hot(self.labels, len(GROUPS)).float()[:, None]  # (batch or 1, 1, key, group)
+            out.copy_((values @ self._one_hot[:, :, :n]).movedim(-1, 0))
+            return
+        fresh = set(range(len(GROUPS)))
+        for group, start, stop in self._runs:
+            if start >= n:
+                break
+            part = values[..., start : min(stop, n)]
+            if group in fresh:
+                torch.sum(part, -1, out=out[group])
+                fresh.remove(group)
+            else:
+                out[group] += part.sum(-1)
+        for group in fresh:
+            out[group].zero_()
 
 
-def one_hot_groups(labels: Tensor, device: torch.device) -> Tensor:
-    """(batch or 1, key) group numbers -> (batch or 1, 1, key, GROUP_COLUMNS) float32."""
-    return F.one_hot(labels.to(device), GROUP_COLUMNS).float()[:, None]
+@dataclass(frozen=True)
+class Reduced:
+    """What one call came to; see `SiteStats`."""
+
+    entropy: Tensor
+    support: Tensor
+    mass: Tensor | None
+    group_entropy: Tensor | None
+    group_support: Tensor | None
 
 
-def reduce_logits(logits: Tensor, groups: Tensor | None) -> Reduced:
-    """(batch, head, rows, key) logits -> entropy, mass, support of these rows, in float32."""
-    logits = logits.float()
-    support = (logits[:, :1] > MASKED).sum(-1)  # heads share their mask
-    shifted = logits - logits.amax(-1, keepdim=True).clamp_min(-1e30)
-    shifted.clamp_(min=-200.0)  # exp(−200) is 0 beside 1, and 0 · −200 stays finite where 0 · −inf does not
-    weights = shifted.exp()
-    total = weights.sum(-1)
-    mass = None if groups is None else (weights @ groups)[..., : len(GROUPS)] / total[..., None]
-    entropy = total.log() - shifted.mul_(weights).sum(-1) / total
-    return entropy.clamp_(min=0), mass, support
+class _Accumulator:
+    """The statistics of a call, filled block by block."""
+
+    def __init__(self, batch: int, heads: int, rows: int, groups: Grouping | None, device: torch.device) -> None:
+        self.groups = groups
+        parts = 1 if groups is None else len(GROUPS)
+        self.z = torch.empty(parts, batch, heads, rows, device=device)  # Z_g
+        self.s = torch.empty_like(self.z)  # S_g
+
+    def add(self, items: slice, rows: slice, x: Tensor, scratch: Tensor) -> None:
+        """Reduce one block of base-2 logits (batch, head, row, key); `x` is overwritten."""
+        weights = torch.exp2(x, out=scratch[: x.numel()].view(x.shape))
+        z, s = self.z[:, items, :, rows], self.s[:, items, :, rows]
+        if self.groups is None:
+            torch.sum(weights, -1, out=z[0])
+            torch.sum(x.mul_(weights), -1, out=s[0])
+        else:
+            groups = self.groups.part(items)
+            groups.sums(weights, z)
+            groups.sums(x.mul_(weights), s)
+
+    def result(self, support: Tensor) -> Reduced:
+        """`support`: visible keys, (batch or 1, 1, row) or, with groups, (batch or 1, 1, row, group)."""
+        z, s = self.z.sum(0), self.s.sum(0)
+        entropy = _entropy(z, s)
+        if self.groups is None:
+            return Reduced(entropy, support, None, None, None)
+        mass, own = (self.z / z).movedim(0, -1), _entropy(self.z, self.s).movedim(0, -1)
+        return Reduced(entropy, support.sum(-1), mass, own, support)
 
 
-def _joined(parts: list[Reduced]) -> Reduced:
-    entropies, masses, supports = zip(*parts, strict=True)
-    mass = None if masses[0] is None else torch.cat(masses, 2)
-    return torch.cat(entropies, 2), mass, torch.cat(supports, 2)
+def _entropy(z: Tensor, s: Tensor) -> Tensor:
+    """H of the sums above, in nats; NaN where z is 0."""
+    return ((z.log2() - s / z) * math.log(2)).clamp_(min=0)
 
 
-def in_blocks(
-    shape: tuple[int, int, int, int], logits_of: Callable[[int, int], Tensor], groups: Tensor | None
-) -> Reduced:
-    """Reduce rows [i, j) at a time; `logits_of(i, j)` gives (batch, head, j − i, key)."""
-    batch, heads, queries, keys = shape
-    step = max(1, BLOCK_ELEMENTS // max(1, batch * heads * keys))
-    return _joined([reduce_logits(logits_of(i, min(i + step, queries)), groups) for i in range(0, queries, step)])
+def _blocks(batch: int, heads: int, rows: int, keys: int, *, causal: bool) -> tuple[list[tuple[slice, slice]], int]:
+    """(items, rows) of each block of at most BLOCK_ELEMENTS logits (or one row of one item), and that limit.
+
+    With `causal`, rows [i, j) need the first j keys only, so that early blocks hold more rows.
+    """
+    items = min(batch, max(1, BLOCK_ELEMENTS // (heads * keys * min(rows, BLOCK_ROWS))))
+    most = max(keys, BLOCK_ELEMENTS // (items * heads))  # elements of one head's block
+    parts, i = [], 0
+    while i < rows:
+        step = most // keys
+        if causal:  # (j − i) · j = most
+            step = max(step, int((math.sqrt(i * i + 4 * most) - i) / 2))
+        parts.append(slice(i, min(i + step, rows)))
+        i += step
+    blocks = [(slice(i, min(i + items, batch)), part) for i in range(0, batch, items) for part in parts]
+    return blocks, items * heads * most
+
+
+def _count(visible: Tensor, groups: Grouping | None) -> Tensor:
+    """(batch or 1, 1, row, key) booleans -> number of visible keys, by group if there are groups."""
+    if groups is None:
+        return visible.sum(-1)
+    if len(visible) == 1 < len(groups.labels):
+        visible = visible.expand(len(groups.labels), -1, -1, -1)
+    counts = torch.empty(len(GROUPS), *visible.shape[:-1], device=visible.device)
+    groups.sums(visible.float(), counts)
+    return counts.round().long().movedim(0, -1)
 
 
 @dataclass(frozen=True)
@@ -101,116 +197,119 @@ class FusedCall:
     """The arguments of one fused attention call, whichever kernel it was."""
 
     query: Tensor  # (batch, head, query, width)
-    key: Tensor  # (batch, head or a divisor, key, width)
-    mask: Tensor | None  # additive, broadcast to (batch or 1, head or 1, query, key)
+    key: Tensor  # (batch, head or a divisor of it, key, width)
+    mask: Tensor | None  # additive, (batch or 1, head or 1, query, key)
     causal: bool
     scale: float
+    lse: Tensor | None  # (batch, head, query), nats, where the kernel is known to return it
 
     @classmethod
-    def of(cls, arguments: dict[str, Any]) -> FusedCall:
+    def of(cls, arguments: dict[str, Any], lse: Tensor | None) -> FusedCall:
         """From the call's arguments by name."""
-        query, key = arguments["query"], arguments["key"]
+        query, key = arguments["query"].detach(), arguments["key"].detach()
         mask = arguments.get("attn_mask")
         mask = arguments.get("attn_bias") if mask is None else mask
         if mask is not None:
-            mask = mask[(None,) * (4 - mask.ndim)].expand(-1, -1, query.shape[2], key.shape[2])
+            mask = mask.detach()[(None,) * (4 - mask.ndim)].expand(-1, -1, query.shape[2], key.shape[2])
         scale = query.shape[-1] ** -0.5 if arguments.get("scale") is None else arguments["scale"]
-        return cls(query, key, mask, bool(arguments["is_causal"]), scale)
+        return cls(query, key, mask, bool(arguments["is_causal"]), scale, lse)
 
-    def part(self, items: slice) -> FusedCall:
-        """The call for some items of the batch."""
-        mask = self.mask if self.mask is None or len(self.mask) == 1 else self.mask[items]
-        return replace(self, query=self.query[items], key=self.key[items], mask=mask)
+    def unpacked(self, heads: int) -> FusedCall:
+        """Decoding with grouped queries packs the heads of a group into the query axis: put them back.
 
-    def support(self) -> Tensor:
-        """(batch or 1, 1, query) visible keys."""
-        queries, keys = self.query.shape[2], self.key.shape[2]
-        if self.mask is not None:
-            return (self.mask[:, :1] > MASKED).sum(-1)
-        if self.causal:
-            return torch.arange(1, queries + 1, device=self.query.device).clamp_(max=keys)[None, None]
-        return torch.full((1, 1, queries), keys, device=self.query.device)
-
-    def biased(self) -> bool:
-        """True if the mask holds finite biases, whose expectation is no column of the values."""
-        if self.mask is None:
-            return False
-        return not bool(((self.mask == 0) | (self.mask <= MASKED)).all())
+        (batch, key head, heads per key head, width) -> (batch, head, 1, width), if the module has `heads` heads.
+        """
+        batch, key_heads, packed, width = self.query.shape
+        if key_heads == heads or key_heads * packed != heads or self.key.shape[1] != key_heads or self.causal:
+            return self
+        mask = self.mask
+        if mask is not None:
+            mask = mask[:, :, :1] if mask.shape[1] == 1 else mask.reshape(len(mask), heads, 1, -1)
+        lse = None if self.lse is None else self.lse.reshape(batch, heads, 1)
+        return FusedCall(self.query.reshape(batch, heads, 1, width), self.key, mask, False, self.scale, lse)
 
 
-def fused(func: Any, arguments: dict[str, Any], groups: Tensor | None) -> tuple[Reduced, str]:
-    """Statistics of one fused call, and the route taken."""
-    call = FusedCall.of(arguments)
-    if call.biased():
-        return _fused_in_blocks(call, groups), "blocks"
-    batch, heads, queries, width = call.query.shape
-    entropy = call.query.new_empty(batch, heads, queries, dtype=torch.float32)
-    mass = None if groups is None else entropy.new_empty(batch, heads, queries, len(GROUPS))
-    # A few items at a time: the scratch stays small, however large the batch is.
-    step = max(1, SCRATCH_ELEMENTS // (heads * max(queries, call.key.shape[2]) * (width + GROUP_COLUMNS)))
-    for i in range(0, batch, step):
-        part = slice(i, i + step)
-        own = groups if groups is None or len(groups) == 1 else groups[part]
-        own_mass = None if mass is None else mass[part]
-        _call_again(func, arguments, call.part(part), own, entropy=entropy[part], mass=own_mass)
-    return (entropy.clamp_(min=0), mass, call.support()), "fused"
-
-
-def _call_again(
-    func: Any,
-    arguments: dict[str, Any],
-    call: FusedCall,
-    groups: Tensor | None,
-    *,
-    entropy: Tensor,
-    mass: Tensor | None,
-) -> None:
-    """The kernel once more, on [K − mean | one-hot] in place of keys and values; fills `entropy` and `mass`."""
-    query, key, width = call.query.float(), call.key.float(), call.key.shape[-1]
-    both = key.new_empty(*key.shape[:3], width if groups is None else width + GROUP_COLUMNS)
-    torch.sub(key, key.mean(2, keepdim=True), out=both[..., :width])
-    if groups is not None:
-        both[..., width:] = groups
-    again = {
-        **arguments,
-        "query": query if groups is None else F.pad(query, (0, GROUP_COLUMNS)),
-        "key": both,
-        "value": both,
-        "scale": call.scale,
-        "dropout_p": 0.0,
-    }
-    for name in ("attn_mask", "attn_bias"):
-        if again.get(name) is not None and call.mask is not None:
-            again[name] = call.mask.to(both.dtype)
-    if "compute_log_sumexp" in again:
-        again["compute_log_sumexp"] = True
-    expected, lse = func(**{argument.name: again[argument.name] for argument in func._schema.arguments})[:2]
-    lse = lse[..., : query.shape[2]]  # some kernels pad the rows
-    torch.sub(lse, (query * expected[..., :width]).sum(-1), alpha=call.scale, out=entropy)
-    if mass is not None:
-        mass.copy_(expected[..., width : width + len(GROUPS)])
-
-
-def _fused_in_blocks(call: FusedCall, groups: Tensor | None) -> Reduced:
-    batch, heads, queries, _ = call.query.shape
-    keys = call.key.shape[2]
-    key = call.key.float().repeat_interleave(heads // call.key.shape[1], 1).transpose(-1, -2)
-    query = call.query.float() * call.scale
-    position = torch.arange(keys, device=key.device)
-
-    def logits_of(i: int, j: int) -> Tensor:
-        block = query[:, :, i:j] @ key  # (batch, head, j − i, key)
+def fused(call: FusedCall, groups: Grouping | None, rows: Tensor | None) -> Reduced:
+    """Statistics of the chosen query rows (None: all) of one fused call."""
+    query, key, mask = call.query, call.key, call.mask
+    batch, heads, queries, _ = query.shape
+    keys, device = key.shape[2], query.device
+    lse = None if call.lse is None else call.lse.detach()[..., :queries]
+    position = torch.arange(queries, device=device) if rows is None else rows.to(device)
+    if rows is not None:
+        query = query.index_select(2, position)
+        lse = None if lse is None else lse.index_select(2, position)
+        mask = None if mask is None else mask.index_select(2, position)
+    last = position.cpu().tolist() if call.causal else []
+    sums = _Accumulator(batch, heads, len(position), groups, device)
+    blocks, size = _blocks(batch, heads, len(position), keys, causal=call.causal and rows is None)
+    block, scratch = (torch.empty(size, device=device) for _ in range(2))
+    unit = call.scale / math.log(2)
+    ready: tuple[slice, Tensor] | None = None
+    for items, part in blocks:
+        if ready is None or ready[0] != items:
+            k = key[items].float()
+            k = k.repeat_interleave(heads // key.shape[1], 1) if key.shape[1] != heads else k
+            ready = items, k.flatten(0, 1).transpose(1, 2)  # (batch · head, width, key)
+        q = (query[items, :, part].float() * unit).flatten(0, 1)  # (batch · head, row, width)
+        n = min(keys, max(last[part]) + 1) if call.causal else keys
+        x = block[: len(q) * q.shape[1] * n].view(len(q), q.shape[1], n)
+        if lse is None:
+            torch.bmm(q, ready[1][:, :, :n], out=x)
+        else:
+            shift = lse[items, :, part].float().flatten(0, 1)[..., None] / -math.log(2)
+            torch.baddbmm(shift, q, ready[1][:, :, :n], out=x)
+        x = x.view(-1, heads, *x.shape[1:])  # (batch, head, row, n)
         if call.causal:
-            block.masked_fill_(position > torch.arange(i, j, device=key.device)[:, None], -torch.inf)
-        return block if call.mask is None else block + call.mask[:, :, i:j]
+            first = min(last[part]) + 1
+            hidden = torch.arange(first, n, device=device) > position[part, None]
+            x[..., first:].masked_fill_(hidden, NOTHING if lse is not None else -torch.inf)
+        if mask is not None:
+            x.add_(mask[items if len(mask) > 1 else slice(None), :, part, :n].float(), alpha=1 / math.log(2))
+        if lse is None:
+            x.sub_(x.amax(-1, keepdim=True).clamp_min_(MASKED))
+        if mask is not None or lse is None:
+            x.clamp_(min=NOTHING)
+        sums.add(items, part, x, scratch)
+    return sums.result(_fused_support(call, mask, position, groups))
 
-    return in_blocks((batch, heads, queries, keys), logits_of, groups)
+
+def _fused_support(call: FusedCall, mask: Tensor | None, position: Tensor, groups: Grouping | None) -> Tensor:
+    """Visible keys of each chosen row; `mask` holds the chosen rows only."""
+    keys = call.key.shape[2]
+    if mask is not None:
+        step = max(1, BLOCK_ELEMENTS // (len(mask) * keys))
+        return torch.cat([_count(mask[:, :1, i : i + step] > MASKED, groups) for i in range(0, mask.shape[2], step)], 2)
+    seen = (position + 1).clamp(max=keys) if call.causal else torch.full_like(position, keys)
+    if groups is None:
+        return seen[None, None]
+    counts = F.one_hot(groups.labels, len(GROUPS)).cumsum(1)  # (batch or 1, key, group)
+    return counts[:, seen - 1][:, None]  # (batch or 1, 1, row, group)
 
 
-def softmax_input(logits: Tensor, heads: int, groups_of: Callable[[int, int], Tensor | None]) -> Reduced:
-    """Statistics of an eager softmax over `logits`: (batch, head, query, key) or (batch · head, query, key)."""
+def eager(logits: Tensor, heads: int) -> Tensor:
+    """The input of an eager softmax as (batch, head, query, key), from that or (batch · head, query, key)."""
     if logits.ndim == 3:
         logits = logits.unflatten(0, (-1, heads if logits.shape[0] % heads == 0 else 1))
-    logits = logits.reshape(logits.shape[0], -1, *logits.shape[-2:])  # (batch, head, query, key)
-    batch, head, queries, keys = logits.shape
-    return in_blocks((batch, head, queries, keys), lambda i, j: logits[:, :, i:j], groups_of(batch, keys))
+    return logits.reshape(logits.shape[0], -1, *logits.shape[-2:])
+
+
+def softmax_input(logits: Tensor, groups: Grouping | None, rows: Tensor | None) -> Reduced:
+    """Statistics of the chosen query rows (None: all) of an eager softmax over (batch, head, query, key) logits."""
+    logits = logits.detach()
+    if rows is not None:
+        logits = logits.index_select(2, rows.to(logits.device))
+    batch, heads, queries, keys = logits.shape
+    sums = _Accumulator(batch, heads, queries, groups, logits.device)
+    blocks, size = _blocks(batch, heads, queries, keys, causal=False)
+    scratch = torch.empty(size, device=logits.device)
+    support = []
+    for items, part in blocks:
+        x = logits[items, :, part].float()
+        own = None if groups is None else groups.part(items)
+        support.append((items, _count(x[:, :1] > MASKED, own)))  # heads share their mask
+        x = (x - x.amax(-1, keepdim=True).clamp_min_(-1e30)).mul_(1 / math.log(2)).clamp_(min=NOTHING)
+        sums.add(items, part, x, scratch)
+    starts = sorted({items.start for items, _ in support})
+    counts = [torch.cat([count for items, count in support if items.start == start], 2) for start in starts]
+    return sums.result(torch.cat(counts))

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
 import pyarrow.parquet as pq
 
 from attention_collapse.errors import DataError
+from attention_collapse.families import ATTENTION_MEASURES, undefined_measures
 from attention_collapse.files import evidence_id, significant, whole_file, write_csv, write_json
 from attention_collapse.measures.mcs import VISION_COLLAPSE, thirds
-from attention_collapse.measures.two_tower import ROWS, TwoTowerScores, by_head, by_image, score_pairs
+from attention_collapse.measures.scores import ROWS, Scores, by_head, by_image, score_pairs
 from attention_collapse.stages.layout import Study, run_stage
 
 # column of the layers table -> name in the metrics
@@ -24,6 +26,7 @@ LAYER_MEASURES = {
     "entropy_vision": "layer_entropy_vision",
     "entropy_text": "layer_entropy_text",
 }
+SHOWN = {"mcs": "MCS", "mcs_null": "null", "mcs_calibrated": "calibrated", "mass_share": "mass share"}
 
 
 def _share_above(values: pd.Series[float]) -> float:
@@ -32,8 +35,11 @@ def _share_above(values: pd.Series[float]) -> float:
     return float((defined > VISION_COLLAPSE).mean()) if len(defined) else math.nan
 
 
-def summarise(scores: TwoTowerScores, headline_rows: str) -> dict[str, Any]:
-    """The metrics of one model: means over images (captions averaged first), for both choices of rows."""
+def summarise(scores: Scores, headline_rows: str, family: str, missing: Mapping[str, str]) -> dict[str, Any]:
+    """The metrics of one model: means over images (captions averaged first), for both choices of rows.
+
+    A measure that the model does not define is null, and `reasons` says why.
+    """
     images, result = by_image(scores.pairs), {}
     for rows in ROWS:
         columns = [column for column in images.columns if column.endswith(f"_{rows}")]
@@ -43,22 +49,27 @@ def summarise(scores: TwoTowerScores, headline_rows: str) -> dict[str, Any]:
         values["share_of_nulls_above_0_7"] = _share_above(null)
         undefined = share.isna() | scores.pairs[f"mcs_calibrated_{rows}"].isna()
         values["n_undefined_pairs"] = int(undefined.sum())
+        values = dict.fromkeys(ATTENTION_MEASURES) | values
         result[rows] = values
     layer_means = scores.layers.groupby("layer").mean()
+    present = [name for name in LAYER_MEASURES if f"{name}_{headline_rows}" in layer_means]
     layers = {
-        label: {f"{layer:02d}": float(layer_means.loc[layer, f"{name}_{headline_rows}"]) for layer in layer_means.index}
-        for name, label in LAYER_MEASURES.items()
+        LAYER_MEASURES[name]: {
+            f"{int(layer):02d}": float(layer_means.loc[layer, f"{name}_{headline_rows}"]) for layer in layer_means.index
+        }
+        for name in present
     }
     parts = {
         part: {
-            label: float(layer_means.iloc[index][f"{name}_{headline_rows}"].mean())
-            for name, label in LAYER_MEASURES.items()
+            LAYER_MEASURES[name]: float(layer_means.iloc[index][f"{name}_{headline_rows}"].mean()) for name in present
         }
         for part, index in thirds(len(layer_means)).items()
         if index
     }
     return {
         "rows": headline_rows,
+        "family": family,
+        "reasons": undefined_measures(family, missing),
         **result[headline_rows],
         "by_rows": result,
         **layers,
@@ -89,8 +100,8 @@ def main(study: Study, model: str) -> None:
         ) from None
     about = json.loads((table.schema.metadata or {})[b"attention_collapse"])
     frame = table.to_pandas()
-    scores = score_pairs(frame)
-    result = summarise(scores, rows)
+    scores = score_pairs(frame, about["family"])
+    result = summarise(scores, rows, about["family"], about["missing"])
     result |= {
         "model": model,
         "study": study.params.study,
@@ -114,8 +125,11 @@ def main(study: Study, model: str) -> None:
     for path, content in tables.items():
         write_csv(path, list(content.columns), content.to_numpy(object).tolist())
     write_json(study.scores(model), result)
+    shown = ", ".join(
+        f"{label} {result[key]:.4f}" for key, label in SHOWN.items() if math.isfinite(result[key] or math.nan)
+    )
     print(
-        f"{model}: MCS {result['mcs']:.4f}, null {result['mcs_null']:.4f}, calibrated {result['mcs_calibrated']:.4f} "
+        f"{model}: {shown or 'no attention measure: ' + '; '.join(sorted(set(result['reasons'].values())))} "
         f"(rows: {rows}, {result['n_images']} images, {result['n_pairs']} pairs)"
     )
 

@@ -1,107 +1,180 @@
-"""Stage extract_attention: run one model over the pairs once, keeping statistics of every attention call.
+"""Stage extract_attention: run one model over the pairs once, keeping statistics of every attention call that counts.
 
-Each image is encoded once and each caption once. Finished batches are kept beside the output, so an interrupted run
-goes on where it stopped.
+A dual encoder encodes each image once and each caption once; any other model runs each pair once. Finished batches are
+kept beside the output, so an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import json
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
 from tqdm import tqdm
 
 from attention_collapse.data.images import load_rgb
 from attention_collapse.data.pairs import read_study
-from attention_collapse.errors import ProbeError
-from attention_collapse.files import evidence_id, sha256_bytes, sha256_file, whole_file, write_text
+from attention_collapse.errors import ModelError, ProbeError
+from attention_collapse.families import NO_ATTENTION
+from attention_collapse.files import (
+    evidence_id,
+    read_json,
+    sha256_bytes,
+    sha256_file,
+    whole_file,
+    write_json,
+    write_text,
+)
 from attention_collapse.models import load
-from attention_collapse.models.dual_encoder import Batch, DualEncoder, Tower
+from attention_collapse.models.interface import Batch, Model, Output, Read, TwoTowers, passes
+from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import AttentionProbe, SiteStats
-from attention_collapse.probe.rows import average_rows
+from attention_collapse.probe.rows import average_rows, needed_rows
 from attention_collapse.stages.layout import Study, run_stage
 
 if TYPE_CHECKING:
     from datasets import Dataset
 
 Ids = tuple[int, int | None]  # image, caption
+Seen = dict[str, dict[str, dict[str, np.ndarray]]]  # tower -> site -> statistic
+SURROGATE = "surrogate"  # not attention: similarity of a caption's embedding to an image's projected patches
 
 
-def probe_batch(model: DualEncoder, tower: Tower, batch: Batch) -> dict[str, dict[str, np.ndarray]]:
-    """One forward pass of one tower: site -> statistic -> (batch, head) float64 (counts: (batch,))."""
-    seen: dict[str, dict[str, np.ndarray]] = {}
+def probe_batch(model: Model, batch: Batch) -> tuple[Seen, Output]:
+    """One forward pass: tower -> site -> statistic -> (batch, head) float64 (counts: (batch,)); and its output."""
+    seen: Seen = {read.tower: {} for read in batch.reads}
+    rows = {site: needed_rows(read.rows) for read in batch.reads for site in read.sites}
+    nothing = torch.empty(0, dtype=torch.long)
+
+    def chosen(site: str, _batch: int, queries: int) -> Tensor | None:
+        wanted = rows.get(site, nothing)
+        return None if len(wanted) == queries else wanted
 
     def keep(stats: SiteStats) -> None:
-        if stats.site in tower.sites:
-            seen[stats.site] = {key: value.cpu().numpy() for key, value in average_rows(stats, batch.rows).items()}
+        for read in batch.reads:
+            if stats.site in read.sites:
+                if stats.site in seen[read.tower]:
+                    raise ProbeError(
+                        f"{model.name}: {stats.site} ran twice in one pass",
+                        expected="one attention call a layer",
+                        remedy="read sites that run once for each pass",
+                    )
+                means = average_rows(stats, read.rows, read.group)
+                seen[read.tower][stats.site] = {key: value.cpu().numpy() for key, value in means.items()}
 
-    with AttentionProbe(model.module, on_stats=keep, keys=lambda *_: batch.groups), torch.inference_mode():
-        model.encode(tower.name, batch)
-    if missing := [site for site in tower.sites if site not in seen]:
-        raise ProbeError(
-            f"{model.name}: nothing seen of {', '.join(missing[:4])}",
-            expected=f"one attention call from each of the {len(tower.sites)} layers of the {tower.name} tower",
-            remedy="check that the model's table of sites names its attention modules",
-        )
-    return seen
+    module = cast("torch.nn.Module", model.module)
+    probe = AttentionProbe(module, on_stats=keep, keys=lambda site, *_: batch.groups.get(site), rows=chosen)
+    try:
+        with probe, torch.inference_mode():
+            output = model.run(batch)
+    except RuntimeError as error:
+        if "same device" in str(error) or "on the expected device" in str(error) or "is on " in str(error):
+            raise ModelError(
+                f"{model.name}: weights and inputs lie on different devices ({str(error).splitlines()[0]})",
+                expected="all of the model and its inputs on one device, or placed by `device: auto`",
+                remedy="move the model whole before it is used",
+            ) from None
+        raise
+    for read in batch.reads:
+        if missing := [site for site in read.sites if site not in seen[read.tower]]:
+            raise ProbeError(
+                f"{model.name}: nothing seen of {', '.join(missing[:4])}",
+                expected=f"one attention call from each of the {len(read.sites)} layers read for {read.tower}",
+                remedy="check that the model's table of sites names its attention modules",
+            )
+    return seen, output
 
 
-def _rows(ids: Sequence[Ids], tower: Tower, batch: Batch, seen: dict[str, Any]) -> pa.Table:
-    """The table of one batch: a row for each item, layer and head, in that order."""
-    stacked = {key: np.stack([seen[site][key] for site in tower.sites], axis=1) for key in seen[tower.sites[0]]}
+def _table(columns: Mapping[str, Any]) -> pa.Table:
+    types = {"image_id": pa.int64(), "caption_id": pa.int64(), "n_tokens": pa.int64(), "truncated": pa.bool_()}
+    return pa.table({key: pa.array(values, types.get(key)) for key, values in columns.items()})
+
+
+def _rows(ids: Sequence[Ids], read: Read, truncated: Sequence[bool], seen: dict[str, Any]) -> pa.Table:
+    """The table of one tower in one batch: a row for each item, layer and head, in that order."""
+    stacked = {key: np.stack([seen[site][key] for site in read.sites], axis=1) for key in seen[read.sites[0]]}
     items, layers, heads = stacked["entropy_all"].shape  # (item, layer, head)
 
     def per_item(values: Sequence[Any]) -> list[Any]:
         return [value for value in values for _ in range(layers * heads)]
 
     columns: dict[str, Any] = {
-        "image_id": pa.array(per_item([image for image, _ in ids]), pa.int64()),
-        "caption_id": pa.array(per_item([caption for _, caption in ids]), pa.int64()),
-        "tower": pa.array([tower.name] * (items * layers * heads)),
+        "image_id": per_item([image for image, _ in ids]),
+        "caption_id": per_item([caption for _, caption in ids]),
+        "tower": [read.tower] * (items * layers * heads),
         "layer": np.tile(np.repeat(np.arange(layers), heads), items),
         "head": np.tile(np.arange(heads), items * layers),
-        "n_tokens": pa.array(per_item(batch.lengths.tolist()), pa.int64()),
-        "truncated": pa.array(per_item(batch.truncated), pa.bool_()),
+        "n_tokens": per_item(read.lengths.tolist()),
+        "truncated": per_item(truncated),
     }
     for key, values in stacked.items():
         counts = np.repeat(values, heads).reshape(items, layers, heads) if values.ndim == 2 else values
         columns[key] = counts.reshape(-1)
-    return pa.table(columns)
+    return _table(columns)
 
 
-def _batches(
-    model: DualEncoder, pairs: Dataset, size: int
-) -> Iterator[tuple[Tower, Sequence[Ids], Callable[[], Batch]]]:
-    """(tower, ids, function that prepares the batch), images first and then captions, in the table's order."""
-
-    def pictures(paths: Sequence[str]) -> Batch:
-        return model.image_batch([load_rgb(Path(path))[0] for path in paths])
-
-    images: list[tuple[Ids, str]] = [
-        ((image, None), file["path"]) for image, file in zip(pairs["image_id"], pairs["image"], strict=True)
+def _batches(model: Model, pairs: Dataset, size: int) -> Iterator[tuple[Sequence[Ids], Callable[[], Batch]]]:
+    """(ids, function that prepares the batch), in the table's order."""
+    columns = (pairs[key] for key in ("image_id", "image", "caption_ids", "captions"))
+    listed = [
+        (image, Path(file["path"]), list(zip(ids, texts, strict=True)))
+        for image, file, ids, texts in zip(*columns, strict=True)
     ]
-    captions: list[tuple[Ids, str]] = [
-        ((image, caption), words)
-        for image, ids, texts in zip(pairs["image_id"], pairs["caption_ids"], pairs["captions"], strict=True)
-        for caption, words in zip(ids, texts, strict=True)
-    ]
-    for tower, items, prepare in zip(model.towers, (images, captions), (pictures, model.text_batch), strict=True):
-        for start in range(0, len(items), size):
-            ids, contents = zip(*items[start : start + size], strict=True)
-            yield tower, ids, partial(prepare, contents)
+    items: dict[str, list[tuple[Ids, Any]]] = {
+        "image": [((image, None), path) for image, path, _ in listed],
+        "text": [((image, caption), words) for image, _, captions in listed for caption, words in captions],
+        "pair": [((image, caption), (path, words)) for image, path, captions in listed for caption, words in captions],
+    }
+
+    def prepare(kind: str, contents: Sequence[Any]) -> Batch:
+        if kind == "image":
+            contents = [load_rgb(path)[0] for path in contents]
+        elif kind == "pair":
+            pictures = {path: load_rgb(path)[0] for path in dict.fromkeys(path for path, _ in contents)}
+            contents = [(pictures[path], words) for path, words in contents]
+        return model.batch(kind, contents)
+
+    for kind in passes(model):
+        for start in range(0, len(items[kind]), size):
+            ids, contents = zip(*items[kind][start : start + size], strict=True)
+            yield ids, partial(prepare, kind, contents)
 
 
-def extract(
-    model: DualEncoder, pairs: Dataset, *, batch_size: int, work: Path | None = None, identity: str = ""
-) -> pa.Table:
+def surrogate(ids: Sequence[Ids], patches: Mapping[int, Tensor], embeddings: Tensor, logit_scale: float) -> pa.Table:
+    """Entropy of softmax over an image's patches of logit_scale · cos(caption, patch): a row a caption, in nats."""
+    entropies, sizes = [], []
+    for (image, _), embedding in zip(ids, embeddings.double(), strict=True):
+        p = (logit_scale * patches[image].double() @ embedding).softmax(-1)  # (patch,)
+        entropies.append(float(torch.special.entr(p).sum()))
+        sizes.append(len(p))
+    columns: dict[str, Any] = {
+        "image_id": [image for image, _ in ids],
+        "caption_id": [caption for _, caption in ids],
+        "tower": [SURROGATE] * len(ids),
+        "layer": np.zeros(len(ids), np.int64),
+        "head": np.zeros(len(ids), np.int64),
+        "n_tokens": sizes,
+        "truncated": [False] * len(ids),
+    }
+    entropy, size = np.array(entropies), np.array(sizes, np.float64)
+    for rows in ("all", "readout"):
+        columns |= {f"entropy_{rows}": entropy, f"uniform_{rows}": np.log(size), f"support_{rows}": size}
+        columns |= {f"entropy_normalized_{rows}": entropy / np.log(size)}
+        columns |= {f"undefined_{rows}": np.zeros(len(ids), np.int64)}
+    return _table(columns)
+
+
+def extract(model: Model, pairs: Dataset, *, batch_size: int, work: Path | None = None, identity: str = "") -> pa.Table:
     """Attention statistics of every image and caption.
 
     Parameters
@@ -115,8 +188,9 @@ def extract(
     Returns
     -------
     pyarrow.Table
-        One row an image or caption, tower, layer and head: image_id, caption_id (null for images), tower, layer,
-        head, n_tokens, truncated, and the statistics of `probe.rows.average_rows`.
+        One row an item, tower, layer and head: image_id, caption_id (null where the pass saw the image alone), tower
+        ("vision", "text", "surrogate"; "none" for a model without attention), layer, head, n_tokens, truncated, and
+        the statistics of `probe.rows.average_rows`.
     """
     if work is not None:
         stamp = work / "identity.txt"
@@ -124,20 +198,46 @@ def extract(
         if not stamp.is_file() or stamp.read_text("utf-8") != expected:
             shutil.rmtree(work, ignore_errors=True)
             write_text(stamp, expected)
-    batches = list(_batches(model, pairs, batch_size))
-    parts = []
-    for index, (tower, ids, prepare) in enumerate(tqdm(batches, desc=f"{model.name}", unit="batch", disable=None)):
+    batches = list(_batches(model, pairs, batch_size)) if model.family != NO_ATTENTION else []
+    parts: list[pa.Table] = []
+    patches: dict[int, Tensor] = {}
+    for index, (ids, prepare) in enumerate(tqdm(batches, desc=f"{model.name}", unit="batch", disable=None)):
         file = work / f"{index:06d}.parquet" if work else None
+        side = file.with_suffix(".safetensors") if file else None  # renamed into place before the table
         if file and file.is_file():
             parts.append(pq.read_table(file))
+            if side and side.is_file():
+                patches |= {image: kept for (image, _), kept in zip(ids, load_file(side)["patches"], strict=True)}
             continue
         batch = prepare()
-        part = _rows(ids, tower, batch, probe_batch(model, tower, batch))
+        if not batch.reads:
+            continue  # a convolutional tower: no attention to read
+        seen, output = probe_batch(model, batch)
+        tables = [_rows(ids, read, batch.truncated, seen[read.tower]) for read in batch.reads]
+        if output.patches is not None:
+            own = output.patches.float().cpu().contiguous()
+            patches |= {image: kept for (image, _), kept in zip(ids, own, strict=True)}
+            if side:
+                with whole_file(side) as temporary:
+                    save_file({"patches": own}, temporary)
+        elif patches and output.embedding is not None:
+            scale = cast("TwoTowers", model).logit_scale
+            tables.append(surrogate(ids, patches, output.embedding.float().cpu(), scale))
+        part = pa.concat_tables(tables, promote_options="default")
         if file:
             with whole_file(file) as temporary:
                 pq.write_table(part, temporary)
         parts.append(part)
-    return pa.concat_tables(parts)
+    if model.family == NO_ATTENTION:  # the pairs alone, so that what has no measure is still counted
+        listed = [(i, c) for i, ids in zip(pairs["image_id"], pairs["caption_ids"], strict=True) for c in ids]
+        parts.append(_table({
+            "image_id": [image for image, _ in listed], "caption_id": [caption for _, caption in listed],
+            "tower": ["none"] * len(listed), "layer": [0] * len(listed), "head": [0] * len(listed),
+            "n_tokens": [0] * len(listed), "truncated": [False] * len(listed),
+        }))  # fmt: skip
+    whole = pa.concat_tables(parts, promote_options="default")
+    last = pc.equal(whole["tower"], SURROGATE)  # so that the order of rows does not depend on the batch size
+    return pa.concat_tables([whole.filter(pc.invert(last)), whole.filter(last)])
 
 
 def _code_digest() -> str:
@@ -146,12 +246,43 @@ def _code_digest() -> str:
     return sha256_bytes("".join(sha256_file(path) for path in sorted(package.rglob("*.py"))).encode())
 
 
+PIN = ("revision", "sha256", "definition_sha256")
+
+
+def pinned(spec: ModelSpec, record: Path) -> tuple[ModelSpec, dict[str, Any]]:
+    """The description with the revision that an earlier run recorded, and what that run insists on.
+
+    Only weights from a hub are insisted on: those in the repository are DVC's to watch. A `revision` in the parameters
+    other than the recorded one is a new pin.
+    """
+    if spec.weights not in ("hub", "pretrained") or not record.is_file():
+        return spec, {}
+    known = {key: value for key, value in read_json(record).items() if key in PIN and value is not None}
+    if spec.revision is not None and spec.revision != known.get("revision"):
+        return spec, {}
+    return spec.model_copy(update={"revision": known.get("revision")}), known
+
+
+def require_pin(model: str, about: Mapping[str, Any], known: Mapping[str, Any], record: Path) -> None:
+    """ModelError if the weights are not those that an earlier run recorded."""
+    for key, value in known.items():
+        if about.get(key) != value:
+            raise ModelError(
+                f"{model}: {key} {about.get(key)}",
+                expected=f"{value}, recorded in {record} by an earlier run",
+                remedy="restore the checkpoint; delete the record only if new weights are meant",
+            )
+
+
 def main(study: Study, model: str) -> None:
     """Write the attention table of one model."""
     params, spec, out = study.params.extract_attention, study.spec(model), study.attention(model)
     torch.set_num_threads(params.threads)
     pairs = read_study(study.pairs, study.manifest)
-    loaded = load(model, spec, params.device)
+    record = study.checkpoint(model)
+    exact, known = pinned(spec, record)
+    loaded = load(model, exact, params.device)
+    require_pin(model, loaded.provenance, known, record)
     about = {key: value for key, value in loaded.provenance.items() if value is not None}
     inputs = {"manifest": sha256_file(study.manifest)}
     inputs |= {key: about[key] for key in ("sha256", "definition_sha256", "revision") if key in about}
@@ -160,11 +291,13 @@ def main(study: Study, model: str) -> None:
     # Kept batches must come from the same code and device too: an interrupted run may be followed by an edit.
     setting = f"{identity} code={_code_digest()} torch={torch.__version__} device={params.device}"
     table = extract(loaded, pairs, batch_size=params.batch_size, work=work, identity=setting)
-    about |= {"evidence_id": identity, "layers": {tower.name: len(tower.sites) for tower in loaded.towers}}
+    about |= {"evidence_id": identity, "layers": {tower: len(sites) for tower, sites in loaded.sites.items()}}
+    about |= {"family": loaded.family, "missing": dict(loaded.missing)}
     with whole_file(out) as temporary:
         pq.write_table(
             table.replace_schema_metadata({"attention_collapse": json.dumps(about, sort_keys=True)}), temporary
         )
+    write_json(record, {key: about.get(key) for key in ("weights", *PIN, "parameters", "untrained", "notes")})
     shutil.rmtree(work)
     print(
         f"{model}: {len(pairs)} images, {sum(map(len, pairs['captions']))} captions, {table.num_rows:,} rows -> {out}"

@@ -41,6 +41,10 @@ class Study:
         """Cached by DVC: statistics of every attention call."""
         return self.data / "attention" / f"{model}.parquet"
 
+    def checkpoint(self, model: str) -> Path:
+        """Committed: which weights the model was loaded from."""
+        return self.data / "checkpoints" / f"{model}.json"
+
     def images_table(self, model: str) -> Path:
         """Committed: scores per image."""
         return self.data / "measures" / model / "images.csv"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,11 @@ from attention_collapse.params import Stats
 from attention_collapse.stages.layout import Study, run_stage
 from attention_collapse.stats.one_sample import Alternative, bootstrap_columns, describe, holm, one_sample
 
-MEASURES = ("mcs", "mcs_null", "mcs_calibrated", "imbalance", "mcs_minus_null", "entropy_vision", "entropy_text")
+MEASURES = (
+    "mcs", "mcs_null", "mcs_calibrated", "imbalance", "mcs_minus_null", "entropy_vision", "entropy_text",
+    "cross_modal_entropy", "cross_modal_entropy_normalized", "cross_modal_entropy_surrogate",
+    "cross_modal_entropy_surrogate_normalized", "mass_share", "mass_share_null", "mass_per_token_ratio",
+)  # fmt: skip
 TESTS: dict[str, tuple[str, float, Alternative]] = {
     "mcs_vs_0_5": ("mcs", 0.5, "two-sided"),
     "mcs_vs_0_7": ("mcs", VISION_COLLAPSE, "greater"),
@@ -37,9 +42,16 @@ def null_reading(calibrated: dict[str, Any]) -> str:
     return "vision attention more concentrated than text attention" if high < 0.5 else "no departure from the null"
 
 
-def judge(images: pd.DataFrame, rows: str, params: Stats) -> dict[str, Any]:
-    """Intervals and tests of one model from its table of images (one row an image)."""
-    columns = {name: images[f"{name}_{rows}"] for name in MEASURES if name != "mcs_minus_null"}
+def judge(images: pd.DataFrame, rows: str, params: Stats, reasons: Mapping[str, str]) -> dict[str, Any]:
+    """Intervals and tests of one model from its table of images (one row an image).
+
+    A measure that the model does not define (`reasons`) has no value; the reason stands in its place.
+    """
+    undefined = pd.Series(np.nan, images.index)
+    columns = {
+        name: images[f"{name}_{rows}"] if f"{name}_{rows}" in images and name not in reasons else undefined
+        for name in MEASURES
+    }
     columns["mcs_minus_null"] = columns["mcs"] - columns["mcs_null"]
 
     def rng() -> np.random.Generator:  # every measure is resampled with the same images
@@ -49,6 +61,8 @@ def judge(images: pd.DataFrame, rows: str, params: Stats) -> dict[str, Any]:
         name: describe(values, confidence=params.confidence, n_resamples=params.n_resamples, rng=rng())
         for name, values in columns.items()
     }
+    for name in reasons.keys() & result.keys():
+        result[name]["reason"] = reasons[name]
     result["tests"] = {
         name: one_sample(columns[measure], value, alternative) for name, (measure, value, alternative) in TESTS.items()
     }
@@ -60,6 +74,8 @@ def judge(images: pd.DataFrame, rows: str, params: Stats) -> dict[str, Any]:
 def layer_bands(layers: pd.DataFrame, rows: str, params: Stats) -> dict[str, dict[str, float]]:
     """Mean and interval of each layer's scores over images."""
     result: dict[str, dict[str, float]] = {}
+    if layers.empty:
+        return result
     for name in LAYER_BANDS:
         wide = layers.pivot_table(index="image_id", columns="layer", values=f"{name}_{rows}", dropna=False)
         defined = wide.dropna()  # an image with an undefined layer is left out of every layer, and counted
@@ -119,10 +135,11 @@ def main(study: Study) -> None:
     for name in models:
         rows = scores[name]["rows"]
         images, layers = pd.read_csv(study.images_table(name)), pd.read_csv(study.layers_table(name))
-        results[name] = judge(images, rows, params)
+        results[name] = judge(images, rows, params, scores[name]["reasons"])
         results[name] |= {
             "layers": layer_bands(layers, rows, params),
             "rows": rows,
+            "family": scores[name]["family"],
             "control": models[name].is_control,
             "share_of_pairs_above_0_7": scores[name]["share_of_pairs_above_0_7"],
             "share_of_nulls_above_0_7": scores[name]["share_of_nulls_above_0_7"],
@@ -139,6 +156,9 @@ def main(study: Study) -> None:
     write_json(study.statistics, {"models": results, **about})
     for name, result in results.items():
         mcs, null = result["mcs"], result["mcs_null"]
+        if not mcs["n"]:
+            print(f"{name}: no MCS: {mcs['reason']}")
+            continue
         print(
             f"{name}: MCS {mcs['mean']:.4f} [{mcs['ci_low']:.4f}, {mcs['ci_high']:.4f}], null {null['mean']:.4f}; "
             f"by the original thresholds: {result['reading_original']}; against the null: {result['reading_null']}"

@@ -34,8 +34,8 @@ def _tensors(model: OpenClip, n: int, seed: int, *, held_out: bool) -> tuple[Ten
     rng = np.random.default_rng([seed, 2])
     pixels, tokens = [], []
     for scene in tqdm(sample(n, seed, held_out=held_out), desc="rendering", unit="scene", disable=None):
-        pixels.append(model.image_batch([render(scene, rng)]).inputs[0])
-        tokens.append(model.text_batch(captions(scene)).inputs)
+        pixels.append(model.batch("image", [render(scene, rng)]).inputs["image"][0])
+        tokens.append(model.batch("text", captions(scene)).inputs["text"])
     return torch.stack(pixels), torch.stack(tokens)
 
 

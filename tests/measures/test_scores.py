@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from attention_collapse.errors import DataError
-from attention_collapse.measures.two_tower import by_head, by_image, score_pairs
+from attention_collapse.measures.scores import by_head, by_image, score_pairs
 
 
 def attention_table(vision, text, captions_of, uniform=(4.0, 2.0)):
@@ -33,7 +33,7 @@ def attention_table(vision, text, captions_of, uniform=(4.0, 2.0)):
 
 def test_a_hand_computed_pair():
     table = attention_table([[[1.0, 3.0], [4.0, 4.0]]], [[[1.0], [1.0]]], {7: [70]})
-    scores = score_pairs(table)
+    scores = score_pairs(table, "dual encoder")
     pair = scores.pairs.iloc[0]
     # vision: heads (1 + 3) / 2 = 2 and 4, layers (2 + 4) / 2 = 3; text: 1.
     assert pair["entropy_vision_all"] == 3.0 and pair["mcs_all"] == 0.75
@@ -48,7 +48,7 @@ def test_a_hand_computed_pair():
 
 def test_captions_are_averaged_before_images():
     table = attention_table(np.full((2, 1, 1), 2.0), np.array([2.0, 2.0, 6.0]).reshape(3, 1, 1), {1: [10], 2: [20, 21]})
-    scores = score_pairs(table)
+    scores = score_pairs(table, "dual encoder")
     assert scores.pairs["mcs_all"].tolist() == [0.5, 0.5, 0.25]
     assert by_image(scores.pairs)["mcs_all"].tolist() == [0.5, 0.375]
     assert scores.layers["mcs_all"].tolist() == [0.5, 0.375]
@@ -58,18 +58,22 @@ def test_laws():
     rng = np.random.default_rng(0)
     vision, text = rng.uniform(1, 4, (3, 4, 5)), rng.uniform(0.5, 2, (6, 4, 2))
     captions = {1: [1, 2], 2: [3, 4], 3: [5, 6]}
-    base = score_pairs(attention_table(vision, text, captions)).pairs
-    heads = score_pairs(attention_table(vision[:, :, ::-1], text[:, :, ::-1], captions)).pairs
+    base = score_pairs(attention_table(vision, text, captions), "dual encoder").pairs
+    heads = score_pairs(attention_table(vision[:, :, ::-1], text[:, :, ::-1], captions), "dual encoder").pairs
     assert np.allclose(base["mcs_all"], heads["mcs_all"])  # the order of heads does not matter
     shuffled = attention_table(vision, text, captions).sample(frac=1, random_state=0)
-    pd.testing.assert_frame_equal(score_pairs(shuffled).pairs, base)  # nor that of rows
-    uniform = score_pairs(attention_table(np.full_like(vision, 4.0), np.full_like(text, 2.0), captions)).pairs
+    pd.testing.assert_frame_equal(score_pairs(shuffled, "dual encoder").pairs, base)  # nor that of rows
+    uniform = score_pairs(
+        attention_table(np.full_like(vision, 4.0), np.full_like(text, 2.0), captions), "dual encoder"
+    ).pairs
     assert np.allclose(uniform["mcs_all"], uniform["mcs_null_all"])
     assert np.allclose(uniform["mcs_calibrated_all"], 0.5)
 
 
 def test_towers_of_unequal_depth():
-    scores = score_pairs(attention_table(np.full((1, 4, 1), 3.0), np.arange(1.0, 3.0).reshape(1, 2, 1), {1: [1]}))
+    scores = score_pairs(
+        attention_table(np.full((1, 4, 1), 3.0), np.arange(1.0, 3.0).reshape(1, 2, 1), {1: [1]}), "dual encoder"
+    )
     assert scores.alignment == [(0, 0), (1, 0), (2, 1), (3, 1)]
     assert scores.layers["entropy_text_all"].tolist() == [1.0, 1.0, 2.0, 2.0]
 
@@ -77,19 +81,23 @@ def test_towers_of_unequal_depth():
 def test_an_incomplete_table_is_refused():
     table = attention_table(np.ones((2, 2, 2)), np.ones((2, 2, 2)), {1: [1], 2: [2]})
     with pytest.raises(DataError, match="text rows are incomplete"):
-        score_pairs(table.iloc[:-1])
+        score_pairs(table.iloc[:-1], "dual encoder")
     with pytest.raises(DataError, match="vision rows are incomplete"):
-        score_pairs(table[~((table["tower"] == "vision") & (table["image_id"] == 1) & (table["layer"] == 1))])
+        score_pairs(
+            table[~((table["tower"] == "vision") & (table["image_id"] == 1) & (table["layer"] == 1))], "dual encoder"
+        )
 
 
 def test_imbalance_is_that_of_the_image_not_the_mean_of_its_captions():
     # Two captions on either side of 0.5: shares 0.8 and 0.2 average to 0.5, which is balanced.
-    scores = score_pairs(attention_table(np.full((1, 1, 1), 2.0), np.array([0.5, 8.0]).reshape(2, 1, 1), {1: [1, 2]}))
+    scores = score_pairs(
+        attention_table(np.full((1, 1, 1), 2.0), np.array([0.5, 8.0]).reshape(2, 1, 1), {1: [1, 2]}), "dual encoder"
+    )
     assert by_image(scores.pairs)["imbalance_all"].tolist() == [pytest.approx(0.5)]
     assert scores.layers["layer_imbalance_all"].tolist() == [pytest.approx(0.0)]
 
 
 def test_an_undefined_caption_makes_its_image_undefined():
     zero = attention_table(np.zeros((2, 1, 1)), np.array([0.0, 1.0, 1.0]).reshape(3, 1, 1), {1: [10, 11], 2: [20]})
-    images = by_image(score_pairs(zero).pairs)
+    images = by_image(score_pairs(zero, "dual encoder").pairs)
     assert np.isnan(images["mcs_all"]).tolist() == [True, False]

@@ -1,0 +1,65 @@
+"""What `attention-collapse models` prints: each model's facts, and whether it can be had here without a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attention_collapse.models.catalogue import ENTRIES, Entry
+from attention_collapse.models.hub import count_parameters, is_cached
+from attention_collapse.models.spec import ModelSpec
+
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+HUB_FILE = {"openclip": "open_clip_config.json", "openclip-coca": "open_clip_config.json"}
+
+
+def checkpoint(spec: ModelSpec) -> str:
+    """Where the weights come from, in a word."""
+    return spec.repo or spec.path or f"{spec.architecture} {spec.tag or f'seed {spec.seed}'}"
+
+
+def available(spec: ModelSpec) -> bool:
+    """True if the model can be loaded here without a network."""
+    if spec.weights == "checkpoint":
+        return Path(spec.path or "").exists()
+    if spec.weights == "hub":
+        return is_cached(spec.repo or "", spec.revision, HUB_FILE.get(spec.kind, "config.json"))
+    if spec.weights == "pretrained":
+        import open_clip
+
+        settings = open_clip.get_pretrained_cfg(spec.architecture, spec.tag) or {}
+        repo, _, file = str(settings.get("hf_hub", "")).rpartition("/")
+        names = [file] if file else ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
+        return bool(repo) and any(is_cached(repo, spec.revision, name) for name in names)
+    return True
+
+
+def _millions(entry: Entry) -> float | None:
+    if entry.millions is not None:
+        return entry.millions
+    files = sorted(Path(entry.spec.path or "").glob("*.safetensors"))
+    count = count_parameters(files) if files else None
+    return None if count is None else count / 1e6
+
+
+def listing() -> list[list[str]]:
+    """Rows of name, kind, checkpoint, revision, licence, parameters, memory, available here; the first is the head."""
+    rows = [["name", "kind", "checkpoint", "revision", "licence", "parameters", "memory", "offline here"]]
+    for name, entry in ENTRIES.items():
+        spec, millions = entry.spec, _millions(entry)
+        dtype = spec.dtype or "float32"
+        pinned = spec.revision[:10] if spec.revision else {"hub": "first run pins", "pretrained": "first run pins"}.get(
+            spec.weights, "–"
+        )  # fmt: skip
+        rows.append(
+            [
+                name + (" (control: random weights)" if spec.is_control else ""),
+                spec.kind,
+                checkpoint(spec),
+                pinned,
+                entry.licence,
+                "?" if millions is None else f"{millions:,.0f} M" if millions >= 10 else f"{millions:.2f} M",
+                "?" if millions is None else f"{millions * 1e6 * BYTES[dtype] / 2**30:.1f} GiB {dtype}",
+                "yes" if available(spec) else "no",
+            ]
+        )
+    return rows

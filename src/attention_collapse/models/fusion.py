@@ -1,0 +1,80 @@
+"""The in-house fusion models, in plain PyTorch: V2 (cross-attention and a joint encoder) and V1 (additive)."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+WIDTHS = {"image": 512, "text": 384, "metadata": 64}
+WIDTH, HEADS, LAYERS, FEED_FORWARD = 256, 8, 4, 1024
+
+
+class FusionV2(nn.Module):
+    """Three groups of features, each projected to 256; text queries cross-attend to the image; a joint encoder.
+
+    8-head cross-attention, then 4 transformer encoder layers (width 256, 8 heads, feed-forward 1024) over image,
+    text and metadata tokens; the mean of the text's tokens gives the score.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.project = nn.ModuleDict({name: nn.Linear(width, WIDTH) for name, width in WIDTHS.items()})
+        self.cross_attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
+        self.norm = nn.LayerNorm(WIDTH)
+        layer = nn.TransformerEncoderLayer(WIDTH, HEADS, FEED_FORWARD, dropout=0.0, batch_first=True, norm_first=True)
+        self.encoder = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
+        self.score = nn.Linear(WIDTH, 1)
+
+    def forward(self, image: Tensor, text: Tensor, metadata: Tensor, words: Tensor) -> Tensor:
+        """Matching score.
+
+        Parameters
+        ----------
+        image, text, metadata
+            (batch, token, 512), (batch, token, 384), (batch, token, 64) features.
+        words
+            (batch, text token), False for padding.
+
+        Returns
+        -------
+        Tensor
+            (batch,)
+        """
+        image, text, metadata = (
+            self.project[name](part) for name, part in zip(WIDTHS, (image, text, metadata), strict=True)
+        )  # each (batch, token, 256)
+        seen, _ = self.cross_attention(text, image, image, need_weights=False)
+        joint = torch.cat([image, self.norm(text + seen), metadata], 1)
+        padding = torch.cat([words.new_zeros(image.shape[:2]), ~words, words.new_zeros(metadata.shape[:2])], 1)
+        joint = self.encoder(joint, src_key_padding_mask=padding)  # (batch, token, 256)
+        own = joint[:, image.shape[1] : image.shape[1] + text.shape[1]] * words[..., None]
+        score: Tensor = self.score(own.sum(1) / words.sum(1, keepdim=True))
+        return score[:, 0]
+
+
+class FusionV1(nn.Module):
+    """A light additive scorer on the same features: the sum of one small network a group. It has no interaction."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.parts = nn.ModuleDict(
+            {
+                name: nn.Sequential(nn.Linear(width, WIDTH), nn.GELU(), nn.Linear(WIDTH, 1))
+                for name, width in WIDTHS.items()
+            }
+        )
+
+    def forward(self, image: Tensor, text: Tensor, metadata: Tensor, words: Tensor) -> Tensor:
+        """Matching score (batch,) of the groups' mean features; arguments as of `FusionV2`."""
+        mean = (text * words[..., None]).sum(1) / words.sum(1, keepdim=True)
+        features = {"image": image.mean(1), "text": mean, "metadata": metadata.mean(1)}
+        score: Tensor = torch.stack([self.parts[name](features[name]) for name in WIDTHS]).sum(0)
+        return score[:, 0]
+
+
+def picture_metadata(sizes: list[tuple[int, int]]) -> Tensor:
+    """(batch, 1, 64) Fourier features of ln width, ln height, ln area and ln aspect ratio of pictures in pixels."""
+    size = torch.tensor(sizes, dtype=torch.float64).log()  # (batch, 2)
+    facts = torch.stack([size[:, 0], size[:, 1], size.sum(1), size[:, 0] - size[:, 1]], 1)  # (batch, 4)
+    angles = facts[..., None] * 2.0 ** torch.arange(-3, 5, dtype=torch.float64)  # (batch, 4, 8)
+    return torch.cat([angles.sin(), angles.cos()], -1).flatten(1)[:, None].float()

@@ -1,0 +1,105 @@
+"""Where a checkpoint's files lie: a folder on disk, or a hub repository fetched at one revision into the cache."""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Iterable, Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import hf_hub_download, snapshot_download
+from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+
+from attention_collapse.errors import ModelError
+from attention_collapse.files import sha256_bytes, sha256_file
+
+UNREACHABLE = (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError)
+DEFINITION = ("*.json", "*.txt", "*.txt.gz", "*.model", "*.jinja")  # configuration and tokenizer
+WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
+
+
+def unreachable(name: str, repo: str, files: str, error: Exception) -> ModelError:
+    """What to say when a hub repository cannot be had."""
+    return ModelError(
+        f"{name}: {files} of {repo} cannot be had ({str(error).splitlines()[0]})",
+        expected="the file in the local hub cache, or a connection to the hub",
+        remedy=f"connect once, or download {repo} by hand into a folder and use weights: checkpoint with its path",
+    )
+
+
+def hub_folder(name: str, repo: str, revision: str | None, config: str, weights: Sequence[str]) -> Path:
+    """The repository's snapshot in the local hub cache, fetched if it is not there.
+
+    Parameters
+    ----------
+    weights
+        Patterns in order of preference; the first that the repository holds is fetched.
+    """
+    for pattern in weights:
+        try:
+            folder = Path(snapshot_download(repo, revision=revision, allow_patterns=[pattern, *DEFINITION]))
+        except UNREACHABLE as error:
+            raise unreachable(name, repo, f"{config} and {pattern}", error) from None
+        if any(folder.glob(pattern)):
+            return folder
+    raise ModelError(
+        f"{name}: {repo} at {revision or 'its newest revision'} holds none of {', '.join(weights)}",
+        expected="a repository in the library's layout",
+        remedy="check repo and revision",
+    )
+
+
+def hub_file(name: str, repo: str, candidates: Sequence[str], revision: str | None) -> Path:
+    """The first of some files that a repository holds."""
+    problem: Exception | None = None
+    for candidate in candidates:
+        try:
+            return Path(hf_hub_download(repo, candidate, revision=revision))
+        except UNREACHABLE as error:
+            problem = problem or error
+    raise unreachable(name, repo, candidates[0], problem or OSError("unknown"))
+
+
+def snapshot_revision(path: Path) -> str | None:
+    """The commit of a file or folder in the hub cache (…/snapshots/<commit>/…); None elsewhere."""
+    for part in (path, *path.parents):
+        if part.parent.name == "snapshots":
+            return part.name
+    return None
+
+
+def is_cached(repo: str, revision: str | None, file: str) -> bool:
+    """True if a file of a hub repository can be had without a network."""
+    try:
+        hf_hub_download(repo, file, revision=revision, local_files_only=True)
+    except UNREACHABLE:
+        return False
+    return True
+
+
+def definition_sha256(folder: Path) -> str:
+    """Hash of everything in a folder but the weights: configuration and tokenizer are part of what a model is."""
+    others = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix not in WEIGHT_SUFFIXES)
+    return sha256_bytes("".join(f"{path.name} {sha256_file(path)}\n" for path in others).encode())
+
+
+def weights_sha256(files: Sequence[Path]) -> str:
+    """Hash of one weights file, or of the list of the shards' hashes."""
+    if len(files) == 1:
+        return sha256_file(files[0])
+    return sha256_bytes("".join(f"{path.name} {sha256_file(path)}\n" for path in sorted(files)).encode())
+
+
+def count_parameters(files: Iterable[Path]) -> int | None:
+    """Numbers held by safetensors files, from their headers alone; None if a file is of another kind."""
+    total = 0
+    for path in files:
+        if path.suffix != ".safetensors":
+            return None
+        with path.open("rb") as stream:
+            (length,) = struct.unpack("<Q", stream.read(8))
+            header: dict[str, Any] = json.loads(stream.read(length))
+        total += sum(prod(entry["shape"]) for key, entry in header.items() if key != "__metadata__")
+    return total

@@ -1,0 +1,171 @@
+"""Models of the transformers library, from a folder or a hub revision: exactly the named weights, or an error."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+import transformers
+from transformers import AutoConfig, AutoProcessor
+
+from attention_collapse.errors import ModelError
+from attention_collapse.models.hub import (
+    count_parameters,
+    definition_sha256,
+    hub_folder,
+    snapshot_revision,
+    weights_sha256,
+)
+from attention_collapse.models.interface import Provenance, require_device
+from attention_collapse.models.spec import ModelSpec
+
+CONFIG = "config.json"
+WEIGHTS = ("*.safetensors", "*.bin")  # in order of preference; PyTorch files are read with weights_only
+BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
+LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError)
+
+
+def _folder(name: str, spec: ModelSpec) -> Path:
+    if spec.weights == "hub":
+        return hub_folder(name, spec.repo or "", spec.revision, CONFIG, WEIGHTS)
+    folder = Path((spec.path if spec.weights == "checkpoint" else spec.architecture) or "")
+    if not (folder / CONFIG).is_file():
+        raise ModelError(
+            f"{name}: no {CONFIG} in {folder}",
+            expected="a folder in the hub's layout: config.json, weights, processor and tokenizer files",
+            remedy="check the path",
+        )
+    return folder
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The weights of a checkpoint folder: safetensors if there are any, PyTorch files otherwise."""
+    return next((found for pattern in WEIGHTS if (found := sorted(folder.glob(pattern)))), [])
+
+
+def memory_needed(files: list[Path], dtype: str) -> float | None:
+    """GiB that the weights take in `dtype`, from the files' headers; None where they are no safetensors."""
+    parameters = count_parameters(files)
+    return None if parameters is None else parameters * BYTES[dtype] / 2**30
+
+
+def load_pretrained(name: str, spec: ModelSpec, device: str, class_name: str) -> tuple[Any, Any, Provenance]:
+    """(module, processor, provenance) of a checkpoint, with nothing missing, resized or random.
+
+    Parameters
+    ----------
+    device
+        A PyTorch device, or "auto": accelerate places the layers on what there is.
+    class_name
+        Class of the transformers library.
+    """
+    cls = getattr(transformers, class_name)
+    if device != "auto":
+        require_device(name, device)
+    folder, dtype = _folder(name, spec), spec.dtype or "float32"
+    config = _config(name, folder, cls)
+    files = [] if spec.weights == "untrained" else weight_files(folder)
+    digest: str | None = None
+    notes: list[str] = []
+    if spec.weights == "untrained":
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(spec.seed or 0)
+            module = cls(config).to(getattr(torch, dtype))
+    else:
+        if not files:
+            raise ModelError(
+                f"{name}: no weights in {folder}",
+                expected=" or ".join(WEIGHTS),
+                remedy="put the weights there, or say weights: untrained if that is meant",
+            )
+        digest = weights_sha256(files)
+        if spec.sha256 and digest != spec.sha256:
+            raise ModelError(
+                f"{name}: the weights in {folder} have sha256 {digest}",
+                expected=f"{spec.sha256}, pinned in the parameters",
+                remedy="restore the files; change the pin only if new weights are meant",
+            )
+        need = memory_needed(files, dtype)
+        if need is not None and need > 1:
+            print(f"{name}: needs about {need:.1f} GiB of memory in {dtype}", flush=True)
+        module, notes = _weights(name, folder, cls, dtype, device)
+    if device != "auto":
+        module.to(device)
+    module.eval().requires_grad_(False)
+    try:
+        processor = _processor(folder)
+    except LOADING_ERRORS as error:
+        raise ModelError(
+            f"{name}: no processor in {folder} ({str(error).splitlines()[0]})",
+            expected="preprocessor_config.json and tokenizer files beside config.json",
+            remedy="download them from the same repository and revision",
+        ) from None
+    return module, processor, Provenance(
+        weights=spec.origin,
+        sha256=digest,
+        definition_sha256=definition_sha256(folder),
+        revision=snapshot_revision(folder) or spec.revision,
+        parameters=sum(parameter.numel() for parameter in module.parameters()),
+        untrained=spec.is_control,
+        notes=tuple(notes),
+    )  # fmt: skip
+
+
+def _processor(folder: Path) -> Any:
+    cls: Any = AutoProcessor
+    return cls.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+
+
+def _config(name: str, folder: Path, cls: Any) -> Any:
+    try:
+        config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except LOADING_ERRORS as error:
+        raise ModelError(
+            f"{name}: {folder / CONFIG} cannot be used ({str(error).splitlines()[0]})",
+            expected=f"the configuration of a {cls.__name__}",
+            remedy="check the path and the kind; code from a repository is never run",
+        ) from None
+    if not isinstance(config, cls.config_class):
+        raise ModelError(
+            f"{name}: {folder} holds a {config.model_type!r} model",
+            expected=f"{cls.config_class.model_type!r}, which this kind loads",
+            remedy="correct the kind; a model without an image input has no kind here",
+        )
+    return config
+
+
+def _weights(name: str, folder: Path, cls: Any, dtype: str, device: str) -> tuple[Any, list[str]]:
+    placement = {"device_map": "auto"} if device == "auto" else {}
+    try:
+        module, info = cls.from_pretrained(
+            folder, dtype=getattr(torch, dtype), local_files_only=True, trust_remote_code=False,
+            output_loading_info=True, **placement,
+        )  # fmt: skip
+    except Exception as error:  # a damaged or unsafe file makes the readers raise anything
+        raise ModelError(
+            f"{name}: {folder} cannot be loaded ({(str(error) or type(error).__name__).splitlines()[0]})",
+            expected="safetensors (or a PyTorch file that holds tensors only) that fit the configuration",
+            remedy="restore the files; convert the weights to safetensors where you trust them",
+        ) from None
+    problems = [
+        f"{what} {', '.join(str(item) for item in sorted(info[key], key=str)[:3])}"
+        for key, what in (("missing_keys", "missing"), ("mismatched_keys", "other shapes in"))
+        if info[key]
+    ] + [str(message) for message in info["error_msgs"]]
+    if problems:
+        raise ModelError(
+            f"{name}: {folder}: {'; '.join(problems)}",
+            expected=f"every tensor of {cls.__name__}; nothing is left random",
+            remedy="check that the checkpoint and the kind belong together",
+        )
+    if broken := [key for key, value in module.named_parameters() if not bool(value.isfinite().all())]:
+        raise ModelError(
+            f"{name}: {folder}: NaN or infinite values in {', '.join(broken[:3])}",
+            expected="finite weights",
+            remedy="restore the file, or load it in the dtype that it was trained in",
+        )
+    unused = sorted(info["unexpected_keys"])
+    return module, [
+        f"{len(unused)} tensors of the checkpoint are not used: {', '.join(unused[:3])} …"
+    ] if unused else []
