@@ -358,7 +358,7 @@ def test_the_openai_tag_uses_the_activation_it_was_trained_with(offline_hub, tmp
     [
         ({"weights": "pretrained", "architecture": "ViT-B-32", "tag": "opnai"}, "no tag 'opnai'(.|\n)*openai"),
         ({"weights": "untrained", "architecture": "ViT-B-33", "seed": 0}, "no architecture 'ViT-B-33'"),
-        ({"weights": "untrained", "architecture": "RN50", "seed": 0}, "not supported yet"),
+        ({"weights": "untrained", "architecture": "roberta-ViT-B-32", "seed": 0}, "text tower"),
     ],
 )
 def test_what_does_not_exist_is_named(spec, message):

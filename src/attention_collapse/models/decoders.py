@@ -12,6 +12,7 @@ from typing import Any, ClassVar
 
 import torch
 from torch import Tensor
+from transformers.image_processing_utils import select_best_resolution
 
 from attention_collapse.errors import ModelError
 from attention_collapse.families import CROSS_ATTENTION, SINGLE_STREAM
@@ -119,7 +120,7 @@ class Decoder:
             )
 
     def _reads(self, inputs: Any, caption: Tensor) -> tuple[tuple[Read, ...], dict[str, Tensor]]:
-        image = inputs["input_ids"] == self._image_token()
+        image = self._image_keys(inputs)
         if not bool(image.any(-1).all()):
             raise ModelError(
                 f"{self.name}: a prompt without an image token",
@@ -137,6 +138,11 @@ class Decoder:
 
     def _image_token(self) -> int:
         return int(self.module.config.image_token_id)
+
+    def _image_keys(self, inputs: Any) -> Tensor:
+        """(batch, token) booleans: the keys that hold the picture."""
+        image: Tensor = inputs["input_ids"] == self._image_token()
+        return image
 
     def _rows(self, caption: Tensor) -> dict[str, Tensor]:
         """All caption queries; readout: the last query whose output is scored, which predicts the last token."""
@@ -165,9 +171,24 @@ class Llava(Decoder):
 
 
 class LlavaNext(Decoder):
-    """LLaVA-NeXT: the image and its tiles."""
+    """LLaVA-NeXT: the whole image, then its tiles row by row, each row closed by a learned token (other)."""
 
     class_name = "LlavaNextForConditionalGeneration"
+
+    def _image_keys(self, inputs: Any) -> Tensor:
+        image, config = super()._image_keys(inputs), self.module.config.vision_config
+        side = config.image_size // config.patch_size
+        tile = inputs["pixel_values"].shape[-1]
+        for row, size in zip(image, inputs["image_sizes"].tolist(), strict=True):
+            pinpoints = self.module.config.image_grid_pinpoints
+            height, width = select_best_resolution(size, pinpoints)
+            patches, rows = self._processor._get_unpadded_features(
+                *size, side, side, height // tile, width // tile
+            )  # patches of the tiles without padding, and their rows
+            positions = row.nonzero()[:, 0]
+            last_of_row = side * side + (patches // rows + 1) * torch.arange(1, rows + 1) - 1
+            row[positions[last_of_row]] = False
+        return image
 
 
 class Qwen2Vl(Decoder):

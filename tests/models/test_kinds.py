@@ -1,0 +1,369 @@
+"""Every kind of model, small, from a folder in its hub's own layout, against references that do not use the probe."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from safetensors.torch import load_file, save_file
+from tiny.decoders import DECODERS
+from tiny.encoders import ENCODERS
+from tiny.inhouse import write_fusion_v1, write_fusion_v2
+from torch import nn
+from torch.overrides import TorchFunctionMode
+
+from attention_collapse.errors import ModelError
+from attention_collapse.families import CROSS_ATTENTION, DUAL_ENCODER, NO_ATTENTION, SINGLE_STREAM, THREE_GROUP
+from attention_collapse.models import KINDS, load, spec
+from attention_collapse.models.catalogue import named
+from attention_collapse.models.interface import passes
+from attention_collapse.models.spec import ModelSpec
+from attention_collapse.probe import GROUPS, IMAGE, TEXT
+from attention_collapse.stages.extract_attention import probe_batch
+
+# kind: (writer of its folder, family, layers read for vision, for text)
+TABLE = {
+    "openclip": (ENCODERS["openclip_siglip"][0], DUAL_ENCODER, 4, 3),
+    "openclip (CoCa)": (ENCODERS["openclip_coca"][0], DUAL_ENCODER, 4, 3),
+    "openclip-coca": (ENCODERS["openclip_coca"][0], CROSS_ATTENTION, 2, 2),
+    "clip": (ENCODERS["clip"][0], DUAL_ENCODER, 4, 3),
+    "siglip": (ENCODERS["siglip"][0], DUAL_ENCODER, 4, 3),
+    "siglip2": (ENCODERS["siglip2"][0], DUAL_ENCODER, 4, 3),
+    "align": (ENCODERS["align"][0], DUAL_ENCODER, 0, 3),
+    "blip": (ENCODERS["blip"][0], CROSS_ATTENTION, 3, 3),
+    "blip2": (ENCODERS["blip2"][0], CROSS_ATTENTION, 2, 2),
+    "vilt": (ENCODERS["vilt"][0], SINGLE_STREAM, 4, 4),
+    "flava": (ENCODERS["flava"][0], SINGLE_STREAM, 2, 2),
+    "idefics": (DECODERS["idefics"][0], CROSS_ATTENTION, 2, 2),
+    "idefics3": (DECODERS["idefics3"][0], SINGLE_STREAM, 2, 2),
+    "llava": (DECODERS["llava"][0], SINGLE_STREAM, 2, 2),
+    "llava-next": (DECODERS["llava_next"][0], SINGLE_STREAM, 2, 2),
+    "paligemma": (DECODERS["paligemma"][0], SINGLE_STREAM, 2, 2),
+    "qwen2-vl": (DECODERS["qwen2_vl"][0], SINGLE_STREAM, 2, 2),
+    "qwen2.5-vl": (DECODERS["qwen2_5_vl"][0], SINGLE_STREAM, 2, 2),
+    "smolvlm": (DECODERS["smolvlm"][0], SINGLE_STREAM, 2, 2),
+    "fusion-v1": (write_fusion_v1, NO_ATTENTION, 0, 0),
+    "fusion-v2": (write_fusion_v2, THREE_GROUP, 1, 4),
+}
+TRANSFORMERS = [k for k in TABLE if not k.startswith(("openclip", "fusion"))]
+DECODER_KINDS = ["idefics", "idefics3", "llava", "llava-next", "paligemma", "qwen2-vl", "qwen2.5-vl", "smolvlm"]
+TEXTS = ["A cat sits on a red table.", "Two dogs run near a blue bus in the street."]
+
+
+def kind_of(row):
+    return row.split(" ")[0]
+
+
+def pictures():
+    rng = np.random.default_rng(0)
+    return [Image.fromarray(rng.integers(0, 256, (h, w, 3), dtype=np.uint8)) for h, w in ((60, 80), (90, 64))]
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    written = {}
+
+    def folder(row):
+        writer = TABLE[row][0]
+        if writer not in written:
+            written[writer] = tmp_path_factory.mktemp("checkpoints") / kind_of(row)
+            writer(written[writer])
+        return written[writer]
+
+    return folder
+
+
+@pytest.fixture(scope="module")
+def models(folders):
+    loaded = {}
+
+    def model(row):
+        if row not in loaded:
+            where = ModelSpec(kind=kind_of(row), weights="checkpoint", path=str(folders(row)))
+            loaded[row] = load(row, where)
+        return loaded[row]
+
+    return model
+
+
+def batches(model, images=None, texts=None):
+    images, texts = images or pictures(), texts or TEXTS
+    contents = {"image": images, "text": texts, "pair": list(zip(images, texts, strict=True))}
+    return [model.batch(kind, contents[kind]) for kind in passes(model)]
+
+
+class Reference(TorchFunctionMode):
+    """Attention as the model itself computes it, eagerly: patterns (batch, head, query, key) and values by site.
+
+    Softmax outputs are taken where they are made, at Python's level; `nn.MultiheadAttention`, which has a kernel of its
+    own, is asked for its weights.
+    """
+
+    SOFTMAX = (torch.softmax, torch.Tensor.softmax, nn.functional.softmax)
+    PRODUCT = (torch.matmul, torch.Tensor.matmul, torch.Tensor.__matmul__, torch.bmm)
+
+    def __init__(self, module, sites):
+        super().__init__()
+        self.patterns, self.values, self.running, self.pending = {}, {}, [], None
+        self.hooks = []
+        for name, part in module.named_modules():
+            if name not in sites:
+                continue
+            if isinstance(part, nn.MultiheadAttention):
+                self.hooks.append(part.register_forward_pre_hook(self.ask(name), with_kwargs=True))
+            else:
+                if hasattr(part, "fused_attn"):  # timm
+                    part.fused_attn = False
+                self.hooks.append(part.register_forward_pre_hook(lambda *_, name=name: self.running.append(name)))
+                self.hooks.append(part.register_forward_hook(lambda *_: (self.running.pop(), None)[1]))
+
+    def ask(self, name):
+        def hook(part, args, kwargs):
+            given = dict(zip(("query", "key", "value"), args, strict=False)) | kwargs
+            order = (lambda x: x.transpose(0, 1)) if part.batch_first else (lambda x: x)
+            with torch._C.DisableTorchFunction():
+                separate = {}
+                if not part._qkv_same_embed_dim:
+                    separate = {f"{x}_proj_weight": getattr(part, f"{x}_proj_weight") for x in "qkv"}
+                _, weights = nn.functional.multi_head_attention_forward(
+                    *(order(given[x]) for x in ("query", "key", "value")), part.embed_dim, part.num_heads,
+                    part.in_proj_weight, part.in_proj_bias, None, None, False, 0.0, part.out_proj.weight,
+                    part.out_proj.bias, training=False, need_weights=True, average_attn_weights=False,
+                    attn_mask=given.get("attn_mask"), key_padding_mask=given.get("key_padding_mask"),
+                    use_separate_proj_weight=bool(separate), **separate,
+                )  # fmt: skip
+            self.patterns[name] = weights.double()
+            self.values[name] = given["value"].clone()
+
+        return hook
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        result = func(*args, **(kwargs or {}))
+        if self.running and func in self.SOFTMAX:
+            self.pending = result
+        elif self.running and func in self.PRODUCT and self.pending is not None:
+            assert args[0].shape == self.pending.shape
+            self.patterns[self.running[-1]] = self.pending.double()
+            self.values[self.running[-1]] = args[1].movedim(-2, 1).flatten(2).clone()  # (batch, key, ...)
+            self.pending = None
+        return result
+
+
+def captured(model, batch):
+    """The reference's patterns and values; the model runs eagerly, and afterwards as it was."""
+    sites = {site for read in batch.reads for site in read.sites}
+    config = getattr(model.module, "config", None)
+    before = None if config is None else config._attn_implementation
+    if config is not None:
+        model.module.set_attn_implementation("eager")
+    reference = Reference(model.module, sites)
+    fast = torch.backends.mha.get_fastpath_enabled()
+    torch.backends.mha.set_fastpath_enabled(False)
+    try:
+        with torch.no_grad(), reference:
+            output = model.run(batch)
+    finally:
+        torch.backends.mha.set_fastpath_enabled(fast)
+        for hook in reference.hooks:
+            hook.remove()
+        if before is not None:
+            model.module.set_attn_implementation(before)
+    assert reference.patterns.keys() == sites
+    return reference, output
+
+
+def reduced(p, labels, rows, group):
+    """Means over query rows of the statistics of whole patterns, in float64."""
+    own = (labels == group)[:, None, None] if group is not None else torch.ones(1, 1, 1, 1, dtype=torch.bool)
+    part = (p * own) / (p * own).sum(-1, keepdim=True)
+    count = ((p > 0) & own).sum(-1).double()  # (batch, head, query)
+    entropy = torch.special.entr(part).sum(-1)
+    weight, defined = rows[:, None], (rows[:, None] > 0) & (count > 1)
+    result = {
+        "entropy": (entropy.where(weight > 0, 0.0) * weight).sum(-1),
+        "uniform": (count.log().where(weight > 0, 0.0) * weight).sum(-1),
+        "support": (count * weight).sum(-1),
+        "entropy_normalized": ((entropy / count.log()).where(defined, 0.0) * weight).sum(-1)
+        / (weight * defined).sum(-1),
+    }
+    for index, name in enumerate(GROUPS):
+        mine = (labels == index)[:, None, None]
+        result[f"mass_{name}"] = ((p * mine).sum(-1).where(weight > 0, 0.0) * weight).sum(-1)
+        result[f"support_{name}"] = (((p > 0) & mine).sum(-1).double() * weight).sum(-1)
+    return result
+
+
+def test_the_table_names_every_kind():
+    assert tuple(KINDS) == spec.KINDS
+    assert {kind_of(row) for row in TABLE} | set(spec.FACTORY) == set(KINDS)
+
+
+@pytest.mark.parametrize("row", TABLE)
+def test_statistics_equal_those_of_the_models_own_eager_attention(row, models):
+    model = models(row)
+    _, family, vision, text = TABLE[row]
+    assert model.family == family
+    assert (len(model.sites.get("vision", ())), len(model.sites.get("text", ()))) == (vision, text)
+    compared = 0
+    for batch in batches(model):
+        if not batch.reads:
+            continue
+        seen, output = probe_batch(model, batch)
+        reference, eager = captured(model, batch)
+        for read in batch.reads:
+            for site in read.sites:
+                for name, rows in read.rows.items():
+                    expected = reduced(reference.patterns[site], batch.groups[site], rows, read.group)
+                    for key, value in expected.items():
+                        found = torch.from_numpy(seen[read.tower][site][f"{key}_{name}"])
+                        tolerance = 3e-5 if "entropy" in key else 1e-5
+                        assert torch.allclose(found, value, atol=tolerance, rtol=1e-6, equal_nan=True), (
+                            site,
+                            key,
+                            name,
+                        )
+                        compared += 1
+        for found, other in ((output.score, eager.score), (output.embedding, eager.embedding)):
+            assert found is None or torch.allclose(found, other, atol=1e-4)
+    assert compared or family == NO_ATTENTION
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE if TABLE[row][1] != NO_ATTENTION])
+def test_groups_are_true_pixels_move_image_keys_and_words_move_text_keys(row, models):
+    """Ask the model: whose values move, before anything is mixed, when pixels or words change?"""
+    model, checked = models(row), {IMAGE: 0, TEXT: 0}
+    for batch in batches(model):
+        if not batch.reads:
+            continue
+        base = captured(model, batch)[0].values
+        moved = {}
+        for name, keys in (("pixels", ("pixel_values", "image", "pixels")), ("words", ("input_ids", "text", "ids"))):
+            inputs = dict(batch.inputs)
+            for key in keys:
+                if key in inputs:
+                    inputs[key] = inputs[key] + 0.7 if name == "pixels" else other_words(inputs[key], batch, model)
+            values = captured(model, replace(batch, inputs=inputs))[0].values
+            moved[name] = {site: (base[site] != values[site]).flatten(2).any(-1) for site in base}
+        for site in {read.sites[0] for read in batch.reads}:  # the first layer of each kind
+            labels = batch.groups[site].expand(len(moved["words"][site]), -1)
+            by_pixels, by_words = moved["pixels"][site], moved["words"][site]
+            visible = captured(model, batch)[0].patterns[site].sum((1, 2)) > 0  # padding is no key
+            image, text = (labels == IMAGE) & visible, (labels == TEXT) & visible
+            assert by_pixels[image].all() and not by_words[image].any(), site
+            assert by_words[text].all(), site
+            # Where cross-attention comes before the first self-attention, the words already hold some of the image.
+            assert bool(by_pixels[text].any()) == (row in {"idefics", "fusion-v2"} and site in model.sites["text"]), (
+                site
+            )
+            checked[IMAGE] += int(image.sum())
+            checked[TEXT] += int(text.sum())
+    assert checked[TEXT] > 0 and (checked[IMAGE] > 0 or row == "align")
+
+
+def other_words(ids, batch, model):
+    """Each caption's words, moved on by one position: every word is then another."""
+    text = next(read for read in batch.reads if read.tower == "text")
+    labels = batch.groups[text.sites[0]]
+    first = {"flava": 18, "blip2": 6, "fusion-v2": 17}.get(model.name, 0)  # keys before the text: image, queries
+    before = 6 if model.name == "blip2" else 0  # placeholders before the words among the ids
+    inside = labels[:, first:] == TEXT
+    words = torch.zeros_like(ids, dtype=torch.bool)
+    n = min(inside.shape[1], ids.shape[1] - before)
+    words[:, before : before + n] = inside[:, :n]
+    changed = ids.clone()
+    for row, mine in zip(changed, words, strict=True):
+        assert (row[mine] != row[mine].roll(1)).all()
+        row[mine] = row[mine].roll(1)
+    return changed
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE if TABLE[row][1] != DUAL_ENCODER])
+def test_a_pairs_score_does_not_depend_on_its_batch(row, models):
+    model = models(row)
+    with torch.inference_mode():
+        together = model.run(batches(model)[0]).score
+        alone = [model.run(batches(model, [i], [t])[0]).score[0] for i, t in zip(pictures(), TEXTS, strict=True)]
+    assert torch.allclose(together, torch.stack(alone), atol=1e-4)
+
+
+@pytest.mark.parametrize("row", DECODER_KINDS)
+def test_the_score_of_a_decoder_is_its_own_loss_on_the_caption(row, models):
+    model = models(row)
+    for image, text in zip(pictures(), TEXTS, strict=True):
+        [batch] = batches(model, [image], [text])
+        caption, inputs = batch.inputs["caption"], {k: v for k, v in batch.inputs.items() if k != "caption"}
+        words = model._processor.tokenizer.decode(inputs["input_ids"][caption])
+        assert words.strip() == text  # exactly the caption, neither prompt nor end token
+        labels = inputs["input_ids"].masked_fill(~caption, -100)
+        with torch.inference_mode():
+            if row == "idefics":  # its own loss leaves out the vocabulary's additional tokens and fails
+                logits = model.module(**inputs).logits
+                loss = nn.functional.cross_entropy(logits[0, :-1], labels[0, 1:], ignore_index=-100)
+            else:
+                loss = model.module(**inputs, labels=labels).loss
+            assert model.run(batch).score.item() == pytest.approx(-loss.item(), abs=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("row", "own"),
+    [
+        ("clip", lambda m, i: m(**i).logits_per_image),
+        ("siglip", lambda m, i: m(**i).logits_per_image),
+        ("siglip2", lambda m, i: m(**i).logits_per_image),
+        ("align", lambda m, i: m(**i).logits_per_image),
+        ("openclip", lambda m, i: m.get_logits(i["image"], i["text"])[0]),
+        ("openclip (CoCa)", lambda m, i: m(i["image"], i["text"])["logit_scale"] * cosine(m(i["image"], i["text"]))),
+    ],
+)
+def test_a_dual_encoders_score_is_the_models_own(row, own, models):
+    model = models(row)
+    images, texts = batches(model)
+    with torch.inference_mode():
+        expected = own(model.module, {**images.inputs, **texts.inputs})
+        grid = model.logit_scale * model.run(images).embedding @ model.run(texts).embedding.T + model.logit_bias
+    assert torch.allclose(grid, expected, atol=1e-4)
+
+
+def cosine(outputs):
+    return outputs["image_features"] @ outputs["text_features"].T
+
+
+def test_the_additive_scorer_has_no_interaction(models):
+    model, (a, b) = models("fusion-v1"), pictures()
+    with torch.inference_mode():
+        v = {
+            (i, t): model.run(batches(model, [image], [TEXTS[t]])[0]).score.item()
+            for i, image in enumerate((a, b.resize(a.size)))  # pictures of one size: the metadata are the same
+            for t in (0, 1)
+        }
+    assert v[0, 0] - v[0, 1] == pytest.approx(v[1, 0] - v[1, 1], abs=1e-5)
+
+
+@pytest.mark.parametrize("row", TABLE)
+def test_a_folder_is_recognised(row, folders):
+    expected = {"openclip (CoCa)": "openclip", "openclip-coca": "openclip"}.get(row, kind_of(row))
+    assert named(str(folders(row))).kind == expected
+
+
+@pytest.mark.parametrize("row", ["clip", "llava", "fusion-v2"])
+def test_untrained_weights_are_other_weights_and_say_so(row, folders, models):
+    fresh = load("x", ModelSpec(kind=kind_of(row), weights="untrained", architecture=str(folders(row)), seed=1))
+    assert fresh.provenance["untrained"] and fresh.provenance["weights"].startswith("UNTRAINED")
+    trained, own = models(row).module.state_dict(), fresh.module.state_dict()
+    assert own.keys() == trained.keys()
+    assert any(not torch.equal(own[key], trained[key]) for key in own)
+
+
+@pytest.mark.parametrize("row", TRANSFORMERS)
+def test_a_missing_tensor_is_an_error_not_a_random_one(row, folders, tmp_path):
+    import shutil
+
+    folder = shutil.copytree(folders(row), tmp_path / "broken")
+    [file] = folder.glob("*.safetensors")
+    state = load_file(file)
+    gone = next(key for key in sorted(state) if "layer" in key and key.endswith("weight"))
+    del state[gone]
+    save_file(state, file, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="missing(.|\n)*nothing is left random"):
+        load("x", ModelSpec(kind=row, weights="checkpoint", path=str(folder)))
