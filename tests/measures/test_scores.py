@@ -101,3 +101,56 @@ def test_an_undefined_caption_makes_its_image_undefined():
     zero = attention_table(np.zeros((2, 1, 1)), np.array([0.0, 1.0, 1.0]).reshape(3, 1, 1), {1: [10, 11], 2: [20]})
     images = by_image(score_pairs(zero, "dual encoder").pairs)
     assert np.isnan(images["mcs_all"]).tolist() == [True, False]
+
+
+def joint_table(masses):
+    """One image with one caption, one layer, one head, as a single-stream model gives it: entropies within groups."""
+    records = []
+    for tower, entropy, uniform in (("vision", 3.0, 4.0), ("text", 1.0, 2.0)):
+        record = {"image_id": 7, "caption_id": 70, "tower": tower, "layer": 0, "head": 0, "n_tokens": 9}
+        record["truncated"] = False
+        for rows in ("all", "readout"):
+            record |= {f"entropy_{rows}": entropy, f"uniform_{rows}": uniform, f"support_{rows}": 3}
+            record |= {f"entropy_normalized_{rows}": entropy / uniform, f"undefined_{rows}": 0}
+            record |= {f"{name}_{rows}": value for name, value in masses.items()}
+        records.append(record)
+    return pd.DataFrame(records).astype({"caption_id": "Int64"})
+
+
+MASSES = {"mass_image": 0.6, "mass_text": 0.2, "mass_other": 0.2, "support_image": 30, "support_text": 5}
+
+
+@pytest.mark.parametrize("family", ["single stream", "three-group fusion", "cross-attention fusion", "dual encoder"])
+def test_each_family_has_the_measures_it_defines(family):
+    pair = score_pairs(joint_table(MASSES), family).pairs.iloc[0]
+    assert pair["mcs_all"] == 0.75 and pair["mcs_null_all"] == pytest.approx(4 / 6)
+    if family == "dual encoder":
+        assert "cross_modal_entropy_all" not in pair
+    else:
+        assert pair["cross_modal_entropy_all"] == 3.0 and pair["cross_modal_entropy_normalized_all"] == 0.75
+    if family in ("single stream", "three-group fusion"):
+        assert pair["mass_share_all"] == pytest.approx(0.75) and pair["mass_share_null_all"] == pytest.approx(6 / 7)
+        assert pair["mass_per_token_ratio_all"] == pytest.approx(0.5)
+    else:
+        assert "mass_share_all" not in pair
+
+
+def test_a_tower_without_attention_is_undefined_and_the_other_is_not():
+    table = attention_table(np.full((1, 1, 1), 2.0), np.full((2, 1, 1), 1.5), {1: [10, 11]})
+    scores = score_pairs(table[table["tower"] == "text"], "dual encoder")
+    assert len(scores.pairs) == 2 and scores.pairs["mcs_all"].isna().all() and scores.layers.empty
+    assert scores.pairs["entropy_text_all"].tolist() == [1.5, 1.5]
+    assert by_image(scores.pairs)["mcs_all"].isna().all() and len(by_image(scores.pairs)) == 1
+
+
+def test_the_surrogate_stands_beside_the_attention_never_in_it():
+    table = attention_table(np.full((1, 1, 1), 2.0), np.full((2, 1, 1), 1.5), {1: [10, 11]})
+    extra = table[table["tower"] == "text"].assign(
+        tower="surrogate", entropy_all=[0.3, 0.7], entropy_readout=[0.3, 0.7]
+    )
+    both = score_pairs(pd.concat([table, extra]), "dual encoder")
+    assert both.pairs["cross_modal_entropy_surrogate_all"].tolist() == [0.3, 0.7]
+    pd.testing.assert_frame_equal(
+        both.pairs[score_pairs(table, "dual encoder").pairs.columns], score_pairs(table, "dual encoder").pairs
+    )
+    assert "surrogate" not in set(by_head(pd.concat([table, extra]))["tower"])

@@ -13,6 +13,7 @@ from tiny.inhouse import write_fusion_v1, write_fusion_v2
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
+from attention_collapse.cli import main
 from attention_collapse.errors import ModelError
 from attention_collapse.families import CROSS_ATTENTION, DUAL_ENCODER, NO_ATTENTION, SINGLE_STREAM, THREE_GROUP
 from attention_collapse.models import KINDS, load, spec
@@ -367,3 +368,22 @@ def test_a_missing_tensor_is_an_error_not_a_random_one(row, folders, tmp_path):
     save_file(state, file, metadata={"format": "pt"})
     with pytest.raises(ModelError, match="missing(.|\n)*nothing is left random"):
         load("x", ModelSpec(kind=row, weights="checkpoint", path=str(folder)))
+
+
+PRINTED = {
+    DUAL_ENCODER: ("MCS", "a dual encoder holds no attention between modalities"),
+    CROSS_ATTENTION: ("MCS", "cross-modal entropy", "no query sees both groups"),
+    SINGLE_STREAM: ("MCS", "cross-modal entropy", "mass share of the image", "null of the mass share"),
+    THREE_GROUP: ("MCS", "cross-modal entropy", "mass share of the image"),
+    NO_ATTENTION: ("an additive scorer has no attention",),
+}
+
+
+@pytest.mark.parametrize("row", TABLE)
+def test_diagnose_runs_every_kind_on_photographs(row, folders, coco_sample, capsys):
+    command = ["diagnose", "--kind", kind_of(row), "--model", str(folders(row)), "--pairs", str(coco_sample)]
+    assert main([*command, "--n", "4", "--partners", "2"]) == 0
+    printed = capsys.readouterr().out
+    expected = PRINTED[TABLE[row][1]] if row != "align" else ("convolutional and has no attention", "entropy, text")
+    for words in (*expected, "4 images, 20 pairs, 0 skipped", "Shapley value of the image", "interaction"):
+        assert words in printed

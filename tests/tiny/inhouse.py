@@ -1,4 +1,4 @@
-"""The in-house fusion models as checkpoint folders, their feature encoders small inside and as wide as agreed outside."""
+"""The in-house fusion models as checkpoint folders with feature encoders small inside."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 import open_clip
 import torch
 from safetensors.torch import save_file
-from tiny.encoders import _bert_tokenizer, _save_bert_tokenizer
 from transformers import BertConfig, BertModel
 
 from attention_collapse.models.contrastive import write_restricted_merges
 from attention_collapse.models.fusion import FusionV1, FusionV2
+from tiny.encoders import _bert_tokenizer, _save_bert_tokenizer
 
-WORDS = "a cat sits on the red table two dogs run in street with blue bus near some people".split()
+WORDS = ["a", "cat", "sits", "on", "the", "red", "table", "two", "dogs", "run", "in", "street", "blue", "bus", "near"]
 
 
 def _sharpen(module: torch.nn.Module) -> torch.nn.Module:
@@ -22,9 +22,9 @@ def _sharpen(module: torch.nn.Module) -> torch.nn.Module:
     with torch.no_grad():
         for name, parameter in module.named_parameters():
             if "in_proj_weight" in name:
-                parameter[: 2 * parameter.shape[1]] *= 3
+                parameter[: 2 * parameter.shape[1]].mul_(3)
             elif name.endswith(("query.weight", "key.weight")):
-                parameter *= 8
+                parameter.mul_(8)
     return module
 
 

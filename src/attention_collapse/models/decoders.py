@@ -90,7 +90,14 @@ class Decoder:
         tokenizer = self._processor.tokenizer
         tokenizer.padding_side = "right"  # nothing before a real token, whatever the model does with positions
         texts = [text.strip() for text in texts]
-        inputs, caption = self._encode(images, texts)
+        try:
+            inputs, caption = self._encode(images, texts)
+        except (ValueError, TypeError, RuntimeError, IndexError) as error:
+            raise ModelError(
+                f"{self.name}: the processor refuses the pairs ({str(error).splitlines()[0]})",
+                expected="a chat template that places one image token for each image, and captions of plain words",
+                remedy="check the chat template beside config.json, and the captions for control tokens",
+            ) from None
         self._require_caption(inputs, caption, texts)
         context = int(self.module.config.get_text_config().max_position_embeddings)
         if (length := inputs["input_ids"].shape[1]) > context:
@@ -108,9 +115,9 @@ class Decoder:
 
     def _require_caption(self, inputs: Any, caption: Tensor, texts: list[str]) -> None:
         ids, control = inputs["input_ids"], torch.tensor(sorted(set(self._processor.tokenizer.all_special_ids)))
-        if bool((empty := ~caption.any(-1)).any()):
-            index = int(empty.nonzero()[0])
-            raise ModelError(f"{self.name}: caption {texts[index]!r} has no tokens", expected="words", remedy="drop it")
+        for text, tokens in zip(texts, caption.any(-1).tolist(), strict=True):
+            if not text or not tokens:
+                raise ModelError(f"{self.name}: caption {text!r} has no tokens", expected="words", remedy="drop it")
         if bool((bad := (torch.isin(ids, control) & caption).any(-1)).any()):
             index = int(bad.nonzero()[0])
             raise ModelError(

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
-import struct
 from collections.abc import Iterable, Sequence
 from math import prod
 from pathlib import Path
-from typing import Any
 
 from huggingface_hub import hf_hub_download, snapshot_download
 from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from safetensors import SafetensorError, safe_open
 
 from attention_collapse.errors import ModelError
 from attention_collapse.files import sha256_bytes, sha256_file
@@ -93,13 +91,12 @@ def weights_sha256(files: Sequence[Path]) -> str:
 
 
 def count_parameters(files: Iterable[Path]) -> int | None:
-    """Numbers held by safetensors files, from their headers alone; None if a file is of another kind."""
+    """Numbers held by safetensors files, from their headers alone; None if a file is of another kind or damaged."""
     total = 0
     for path in files:
-        if path.suffix != ".safetensors":
+        try:
+            with safe_open(path, framework="pt") as file:
+                total += sum(prod(file.get_slice(key).get_shape()) for key in file.keys())  # noqa: SIM118
+        except (SafetensorError, OSError):
             return None
-        with path.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header: dict[str, Any] = json.loads(stream.read(length))
-        total += sum(prod(entry["shape"]) for key, entry in header.items() if key != "__metadata__")
     return total

@@ -115,9 +115,16 @@ def _build(name: str, architecture: str | Path, seed: int, settings: dict[str, A
                     expected="an open_clip configuration whose tokenizer files lie beside it",
                     remedy="compare the file with open_clip's own model_configs",
                 ) from None
-        module = open_clip.create_model(
-            architecture, force_quick_gelu=bool(settings.get("quick_gelu")), force_preprocess_cfg=preprocess
-        )
+        try:
+            module = open_clip.create_model(
+                architecture, force_quick_gelu=bool(settings.get("quick_gelu")), force_preprocess_cfg=preprocess
+            )
+        except OSError as error:  # a text tower that is itself on the hub
+            raise ModelError(
+                f"{name}: {architecture} cannot be built ({str(error).splitlines()[0]})",
+                expected="an architecture that is whole in open_clip, or a connection to the hub",
+                remedy="choose an architecture with open_clip's own text transformer",
+            ) from None
         transform = image_transform_v2(PreprocessCfg(**module.visual.preprocess_cfg), is_train=False)
         return module, transform, open_clip.get_tokenizer(architecture)
 

@@ -1,0 +1,92 @@
+"""Two-player contributions on models whose answer is known."""
+
+import numpy as np
+import pytest
+import torch
+from conftest import coco_folder
+
+from attention_collapse.contribution import contributions
+from attention_collapse.data.pairs import read_folder, table
+from attention_collapse.errors import DataError
+from attention_collapse.models import load
+from attention_collapse.models.declared import Scorer
+from attention_collapse.models.interface import Provenance
+from attention_collapse.models.spec import ModelSpec
+
+
+@pytest.fixture
+def pairs(tmp_path):
+    return table(read_folder(coco_folder(tmp_path / "in", n=6, captions=2))[0], "folder")
+
+
+def scorer(function):
+    return Scorer("known", function, Provenance("x", None, None, None, 0, untrained=False))
+
+
+def run(model, pairs, partners=8, seed=0):
+    return contributions(model, pairs, partners=partners, seed=seed, batch_size=4)
+
+
+def light(image):
+    return float(np.asarray(image.convert("L")).mean())
+
+
+def test_a_model_that_ignores_the_image_has_share_0_and_one_that_ignores_the_text_1(pairs):
+    blind = run(scorer(lambda images, texts: [float(sum(t.encode())) for t in texts]), pairs)
+    assert (blind["shapley_image"] == 0).all() and (blind["shapley_share"] == 0).all()
+    deaf = run(scorer(lambda images, texts: [light(i) for i in images]), pairs)
+    assert (deaf["shapley_text"] == 0).all() and (deaf["shapley_share"] == 1).all()
+
+
+def test_an_additive_model_has_no_interaction_and_its_values_add_up(pairs):
+    frame = run(scorer(lambda images, texts: [light(i) + len(t) for i, t in zip(images, texts, strict=True)]), pairs)
+    assert np.allclose(frame["interaction"], 0, atol=1e-9)
+
+
+def test_a_constant_model_has_no_share(pairs):
+    assert run(scorer(lambda images, texts: [1.0] * len(images)), pairs)["shapley_share"].isna().all()
+
+
+def test_dual_encoders_encode_each_item_once_and_score_as_pair_by_pair(pairs, tiny_openclip, monkeypatch):
+    model = load("tiny", ModelSpec(kind="openclip", weights="checkpoint", path=str(tiny_openclip)))
+    counts, inner = {"image": 0, "text": 0}, model.run
+
+    def counting(batch):
+        counts["text" if "text" in batch.inputs else "image"] += len(batch.truncated)
+        return inner(batch)
+
+    monkeypatch.setattr(model, "run", counting)
+    frame = run(model, pairs)
+    assert counts == {"image": 6, "text": 6}
+
+    def one_by_one(images, texts):
+        with torch.inference_mode():
+            i, t = (inner(model.batch(kind, part)).embedding for kind, part in (("image", images), ("text", texts)))
+        return (model.logit_scale * (i * t).sum(-1)).tolist()
+
+    slow = run(scorer(one_by_one), pairs)
+    for name in ("score", "shapley_image", "shapley_text", "interaction"):
+        assert np.allclose(frame[name], slow[name], atol=1e-4), name
+
+
+def test_distinct_coalitions_are_computed_once(pairs):
+    seen = []
+    run(
+        scorer(lambda images, texts: [seen.append((light(i), t)) or 0.5 for i, t in zip(images, texts, strict=True)]),
+        pairs,
+    )
+    assert len(seen) == len(set(seen))
+
+
+def test_the_seed_draws_the_partners(pairs):
+    model = scorer(lambda images, texts: [light(i) * len(t) for i, t in zip(images, texts, strict=True)])
+    one, same, other = (run(model, pairs, partners=2, seed=seed) for seed in (0, 0, 1))
+    assert one.equals(same) and not one.equals(other)
+
+
+def test_nothing_to_draw_from_and_nan_scores_are_errors(tmp_path, pairs):
+    two = table(read_folder(coco_folder(tmp_path / "two", n=2, captions=1))[0], "folder")
+    with pytest.raises(DataError, match="2 images to draw ablation partners from"):
+        run(scorer(lambda images, texts: [0.0] * len(images)), two)
+    with pytest.raises(DataError, match="scores are NaN"):
+        run(scorer(lambda images, texts: [float("nan")] * len(images)), pairs)
