@@ -40,8 +40,9 @@ def _models(_: argparse.Namespace) -> int:
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    print("\nMemory is that of the weights. A checkpoint folder in open_clip's or the hub's layout may stand in place")
-    print("of a name; a study pins each hub revision at its first run and insists on it from then on.")
+    print("\nLicences are noted as far as known: the model's page is what counts. Memory is that of the weights.")
+    print("A checkpoint folder in open_clip's or the hub's layout may stand in place of a name. A study pins each hub")
+    print("revision at its first run and insists on it from then on.")
     return 0
 
 

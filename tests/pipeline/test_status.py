@@ -62,7 +62,7 @@ def test_changing_one_models_parameter_touches_that_model_and_the_aggregators(cl
 
 
 def test_a_measure_edit_does_not_rerun_extraction(clone):
-    append(clone / "src/attention_collapse/measures/two_tower.py", "# a comment\n")
+    append(clone / "src/attention_collapse/measures/scores.py", "# a comment\n")
     touched = {problem.split(":")[0].split("@")[0] for problem in stale(clone)[0]}
     assert touched == {"compute_mcs"}
 

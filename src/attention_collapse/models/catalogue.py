@@ -19,7 +19,7 @@ class Entry:
     Attributes
     ----------
     licence
-        Of the weights, as the model's page states it.
+        Of the weights, as far as known; the model's page is what counts.
     millions
         Parameters in millions, rounded; None where a file here tells exactly.
     """
@@ -51,8 +51,8 @@ ENTRIES = {
     "clip-vit-b-32": _hub("clip", "openai/clip-vit-base-patch32", "MIT", 151),
     "siglip-b-16": _hub("siglip", "google/siglip-base-patch16-224", "Apache-2.0", 203),
     "siglip2-b-16-naflex": _hub("siglip2", "google/siglip2-base-patch16-naflex", "Apache-2.0", 375),
-    "align-base": _hub("align", "kakaobrain/align-base", "see the model's page", 172),
-    "blip-itm-base": _hub("blip", "Salesforce/blip-itm-base-coco", "BSD-3-Clause", 224),
+    "align-base": _hub("align", "kakaobrain/align-base", "see its page", 172),
+    "blip-itm-base": _hub("blip", "Salesforce/blip-itm-base-coco", "see its page", 224),
     "blip2-itm-vit-g": _hub("blip2", "Salesforce/blip2-itm-vit-g", "MIT", 1170),
     "vilt-coco": _hub("vilt", "dandelin/vilt-b32-finetuned-coco", "Apache-2.0", 111),
     "flava-full": _hub("flava", "facebook/flava-full", "BSD-3-Clause", 358),
