@@ -1,6 +1,7 @@
 """The probe against patterns computed by hand in float64 from the same queries and keys."""
 
 import math
+from types import SimpleNamespace
 
 import pytest
 import torch
@@ -102,7 +103,7 @@ def test_statistics_equal_those_of_the_whole_pattern(masking, sharpness, route, 
     entropy, mass, support = reference(q, k, mask, causal, groups)
     assert (stats.entropy - entropy).abs().max() < 2e-5
     assert (stats.mass - mass).abs().max() < 5e-6
-    assert torch.equal(stats.support.expand(2, 1, 13), support.expand(2, 1, 13))
+    assert torch.equal(stats.support.expand(2, 4, 13), support.expand(2, 4, 13))
     assert stats.route == ("fused" if route == "fused" else "eager")
 
 
@@ -123,11 +124,11 @@ def test_group_entropies_equal_those_of_the_group_alone(masking, shared, rows, r
     chosen = slice(None) if rows is None else rows
     entropy, support = group_reference(q, k, groups.expand(2, -1), mask, masking == "causal")
     agree(stats.group_entropy, entropy[:, :, chosen], 2e-5)
-    assert torch.equal(stats.group_support.expand(2, -1, -1, -1), support[:, :, chosen])
+    assert torch.equal(stats.group_support.expand(2, 4, -1, -1), support[:, :, chosen].expand(2, 4, -1, -1))
     whole, mass, count = reference(q, k, mask, masking == "causal", groups.expand(2, -1))
     agree(stats.entropy, whole[:, :, chosen], 2e-5)
     agree(stats.mass, mass[:, :, chosen], 5e-6)
-    assert torch.equal(stats.support.expand(2, 1, -1), count[:, :, chosen])
+    assert torch.equal(stats.support.expand(2, 4, -1), count[:, :, chosen].expand(2, 4, -1))
 
 
 def test_labels_in_many_runs_are_summed_all_the_same():
@@ -189,14 +190,99 @@ def test_grouped_queries(causal):
 
 def test_decoding_that_packs_grouped_heads_into_the_query_axis_is_unpacked():
     class Packed(nn.Module):
-        num_heads = 4
+        config, num_key_value_groups = SimpleNamespace(num_attention_heads=4), 2
 
         def forward(self, q, k, v):
-            return F.scaled_dot_product_attention(q.view(2, 2, 2, 16), k, v)
+            if q.shape[2] == 1:
+                q = q.view(2, 2, 2, 16)
+            else:
+                k, v = (x.repeat_interleave(2, 1) for x in (k, v))
+            return F.scaled_dot_product_attention(q, k, v)
 
-    q, k, v = random_inputs(queries=1)
-    [stats] = run(Packed(), q, k[:, :2], v[:, :2])
-    agree(stats.entropy, reference(q, k[:, :2].repeat_interleave(2, 1))[0], 2e-5)
+    for queries in (1, 2):  # with two queries nothing is packed, though the shapes are as if it were
+        q, k, v = random_inputs(queries=queries)
+        [stats] = run(Packed(), q, k[:, :2], v[:, :2])
+        assert stats.entropy.shape == (2, 4, queries)
+        agree(stats.entropy, reference(q, k[:, :2].repeat_interleave(2, 1))[0], 2e-5)
+
+
+def test_as_many_queries_as_heads_are_queries_all_the_same():
+    q, k, v = random_inputs(queries=8, heads=1)
+    module = Attend(8)
+    [stats] = run(module, q, k, v)
+    assert stats.entropy.shape == (2, 1, 8)
+
+
+@pytest.mark.parametrize("eager", [False, True])
+def test_heads_may_have_masks_of_their_own(eager):
+    q, k, v = random_inputs(queries=5, keys=5, heads=2)
+    mask = torch.zeros(2, 2, 5, 5)
+    mask[:, 0, 0] = -torch.inf  # head 0 of query 0 sees nothing
+    mask[:, 1, :, 3:] = -torch.inf
+    groups = torch.tensor([[1, 1, 1, 2, 2]])
+    [stats] = run(Attend(2, eager=eager), q, k, v, mask, groups=groups)
+    assert stats.support[0].tolist() == [[0, 5, 5, 5, 5], [3] * 5]
+    assert stats.group_support[0, :, 1, TEXT].tolist() == [2, 0]
+    assert stats.entropy[:, 0, 0].isnan().all() and stats.entropy[:, 1].isfinite().all()
+    p = ((q @ k.transpose(-1, -2)).double() / 4 + mask).softmax(-1).nan_to_num(0.0)
+    assert (stats.entropy - torch.special.entr(p).sum(-1))[:, :, 1:].abs().max() < 2e-5
+
+
+def test_logits_of_any_size_are_visible_beside_each_other():
+    q, k, v = random_inputs()
+    [stats] = run(Eager(lambda x: x - 6000.0), q, k, v)
+    assert (stats.support == 13).all()
+    agree(stats.entropy, torch.special.entr(((q @ k.transpose(-1, -2)).double() - 6000).softmax(-1)).sum(-1), 1e-2)
+
+
+class Eager(nn.Module):
+    """Attention by hand, with a change to the logits before the softmax, and one after it."""
+
+    def __init__(self, before=lambda x: x, after=lambda x: x):
+        super().__init__()
+        self.before, self.after = before, after
+
+    def forward(self, q, k, v):
+        logits = self.before(q @ k.transpose(-1, -2))
+        weights = logits.softmax(-1)
+        self.after(logits)
+        return weights @ v
+
+
+@pytest.mark.parametrize("grad", ["inference", "no_grad"])
+def test_logits_that_the_model_changes_afterwards_were_reduced_before(grad):
+    q, k, v = random_inputs()
+    plain, changed = (run(Eager(after=after), q, k, v, grad=grad)[0] for after in (lambda x: x, lambda x: x.zero_()))
+    assert torch.equal(plain.entropy, changed.entropy)
+
+
+def test_two_softmaxes_before_one_product_are_not_passed_over():
+    class DifferentialAttention(nn.Module):
+        def forward(self, q, k, v):
+            a, b = ((x @ k.transpose(-1, -2)).softmax(-1) for x in (q, -q))
+            return (a - 0.5 * b) @ v
+
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.layer = DifferentialAttention()
+
+        def forward(self, *args):
+            return self.layer(*args)
+
+    with pytest.raises(ProbeError, match="ran unseen: layer"):
+        run(Model(), *random_inputs())
+
+
+def test_a_group_too_faint_for_float32_is_undefined_not_wrong():
+    k = torch.zeros(1, 1, 40, 8)
+    k[..., 20:, 0] = -1.0
+    q, groups = torch.zeros(1, 1, 1, 8), torch.tensor([[1] * 20 + [2] * 20])
+    for gap, defined in ((20.0, True), (60.0, True), (98.0, False), (105.0, False)):
+        q[..., 0] = gap * math.sqrt(8)
+        [stats] = run(Attend(1), q, k, k, groups=groups)
+        own = stats.group_entropy[0, 0, 0, TEXT].item()
+        assert own == pytest.approx(math.log(20), abs=2e-5) if defined else math.isnan(own)
 
 
 def test_sliding_windows_shrink_the_support():

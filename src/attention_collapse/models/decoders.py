@@ -16,7 +16,16 @@ from transformers.image_processing_utils import select_best_resolution
 
 from attention_collapse.errors import ModelError
 from attention_collapse.families import CROSS_ATTENTION, SINGLE_STREAM
-from attention_collapse.models.interface import Batch, Output, Pair, Provenance, Read, even_weights, one_row
+from attention_collapse.models.interface import (
+    Batch,
+    Output,
+    Pair,
+    Provenance,
+    Read,
+    even_weights,
+    one_row,
+    special_ids,
+)
 from attention_collapse.models.pretrained import load_pretrained
 from attention_collapse.models.sites import matching_sites
 from attention_collapse.models.spec import ModelSpec
@@ -30,11 +39,13 @@ class Decoder:
 
     family: ClassVar[str] = SINGLE_STREAM
     class_name: ClassVar[str]
+    notes: ClassVar[tuple[str, ...]] = ()
     layers: ClassVar[str] = r"model\.language_model\.layers\.\d+\.self_attn"
 
     def __init__(self, name: str, module: Any, processor: Any, provenance: Provenance, prompt: str | None) -> None:
         self.name, self.module, self.provenance = name, module, asdict(provenance)
         self._processor, self._instruction = processor, prompt or INSTRUCTION
+        self.provenance["notes"] = (*provenance.notes, *self.notes)
         self.sites = self._find_sites()
         self.missing: Mapping[str, str] = {}
 
@@ -114,7 +125,7 @@ class Decoder:
         return Batch({**inputs, "caption": caption}, reads, groups, (False,) * len(texts))
 
     def _require_caption(self, inputs: Any, caption: Tensor, texts: list[str]) -> None:
-        ids, control = inputs["input_ids"], torch.tensor(sorted(set(self._processor.tokenizer.all_special_ids)))
+        ids, control = inputs["input_ids"], special_ids(self._processor.tokenizer)
         for text, tokens in zip(texts, caption.any(-1).tolist(), strict=True):
             if not text or not tokens:
                 raise ModelError(f"{self.name}: caption {text!r} has no tokens", expected="words", remedy="drop it")
@@ -245,6 +256,7 @@ class Idefics(Decoder):
     class_name = "IdeficsForVisionText2Text"
     family = CROSS_ATTENTION
     layers = r"model\.layers\.\d+\.self_attn"
+    notes = ("the image's keys in cross-attention are the resampler's latents, where there is one, not patches",)
 
     def _find_sites(self) -> dict[str, tuple[str, ...]]:
         text = matching_sites(self.name, self.module, self.layers)

@@ -11,7 +11,16 @@ import torch
 from torch import Tensor
 
 from attention_collapse.families import CROSS_ATTENTION, SINGLE_STREAM
-from attention_collapse.models.interface import Batch, Output, Pair, Provenance, Read, even_weights, one_row
+from attention_collapse.models.interface import (
+    Batch,
+    Output,
+    Pair,
+    Provenance,
+    Read,
+    even_weights,
+    one_row,
+    special_ids,
+)
 from attention_collapse.models.pretrained import load_pretrained
 from attention_collapse.models.sites import matching_sites
 from attention_collapse.models.spec import ModelSpec
@@ -25,9 +34,11 @@ class FusionEncoder(ABC):
     family: ClassVar[str]
     vision: ClassVar[str]  # attention modules read for vision, a regular expression
     text: ClassVar[str]
+    notes: ClassVar[tuple[str, ...]] = ()  # what a reader of the numbers must know
 
     def __init__(self, name: str, module: Any, processor: Any, provenance: Provenance) -> None:
         self.name, self.module, self.provenance = name, module, asdict(provenance)
+        self.provenance["notes"] = (*provenance.notes, *self.notes)
         self._processor = processor
         self.sites = {
             "vision": matching_sites(name, module, self.vision),
@@ -43,7 +54,7 @@ class FusionEncoder(ABC):
         inputs = self._inputs(list(images), list(texts), self._context())
         lengths = tokenizer(list(texts), return_length=True, truncation=False, verbose=False)["length"]
         ids, mask = self._text_tokens(inputs)
-        special = torch.isin(ids, torch.tensor(sorted(set(tokenizer.all_special_ids))))
+        special = torch.isin(ids, special_ids(tokenizer))
         reads, groups = self._reads(inputs, mask, mask & ~special)
         inputs = inputs.to(self.module.device)
         inputs["pixel_values"] = inputs["pixel_values"].to(self.module.dtype)
@@ -121,6 +132,10 @@ class Blip2(FusionEncoder):
     family = CROSS_ATTENTION
     vision = r"qformer\.encoder\.layer\.\d+\.crossattention\.attention"
     text = r"qformer\.encoder\.layer\.\d+\.attention\.attention"
+    notes = (
+        "vision's entropy is that of the learned queries' cross-attention: no text query attends to the image",
+        "text's entropy is that within the caption: the text's self-attention also sees the learned queries",
+    )
 
     def __init__(self, name: str, module: Any, processor: Any, provenance: Provenance) -> None:
         super().__init__(name, module, processor, provenance)
@@ -135,8 +150,11 @@ class Blip2(FusionEncoder):
         return int(self.module.config.qformer_config.max_position_embeddings)
 
     def _inputs(self, images: list[Any], texts: list[str], context: int) -> Any:
-        short = [self._processor.tokenizer.decode(ids, skip_special_tokens=True) if len(ids) > context else text
-                 for text, ids in zip(texts, self._processor.tokenizer(texts)["input_ids"], strict=True)]  # fmt: skip
+        tokenizer = self._processor.tokenizer  # the processor's own truncation differs between its versions
+        short = [
+            tokenizer.decode(ids[1:-1][: context - 2]) if len(ids) > context else text
+            for text, ids in zip(texts, tokenizer(texts, verbose=False)["input_ids"], strict=True)
+        ]
         return self._processor(images=images, text=short, padding=True, return_tensors="pt")
 
     def _text_tokens(self, inputs: Any) -> tuple[Tensor, Tensor]:

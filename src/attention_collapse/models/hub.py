@@ -15,7 +15,6 @@ from attention_collapse.files import sha256_bytes, sha256_file
 
 UNREACHABLE = (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError)
 DEFINITION = ("*.json", "*.txt", "*.txt.gz", "*.model", "*.jinja")  # configuration and tokenizer
-WEIGHT_SUFFIXES = (".safetensors", ".bin", ".pt", ".pth")
 
 
 def unreachable(name: str, repo: str, files: str, error: Exception) -> ModelError:
@@ -78,8 +77,9 @@ def is_cached(repo: str, revision: str | None, file: str) -> bool:
 
 
 def definition_sha256(folder: Path) -> str:
-    """Hash of everything in a folder but the weights: configuration and tokenizer are part of what a model is."""
-    others = sorted(path for path in folder.iterdir() if path.is_file() and path.suffix not in WEIGHT_SUFFIXES)
+    """Hash of a folder's configuration and tokenizer, which are part of what a model is, and of nothing else."""
+    own = (path for path in folder.iterdir() if path.is_file() and any(path.match(kind) for kind in DEFINITION))
+    others = sorted(path for path in own if not path.name.endswith(".index.json"))
     return sha256_bytes("".join(f"{path.name} {sha256_file(path)}\n" for path in others).encode())
 
 

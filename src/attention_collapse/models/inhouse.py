@@ -22,9 +22,9 @@ from attention_collapse.files import sha256_bytes, sha256_file
 from attention_collapse.models import openclip
 from attention_collapse.models.checkpoint import load_exactly, read_state_dict
 from attention_collapse.models.fusion import WIDTHS, FusionV1, FusionV2, picture_metadata
-from attention_collapse.models.hub import definition_sha256
-from attention_collapse.models.interface import Batch, Output, Pair, Provenance, Read, even_weights
-from attention_collapse.models.pretrained import LOADING_ERRORS
+from attention_collapse.models.hub import definition_sha256, weights_sha256
+from attention_collapse.models.interface import Batch, Output, Pair, Provenance, Read, even_weights, special_ids
+from attention_collapse.models.pretrained import LOADING_ERRORS, read_weights, weight_files
 from attention_collapse.models.sites import matching_sites
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import OTHER, TEXT
@@ -72,7 +72,7 @@ class InHouse:
             list(texts), padding=True, truncation=True, max_length=limit, padding_side="right", return_tensors="pt"
         )
         words = encoded["attention_mask"] > 0
-        special = torch.isin(encoded["input_ids"], torch.tensor(sorted(set(self._tokenizer.all_special_ids))))
+        special = torch.isin(encoded["input_ids"], special_ids(self._tokenizer))
         pictures = self._images.batch("image", images)
         inputs = {
             "pixels": pictures.inputs["image"],
@@ -136,15 +136,14 @@ def load(name: str, spec: ModelSpec, device: str = "cpu") -> InHouse:
         raise ModelError(f"{name}: {root} holds a {found!r} model", expected=spec.kind, remedy="correct the kind")
     picture = ModelSpec(kind="openclip", weights="checkpoint", path=str(root / "image_encoder"))
     images = openclip.load(name, picture, device)
+    words = root / "text_encoder"
+    encoder, _ = read_weights(name, words, AutoModel, "float32", device)
     try:
-        encoder = AutoModel.from_pretrained(
-            root / "text_encoder", dtype=torch.float32, local_files_only=True, trust_remote_code=False
-        )
-        tokenizer = AutoTokenizer.from_pretrained(root / "text_encoder", local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(words, local_files_only=True, trust_remote_code=False)
     except LOADING_ERRORS as error:
         raise ModelError(
-            f"{name}: {root / 'text_encoder'} cannot be loaded ({str(error).splitlines()[0]})",
-            expected="a text encoder of the transformers library with its tokenizer",
+            f"{name}: {words} cannot be loaded ({str(error).splitlines()[0]})",
+            expected="a tokenizer of the transformers library beside the text encoder",
             remedy="check the folder",
         ) from None
     widths = {"image": images.module.visual.output_dim, "text": encoder.config.hidden_size}
@@ -163,7 +162,12 @@ def load(name: str, spec: ModelSpec, device: str = "cpu") -> InHouse:
             raise ModelError(f"{name}: {root / WEIGHTS} has sha256 {digest}", expected=spec.sha256, remedy="restore it")
     for module in (fusion, encoder):
         module.eval().requires_grad_(False).to(device)
-    parts = [definition_sha256(root), sha256_file(root / "text_encoder" / WEIGHTS), str(images.provenance["sha256"])]
+    parts = [
+        definition_sha256(root),
+        weights_sha256(weight_files(words)),
+        definition_sha256(words),
+        str(images.provenance["sha256"]),
+    ]
     provenance = Provenance(
         weights=spec.origin,
         sha256=digest,

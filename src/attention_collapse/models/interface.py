@@ -130,6 +130,13 @@ def one_row(position: Tensor, queries: int) -> Tensor:
     return torch.nn.functional.one_hot(position, queries).double()
 
 
+def special_ids(tokenizer: Any) -> Tensor:
+    """Ids of a tokenizer's control tokens. An unknown word is a word, though its token is called special."""
+    ids, unknown = set(tokenizer.all_special_ids), getattr(tokenizer, "unk_token_id", None)
+    roles = {getattr(tokenizer, f"{role}_token_id", None) for role in ("bos", "eos", "pad", "cls", "sep", "mask")}
+    return torch.tensor(sorted(ids - ({unknown} - roles)))
+
+
 def require_device(name: str, device: str) -> None:
     """ModelError if PyTorch cannot use the device."""
     try:

@@ -32,6 +32,7 @@ from attention_collapse.models.interface import (
     even_weights,
     one_row,
     require_device,
+    special_ids,
 )
 from attention_collapse.models.sites import matching_sites
 from attention_collapse.models.spec import ModelSpec
@@ -125,8 +126,16 @@ def _build(name: str, architecture: str | Path, seed: int, settings: dict[str, A
                 expected="an architecture that is whole in open_clip, or a connection to the hub",
                 remedy="choose an architecture with open_clip's own text transformer",
             ) from None
+        _initialise_decoder(module)
         transform = image_transform_v2(PreprocessCfg(**module.visual.preprocess_cfg), is_train=False)
         return module, transform, open_clip.get_tokenizer(architecture)
+
+
+def _initialise_decoder(module: Any) -> None:
+    """open_clip 3.3 leaves the projection of CoCa's decoder as uninitialised memory; its own rule, from the seed."""
+    projection = getattr(getattr(module, "text_decoder", None), "text_projection", None)
+    if projection is not None:
+        torch.nn.init.normal_(projection, std=projection.shape[0] ** -0.5)
 
 
 def _from_folder(name: str, folder: Path) -> tuple[Any, Any, Any]:
@@ -138,6 +147,7 @@ def _from_folder(name: str, folder: Path) -> tuple[Any, Any, Any]:
     cls = open_clip.CustomTextCLIP if model.pop("custom_text", False) else open_clip.CLIP
     cls = open_clip.CoCa if "multimodal_cfg" in model else cls
     module = cls(**model)
+    _initialise_decoder(module)
     settings = PreprocessCfg(**{**config["preprocess_cfg"], "size": module.visual.image_size})
     if text.get("hf_tokenizer_name"):
         tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
@@ -251,10 +261,12 @@ class OpenClip:
         """(batch, context) token ids, which are real (up to the end token), which are words; (batch,) end position."""
         ids = self._tokenizer(list(texts))
         inner = getattr(self._tokenizer, "tokenizer", self._tokenizer)
-        special = torch.tensor(sorted(set(inner.all_special_ids)))
+        special = special_ids(inner)
         pad = getattr(inner, "pad_token_id", None)
         # CLIP's own tokenizer pads with 0, which is also a word piece; its end token is the largest id.
         end = ids.argmax(-1) if pad is None else (ids != pad).sum(-1) - 1
+        if pad is not None and pad == getattr(inner, "eos_token_id", None):
+            end = (end + 1).clamp_max(ids.shape[1] - 1)  # the end token looks like padding
         real = torch.arange(ids.shape[1]) <= end[:, None]
         return ids, real, real & ~torch.isin(ids, special), end
 
@@ -309,6 +321,7 @@ class CoCaDecoder(OpenClip):
             "text": matching_sites(name, module, r"text_decoder\.resblocks\.\d+\.attn"),
         }
         self.missing = {}
+        self.provenance["notes"] = ("the image's keys in cross-attention are the pooled tokens, not patches",)
 
     def batch(self, kind: str, contents: Sequence[Any]) -> Batch:  # noqa: ARG002
         """Inputs of image–caption pairs."""
@@ -369,6 +382,14 @@ def load(name: str, spec: ModelSpec, device: str = "cpu") -> OpenClip:
             )
         load_exactly(module, state, f"{name}: {file}")
     definition = definition_sha256(architecture) if isinstance(architecture, Path) else None
+    if broken := [key for key, value in module.named_parameters() if not bool(value.isfinite().all())]:
+        raise ModelError(
+            f"{name}: NaN or infinite values in {', '.join(broken[:3])}",
+            expected="finite weights",
+            remedy="restore the checkpoint; of untrained weights, report the architecture",
+        )
+    if file is not None and spec.weights == "pretrained":
+        definition = _tokenizer_sha256(name, spec.architecture or "")
     module.eval().requires_grad_(False).to(device)
     parameters = sum(parameter.numel() for parameter in module.parameters())
     cls = CoCaDecoder if spec.kind == "openclip-coca" else OpenClip
@@ -379,6 +400,12 @@ def load(name: str, spec: ModelSpec, device: str = "cpu") -> OpenClip:
         tokenizer,
         Provenance(spec.origin, digest, definition, revision, parameters, spec.is_control),
     )
+
+
+def _tokenizer_sha256(name: str, architecture: str) -> str | None:
+    """Hash of a tokenizer that open_clip takes from a hub repository of its own; None where it is part of open_clip."""
+    repo = (open_clip.get_model_config(architecture) or {}).get("text_cfg", {}).get("hf_tokenizer_name")
+    return definition_sha256(hub_folder(name, repo, None, "tokenizer", ["tokenizer*"])) if repo else None
 
 
 def _in_own_names(name: str, module: Any, state: dict[str, Tensor]) -> dict[str, Tensor]:

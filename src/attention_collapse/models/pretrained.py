@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,10 @@ from attention_collapse.models.interface import Provenance, require_device
 from attention_collapse.models.spec import ModelSpec
 
 CONFIG = "config.json"
-WEIGHTS = ("*.safetensors", "*.bin")  # in order of preference; PyTorch files are read with weights_only
+WEIGHTS = (
+    "model*.safetensors",
+    "pytorch_model*.bin",
+)  # in order of preference; the latter with weights_only
 BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError)
 
@@ -40,8 +44,16 @@ def _folder(name: str, spec: ModelSpec) -> Path:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The weights of a checkpoint folder: safetensors if there are any, PyTorch files otherwise."""
-    return next((found for pattern in WEIGHTS if (found := sorted(folder.glob(pattern)))), [])
+    """The weights of a folder that the library reads: one file or the shards of an index, safetensors first."""
+    for file in ("model.safetensors", "pytorch_model.bin"):
+        if (folder / file).is_file():
+            return [folder / file]
+        try:
+            index = json.loads((folder / f"{file}.index.json").read_text("utf-8"))
+            return [folder / Path(name).name for name in sorted(set(index["weight_map"].values()))]
+        except (OSError, ValueError, KeyError, AttributeError):
+            continue
+    return []
 
 
 def memory_needed(files: list[Path], dtype: str) -> float | None:
@@ -72,6 +84,7 @@ def load_pretrained(name: str, spec: ModelSpec, device: str, class_name: str) ->
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.seed or 0)
             module = cls(config).to(getattr(torch, dtype))
+        _require_finite(name, folder, module)
     else:
         if not files:
             raise ModelError(
@@ -89,7 +102,7 @@ def load_pretrained(name: str, spec: ModelSpec, device: str, class_name: str) ->
         need = memory_needed(files, dtype)
         if need is not None and need > 1:
             print(f"{name}: needs about {need:.1f} GiB of memory in {dtype}", flush=True)
-        module, notes = _weights(name, folder, cls, dtype, device)
+        module, notes = read_weights(name, folder, cls, dtype, device)
     if device != "auto":
         module.to(device)
     module.eval().requires_grad_(False)
@@ -135,7 +148,17 @@ def _config(name: str, folder: Path, cls: Any) -> Any:
     return config
 
 
-def _weights(name: str, folder: Path, cls: Any, dtype: str, device: str) -> tuple[Any, list[str]]:
+def _require_finite(name: str, folder: Path, module: torch.nn.Module) -> None:
+    if broken := [key for key, value in module.named_parameters() if not bool(value.isfinite().all())]:
+        raise ModelError(
+            f"{name}: {folder}: NaN or infinite values in {', '.join(broken[:3])}",
+            expected="finite weights",
+            remedy="restore the file, or load it in the dtype that it was trained in",
+        )
+
+
+def read_weights(name: str, folder: Path, cls: Any, dtype: str, device: str) -> tuple[Any, list[str]]:
+    """A module with every tensor from the folder's files, and notes on tensors that it does not use."""
     placement = {"device_map": "auto"} if device == "auto" else {}
     try:
         module, info = cls.from_pretrained(
@@ -159,12 +182,7 @@ def _weights(name: str, folder: Path, cls: Any, dtype: str, device: str) -> tupl
             expected=f"every tensor of {cls.__name__}; nothing is left random",
             remedy="check that the checkpoint and the kind belong together",
         )
-    if broken := [key for key, value in module.named_parameters() if not bool(value.isfinite().all())]:
-        raise ModelError(
-            f"{name}: {folder}: NaN or infinite values in {', '.join(broken[:3])}",
-            expected="finite weights",
-            remedy="restore the file, or load it in the dtype that it was trained in",
-        )
+    _require_finite(name, folder, module)
     unused = sorted(info["unexpected_keys"])
     return module, [
         f"{len(unused)} tensors of the checkpoint are not used: {', '.join(unused[:3])} …"

@@ -11,7 +11,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from attention_collapse.families import DUAL_ENCODER
-from attention_collapse.models.interface import Batch, Output, Provenance, Read, even_weights, one_row
+from attention_collapse.models.interface import Batch, Output, Provenance, Read, even_weights, one_row, special_ids
 from attention_collapse.models.pretrained import load_pretrained
 from attention_collapse.models.sites import matching_sites
 from attention_collapse.models.spec import ModelSpec
@@ -111,7 +111,7 @@ class TransformersTowers:
             real = torch.arange(ids.shape[1]) <= end[:, None]  # padding repeats the end token in CLIP
         last = {"end": real.sum(-1) - 1, "first": torch.zeros(len(ids), dtype=torch.long)}
         readout = last.get(self._kind.readout, torch.full((len(ids),), ids.shape[1] - 1))
-        special = torch.isin(ids, torch.tensor(sorted(set(tokenizer.all_special_ids))))
+        special = torch.isin(ids, special_ids(tokenizer))
         groups = torch.where(real & ~special, TEXT, OTHER)
         inputs = {"input_ids": ids.to(self.module.device)}
         if not self._kind.padded_to:

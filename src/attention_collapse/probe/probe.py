@@ -61,7 +61,9 @@ class _Tap(TorchDispatchMode):
         kwargs = kwargs or {}
         if func.overloadpacket in COMPOSITE:
             with self:
-                return func.decompose(*args, **kwargs)
+                result = func.decompose(*args, **kwargs)
+            if result is not NotImplemented:
+                return result
         self.probe._before(func, args)
         result = func(*args, **kwargs)
         if func in FUSED:
@@ -117,7 +119,8 @@ class AttentionProbe:
         self._running: list[nn.Module] = []
         self._ran: set[str] = set()
         self._calls: dict[str, int] = {}
-        self._pending: tuple[str, Tensor, int] | None = None
+        self._pending: tuple[torch.Size, str, tuple[Reduced, Tensor | None] | ProbeError | None] | None = None
+        self._lost: set[str] = set()
         self._opaque: ProbeError | None = None
         self._fastpath = torch.backends.mha.get_fastpath_enabled()
         torch.backends.mha.set_fastpath_enabled(False)
@@ -160,7 +163,7 @@ class AttentionProbe:
         arguments = {argument.name: argument.default_value for argument in func._schema.arguments}
         arguments.update(zip(arguments, args, strict=False))
         arguments.update(kwargs)
-        call = FusedCall.of(arguments, result[1] if func in RETURNS_LSE else None).unpacked(self._heads())
+        call = FusedCall.of(arguments, result[1] if func in RETURNS_LSE else None).unpacked(*self._grouped_heads())
         batch, _, queries, _ = call.query.shape
         rows = self._chosen(site, batch, queries)
         if rows is not None and len(rows) == 0:
@@ -169,26 +172,36 @@ class AttentionProbe:
         groups = self._groups(site, batch, call.key.shape[2], call.query.device)
         self._emit(site, fused(call, groups, rows), rows, "fused")
 
-    def _eager(self, site: str, logits: Tensor) -> None:
+    def _eager(self, site: str, logits: Tensor) -> tuple[Reduced, Tensor | None] | ProbeError | None:
+        """Statistics and rows of a softmax that may be attention; None where no row is wanted."""
         batch, _, queries, keys = logits.shape
         rows = self._chosen(site, batch, queries)
         if rows is not None and len(rows) == 0:
-            self._count(site)
-            return
-        groups = self._groups(site, batch, keys, logits.device)
-        self._emit(site, softmax_input(logits, groups, rows), rows, "eager")
+            return None
+        try:
+            return softmax_input(logits, self._groups(site, batch, keys, logits.device), rows), rows
+        except ProbeError as error:  # labels that do not fit: an error only if this is attention
+            return error
 
     def _before(self, func: Any, args: Any) -> None:
         """Look at an operator that is about to run."""
         if func in SOFTMAX and args[0].ndim >= 3 and args[1] in (-1, args[0].ndim - 1):
-            self._pending = self._site(), args[0], self._heads()
+            # Reduced now, for the model may change its logits in place; kept until it is known to be attention.
+            site = self._site()
+            if self._pending is not None and self._pending[1] == site:
+                self._lost.add(site)
+            self._pending = args[0].shape, site, self._eager(site, eager(args[0], self._heads()))
         elif func is aten.bmm.default and self._pending is not None:
-            # A softmax is attention once its output is multiplied with values; a classifier's never is. The logits
-            # waited for this, alive in the model's own memory, as its pattern of the same size is.
-            site, logits, heads = self._pending
-            if args[0].shape[-1] == logits.shape[-1] and args[0].numel() == logits.numel():
+            # A softmax is attention once its output is multiplied with values; a classifier's never is.
+            shape, site, seen = self._pending
+            if args[0].shape[-1] == shape[-1] and args[0].numel() == shape.numel():
                 self._pending = None
-                self._eager(site, eager(logits, heads))
+                if isinstance(seen, ProbeError):
+                    raise seen
+                if seen is None:
+                    self._count(site)
+                else:
+                    self._emit(site, *seen, "eager")
         elif func in OPAQUE:
             self._opaque = ProbeError(
                 f"{self._site() or 'the model'}: attention hidden inside {func}",
@@ -205,6 +218,13 @@ class AttentionProbe:
             if isinstance(heads := getattr(getattr(module, "config", None), "num_attention_heads", None), int):
                 return heads
         return 1
+
+    def _grouped_heads(self) -> tuple[int, int]:
+        """(query heads, query heads a key head) of the module that runs, as the transformers library names them."""
+        module = self._running[-1] if self._running else None
+        heads = getattr(getattr(module, "config", None), "num_attention_heads", 0)
+        groups = getattr(module, "num_key_value_groups", 1)
+        return (heads, groups) if isinstance(heads, int) and isinstance(groups, int) else (0, 1)
 
     def _chosen(self, site: str, batch: int, queries: int) -> Tensor | None:
         return None if self._rows is None else self._rows(site, batch, queries)
@@ -249,13 +269,15 @@ class AttentionProbe:
     # -- loud about gaps -----------------------------------------------------------------------
 
     def unseen(self) -> list[str]:
-        """Modules that call themselves attention, ran, and from which (or from whose parts) nothing was seen."""
+        """Modules that call themselves attention, ran, and from which (or from whose parts) nothing was seen; and
+        modules that took two softmaxes before one product, of which only the second was seen."""
         seen = self._calls.keys()
-        return sorted(
+        silent = {
             name
             for name in self._ran
             if not any(s == name or s.startswith(name + ".") or name.startswith(s + ".") for s in seen)
-        )
+        }
+        return sorted(silent | (self._lost & seen))
 
     def _require_all_seen(self) -> None:
         unseen = self.unseen()

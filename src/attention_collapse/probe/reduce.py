@@ -25,7 +25,9 @@ from torch import Tensor
 GROUPS = ("other", "image", "text")
 OTHER, IMAGE, TEXT = range(3)
 
-MASKED = -5e3  # a logit or bias below this hides its key (masks are −inf, finfo.min or −1e4)
+MASKED = -5e3  # a bias, or a logit below its row's maximum, that hides its key (masks are −inf, finfo.min or −1e4)
+BLIND = -9e3  # a row whose greatest logit is below this sees no key
+FAINT = 2.0**-100  # a group of less mass than this has lost its entropy to float32's smallest numbers
 NOTHING = -300.0  # 2^−300 is 0 in float32, and 0 · −300 stays finite where 0 · −inf does not
 BLOCK_ELEMENTS = 1 << 19  # logits alive at any one time: 2 MiB in float32
 BLOCK_ROWS = 32  # fewer rows than this make slow matrix products: then fewer items of the batch at a time
@@ -43,14 +45,15 @@ class SiteStats:
     entropy
         (batch, head, row), nats, 0 to ln(support); NaN where a query sees no key.
     support
-        (batch or 1, 1, row), number of keys the query sees.
+        (batch or 1, 1 or head, row), number of keys the query sees; heads rarely differ.
     mass
         (batch, head, row, len(GROUPS)), shares that add to 1, or None if no groups were declared for the site.
     group_entropy
         (batch, head, row, len(GROUPS)), nats: the entropy of attention restricted to a group and renormalised; NaN
-        where the group has no mass (none of its keys is visible, or all fall below float32). None without groups.
+        where the group has no mass (none of its keys is visible, or together they have less than 1e-30). None without
+        groups.
     group_support
-        (batch or 1, 1, row, len(GROUPS)), number of visible keys of each group, or None.
+        (batch or 1, 1 or head, row, len(GROUPS)), number of visible keys of each group, or None.
     rows
         (row,) the query positions that were reduced, or None for all of them.
     route
@@ -149,12 +152,13 @@ class _Accumulator:
             groups.sums(x.mul_(weights), s)
 
     def result(self, support: Tensor) -> Reduced:
-        """`support`: visible keys, (batch or 1, 1, row) or, with groups, (batch or 1, 1, row, group)."""
+        """`support`: visible keys, (batch or 1, 1 or head, row), and with groups another axis for them."""
         z, s = self.z.sum(0), self.s.sum(0)
         entropy = _entropy(z, s)
         if self.groups is None:
             return Reduced(entropy, support, None, None, None)
-        mass, own = (self.z / z).movedim(0, -1), _entropy(self.z, self.s).movedim(0, -1)
+        mass = (self.z / z).movedim(0, -1)
+        own = _entropy(self.z, self.s).movedim(0, -1).masked_fill_(mass < FAINT, torch.nan)
         return Reduced(entropy, support.sum(-1), mass, own, support)
 
 
@@ -182,7 +186,7 @@ def _blocks(batch: int, heads: int, rows: int, keys: int, *, causal: bool) -> tu
 
 
 def _count(visible: Tensor, groups: Grouping | None) -> Tensor:
-    """(batch or 1, 1, row, key) booleans -> number of visible keys, by group if there are groups."""
+    """(batch or 1, 1 or head, row, key) booleans -> number of visible keys, by group if there are groups."""
     if groups is None:
         return visible.sum(-1)
     if len(visible) == 1 < len(groups.labels):
@@ -214,13 +218,14 @@ class FusedCall:
         scale = query.shape[-1] ** -0.5 if arguments.get("scale") is None else arguments["scale"]
         return cls(query, key, mask, bool(arguments["is_causal"]), scale, lse)
 
-    def unpacked(self, heads: int) -> FusedCall:
-        """Decoding with grouped queries packs the heads of a group into the query axis: put them back.
+    def unpacked(self, heads: int, groups: int) -> FusedCall:
+        """Decoding one token with grouped queries, transformers packs a group's heads into the query axis: undo that.
 
-        (batch, key head, heads per key head, width) -> (batch, head, 1, width), if the module has `heads` heads.
+        (batch, key head, heads per key head, width) -> (batch, head, 1, width), if the module that runs says that it
+        has `heads` heads, `groups` of them a key head.
         """
         batch, key_heads, packed, width = self.query.shape
-        if key_heads == heads or key_heads * packed != heads or self.key.shape[1] != key_heads or self.causal:
+        if groups == 1 or (packed, key_heads * packed) != (groups, heads) or self.key.shape[1] != key_heads:
             return self
         mask = self.mask
         if mask is not None:
@@ -278,8 +283,9 @@ def _fused_support(call: FusedCall, mask: Tensor | None, position: Tensor, group
     """Visible keys of each chosen row; `mask` holds the chosen rows only."""
     keys = call.key.shape[2]
     if mask is not None:
-        step = max(1, BLOCK_ELEMENTS // (len(mask) * keys))
-        return torch.cat([_count(mask[:, :1, i : i + step] > MASKED, groups) for i in range(0, mask.shape[2], step)], 2)
+        mask = mask[:, :1] if mask.stride(1) == 0 else mask  # one mask for all heads, expanded
+        step = max(1, BLOCK_ELEMENTS // (len(mask) * mask.shape[1] * keys))
+        return torch.cat([_count(mask[:, :, i : i + step] > MASKED, groups) for i in range(0, mask.shape[2], step)], 2)
     seen = (position + 1).clamp(max=keys) if call.causal else torch.full_like(position, keys)
     if groups is None:
         return seen[None, None]
@@ -306,9 +312,11 @@ def softmax_input(logits: Tensor, groups: Grouping | None, rows: Tensor | None) 
     support = []
     for items, part in blocks:
         x = logits[items, :, part].float()
+        top = x.amax(-1, keepdim=True)
+        x = x - top.clamp_min(-1e30)
         own = None if groups is None else groups.part(items)
-        support.append((items, _count(x[:, :1] > MASKED, own)))  # heads share their mask
-        x = (x - x.amax(-1, keepdim=True).clamp_min_(-1e30)).mul_(1 / math.log(2)).clamp_(min=NOTHING)
+        support.append((items, _count((x > MASKED) & (top > BLIND), own)))
+        x = x.mul_(1 / math.log(2)).clamp_(min=NOTHING)
         sums.add(items, part, x, scratch)
     starts = sorted({items.start for items, _ in support})
     counts = [torch.cat([count for items, count in support if items.start == start], 2) for start in starts]

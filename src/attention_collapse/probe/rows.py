@@ -45,7 +45,7 @@ def average_rows(stats: SiteStats, rows: Mapping[str, Tensor], group: int | None
     ProbeError
         If a chosen query has NaN entropy: it sees no key, or the model's attention is not a distribution.
     """
-    entropy, support = stats.entropy, stats.support  # (batch, head, row), (batch or 1, 1, row)
+    entropy, support = stats.entropy, stats.support  # (batch, head, row), (batch or 1, 1 or head, row)
     if group is not None:
         if stats.group_entropy is None or stats.group_support is None:
             raise ProbeError(
@@ -54,7 +54,7 @@ def average_rows(stats: SiteStats, rows: Mapping[str, Tensor], group: int | None
         entropy, support = stats.group_entropy[..., group], stats.group_support[..., group]
     entropy, support = entropy.double(), support.double()
     batch, heads, _ = entropy.shape
-    support = support[:, 0].expand(batch, -1)  # (batch, row)
+    support = support.expand(batch, heads, -1)
     uniform = support.masked_fill(support == 0, torch.nan).log()
     result: dict[str, Tensor] = {}
     for name, weights in rows.items():
@@ -79,19 +79,18 @@ def average_rows(stats: SiteStats, rows: Mapping[str, Tensor], group: int | None
         def mean(values: Tensor, weight: Tensor = weight, chosen: Tensor = chosen) -> Tensor:
             return (torch.where(chosen, values, 0.0) * weight).sum(-1)
 
-        def per_head(values: Tensor) -> Tensor:  # (batch or 1, row) -> (batch, head, row)
-            return values.double()[:, None].expand(batch, heads, -1)
-
         result[f"entropy_{name}"] = mean(entropy)
-        result[f"support_{name}"] = mean(per_head(support))
-        result[f"uniform_{name}"] = mean(per_head(uniform))
-        defined = chosen & (support[:, None] > 1) & entropy.isfinite()
+        result[f"support_{name}"] = mean(support)
+        result[f"uniform_{name}"] = mean(uniform)
+        defined = chosen & (support > 1) & entropy.isfinite()
         share = torch.where(defined, weight, 0.0).sum(-1)
-        ratio = torch.where(defined, entropy / uniform[:, None], 0.0)
+        ratio = torch.where(defined, entropy / uniform, 0.0)
         result[f"entropy_normalized_{name}"] = (ratio * weight).sum(-1) / share  # NaN where no query is defined
         result[f"undefined_{name}"] = (chosen & ~defined).any(1).sum(-1)
         if stats.mass is not None and stats.group_support is not None:
             for index, key in enumerate(GROUPS):
                 result[f"mass_{key}_{name}"] = mean(stats.mass[..., index].double())
-                result[f"support_{key}_{name}"] = mean(per_head(stats.group_support[:, 0, :, index]))
+                result[f"support_{key}_{name}"] = mean(
+                    stats.group_support[..., index].double().expand(batch, heads, -1)
+                )
     return result

@@ -113,6 +113,7 @@ def main(study: Study, model: str) -> None:
         "parameters": about["parameters"],
         "untrained": about["untrained"],
         "kind": study.spec(model).kind,
+        "notes": about.get("notes", []),
         "evidence_id": evidence_id("compute_mcs", {"rows": rows}, {"attention": about["evidence_id"]}),
     }
     with whole_file(study.pairs_table(model)) as temporary:

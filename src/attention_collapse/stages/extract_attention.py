@@ -257,7 +257,10 @@ def pinned(spec: ModelSpec, record: Path) -> tuple[ModelSpec, dict[str, Any]]:
     """
     if spec.weights not in ("hub", "pretrained") or not record.is_file():
         return spec, {}
-    known = {key: value for key, value in read_json(record).items() if key in PIN and value is not None}
+    recorded = read_json(record)
+    if recorded.get("weights") != spec.origin:  # of other weights under the same name
+        return spec, {}
+    known = {key: value for key, value in recorded.items() if key in PIN and value is not None}
     if spec.revision is not None and spec.revision != known.get("revision"):
         return spec, {}
     return spec.model_copy(update={"revision": known.get("revision")}), known
