@@ -1,5 +1,6 @@
 """Every kind of model, small, from a folder in its hub's own layout, against references that do not use the probe."""
 
+import shutil
 from dataclasses import replace
 
 import numpy as np
@@ -257,9 +258,171 @@ def test_groups_are_true_pixels_move_image_keys_and_words_move_text_keys(row, mo
             assert bool(by_pixels[text].any()) == (row in {"idefics", "fusion-v2"} and site in model.sites["text"]), (
                 site
             )
-            checked[IMAGE] += int(image.sum())
-            checked[TEXT] += int(text.sum())
-    assert checked[TEXT] > 0 and (checked[IMAGE] > 0 or row == "align")
+            checked[IMAGE] += int(image[0].sum())
+            checked[TEXT] += int(text[0].sum())
+            # And nothing else moves, but the special tokens that an encoder before this site has mixed.
+            if not (row in {"idefics", "fusion-v2"} and site in model.sites["text"]):
+                extra = (by_pixels & visible & ~image).sum(-1).tolist()
+                assert extra == [MIXED_SPECIAL.get(row, (0, 0))[0] if image.any() else 0] * len(extra), site
+            if (
+                row == "openclip-coca" and site in model.sites["text"]
+            ):  # a causal tower before it moves all that follows
+                continue
+            extra = (by_words & visible & ~text).sum(-1).tolist()
+            assert extra == [MIXED_SPECIAL.get(row, (0, 0))[1] if text.any() else 0] * len(extra), site
+    assert checked[IMAGE] == IMAGE_KEYS[row] and checked[TEXT] > 0
+
+
+# Keys that hold the first picture, counted from the configurations in tests/tiny: grids of patches, latents, tiles.
+IMAGE_KEYS = {
+    "openclip": 16, "openclip (CoCa)": 16, "openclip-coca": 7, "clip": 16, "siglip": 16, "siglip2": 14 * 18, "align": 0,
+    "blip": 16, "blip2": 16, "vilt": 4 * 5, "flava": 16, "idefics": 6, "idefics3": 5 * 4, "llava": 16,
+    "llava-next": 16 + 6 * 8, "paligemma": 16, "qwen2-vl": 2 * 3, "qwen2.5-vl": 2 * 3, "smolvlm": 5 * 4,
+    "fusion-v2": 2 * 16,
+}  # fmt: skip
+# Special tokens that pixels, and words, move before the first site read: those that earlier encoders have mixed.
+MIXED_SPECIAL = {"blip": (1, 0), "blip2": (1, 0), "flava": (1, 2), "fusion-v2": (1, 2)}
+
+
+def noisy_at(model, site, batch, row):
+    """The model's output with the attention output of one site changed at one query of the first item."""
+
+    def hook(module, _args, output):
+        changed = output[0] if isinstance(output, tuple) else output
+        changed = changed.clone()
+        first = changed.shape[0] != len(batch.truncated)  # (query, batch, width)
+        noise = torch.randn(changed.shape[-1], generator=torch.Generator().manual_seed(0))
+        changed[(row, 0) if first else (0, row)] += noise
+        return (changed, *output[1:]) if isinstance(output, tuple) else changed
+
+    handle = model.module.get_submodule(site).register_forward_hook(hook)
+    try:
+        with torch.no_grad():
+            return model.run(batch)
+    finally:
+        handle.remove()
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE if TABLE[row][1] != NO_ATTENTION])
+def test_the_readout_is_the_query_that_feeds_the_score(row, models):
+    """Ask the model: change what one query of the last layer read receives, and see whether the score moves."""
+    model = models(row)
+    for batch in batches(model, pictures(), [TEXTS[1], TEXTS[0]]):
+        base = model.run(batch)
+        for read in batch.reads:
+            queries = read.rows["readout"].shape[1]
+            moving = []
+            for query in range(queries):
+                output = noisy_at(model, read.sites[-1], batch, query)
+                before, after = (o.embedding if o.score is None else o.score for o in (base, output))
+                moving += [query] if (before[0] - after[0]).abs().max() > 1e-6 else []
+            readout = read.rows["readout"][0].nonzero()[:, 0].tolist()
+            if row in DECODER_KINDS or row == "openclip-coca":  # every query up to the readout feeds the likelihood
+                assert readout == [max(moving)], read.tower
+                assert set(read.rows["all"][0].nonzero()[:, 0].tolist()) - set(moving) <= {readout[0] + 1}
+            elif row == "blip2" and read.tower == "vision":  # a later self-attention mixes the learned queries
+                assert set(readout) == set(moving)
+            elif row == "blip2":
+                assert set(readout) <= set(moving)
+            else:
+                assert readout == moving, read.tower
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE if TABLE[row][1] != NO_ATTENTION])
+def test_all_rows_are_every_real_query(row, models):
+    """Real tokens counted without the model's own tables: by its tokenizer, and by the grid of patches."""
+    model = models(row)
+    special = {"clip": 2, "openclip": 1, "openclip (CoCa)": 3, "siglip": 1, "siglip2": 1, "align": 2, "blip": 2}
+    for batch in batches(model):
+        for read in batch.reads:
+            counted = (read.rows["all"] > 0).sum(-1).tolist()
+            weights = read.rows["all"].sum(-1)
+            assert torch.allclose(weights, torch.ones_like(weights))
+            if read.tower == "vision" and model.family == DUAL_ENCODER:
+                class_token = row in {"clip", "openclip (CoCa)"}
+                assert counted[0] == IMAGE_KEYS[row] + class_token and read.lengths.tolist() == counted
+            elif row == "blip2" and read.tower == "vision":
+                assert counted == [6, 6]  # the learned queries
+            else:
+                extra = special.get(row, 2 if row == "fusion-v2" and read.tower == "text" else 0)
+                if row == "fusion-v2":
+                    extra = 2
+                assert counted == [len(words) + extra for words in tokens_of(model, row)], read.tower
+
+
+def tokens_of(model, row):
+    """The captions' own tokens, special ones left out."""
+    tokenizer = model._processor.tokenizer if hasattr(model, "_processor") else model._tokenizer
+    if hasattr(tokenizer, "tokenizer") and row.startswith("openclip"):
+        return [tokenizer.tokenizer(tokenizer.clean_fn(t), add_special_tokens=False)["input_ids"] for t in TEXTS]
+    if row.startswith("openclip"):
+        return [tokenizer.encode(text) for text in TEXTS]
+    lead = " " if row in {"idefics3", "smolvlm"} else ""  # a space goes with the word that follows it
+    return [tokenizer(lead + text, add_special_tokens=False)["input_ids"] for text in TEXTS]
+
+
+@pytest.mark.parametrize(
+    ("row", "logits"),
+    [
+        ("blip", lambda m, i: m(**i).itm_score),
+        ("blip2", lambda m, i: m(**i, use_image_text_matching_head=True).logits_per_image),
+        ("flava", lambda m, i: m(**i, return_loss=False).itm_logits),
+    ],
+)
+def test_a_matching_heads_score_is_the_logit_of_match(row, logits, models):
+    """Label 1 is "match" in all three libraries' training losses."""
+    model = models(row)
+    [batch] = batches(model)
+    with torch.inference_mode():
+        assert torch.allclose(model.run(batch).score, logits(model.module, batch.inputs)[:, 1], atol=1e-5)
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE if TABLE[row][1] != NO_ATTENTION and row not in DECODER_KINDS])
+def test_unknown_words_are_words_and_long_captions_are_cut_and_told(row, models):
+    model, image = models(row), pictures()[:1] * 2
+    for batch in batches(model, image, ["a cat 猫 on 桌 table", "a cat sits " * 300]):
+        if not any(read.tower == "text" for read in batch.reads):
+            continue
+        assert batch.truncated == (False, True)
+        with torch.inference_mode():
+            output = model.run(batch)
+        assert (output.embedding if output.score is None else output.score).isfinite().all()
+        text = next(read for read in batch.reads if read.tower == "text")
+        assert (batch.groups[text.sites[0]][0] == TEXT).sum() >= 6
+
+
+@pytest.mark.parametrize("row", ["openclip-coca", "clip", "blip2", "fusion-v2"])
+def test_an_untrained_model_is_its_seeds(row, folders):
+    own = [
+        load("x", ModelSpec(kind=kind_of(row), weights="untrained", architecture=str(folders(row)), seed=seed))
+        for seed in (1, 1, 2)
+    ]
+    states = [model.module.state_dict() for model in own]
+    fusion = [key for key in states[0] if row != "fusion-v2" or key.startswith("fusion.")]
+    assert all(torch.equal(states[0][key], states[1][key]) for key in fusion)
+    assert any(not torch.equal(states[0][key], states[2][key]) for key in fusion)
+    assert all(value.isfinite().all() for value in states[0].values())
+
+
+def test_a_feature_encoder_that_lacks_tensors_is_refused(folders, tmp_path):
+    folder = shutil.copytree(folders("fusion-v2"), tmp_path / "broken")
+    file = folder / "text_encoder" / "model.safetensors"
+    state = load_file(file)
+    del state[next(key for key in sorted(state) if "layer.0" in key)]
+    save_file(state, file, metadata={"format": "pt"})
+    with pytest.raises(ModelError, match="missing(.|\n)*nothing is left random"):
+        load("x", ModelSpec(kind="fusion-v2", weights="checkpoint", path=str(folder)))
+
+
+def test_what_else_lies_in_a_folder_does_not_change_what_the_model_is(folders, tmp_path):
+    folder = shutil.copytree(folders("clip"), tmp_path / "clip")
+    spec = ModelSpec(kind="clip", weights="checkpoint", path=str(folder))
+    before = load("x", spec).provenance
+    (folder / "README.md").write_text("a page")
+    (folder / "tf_model.h5").write_bytes(b"x")
+    shutil.copy(folder / "model.safetensors", folder / "open_clip_model.safetensors")
+    after = load("x", spec).provenance
+    assert before == after
 
 
 def other_words(ids, batch, model):
@@ -358,8 +521,6 @@ def test_untrained_weights_are_other_weights_and_say_so(row, folders, models):
 
 @pytest.mark.parametrize("row", TRANSFORMERS)
 def test_a_missing_tensor_is_an_error_not_a_random_one(row, folders, tmp_path):
-    import shutil
-
     folder = shutil.copytree(folders(row), tmp_path / "broken")
     [file] = folder.glob("*.safetensors")
     state = load_file(file)

@@ -82,7 +82,9 @@ def test_the_hubs_cache_loads_as_a_folder_does_and_says_its_revision(hub, revisi
 
 def test_a_hub_that_cannot_be_reached_names_the_files_and_the_way_by_hand(hub, monkeypatch):
     cached(monkeypatch, hub)
-    with pytest.raises(ModelError, match=r"config.json and model\*.safetensors of org/other(.|\n)*by hand into a folder"):
+    with pytest.raises(
+        ModelError, match=r"config.json and model\*.safetensors of org/other(.|\n)*by hand into a folder"
+    ):
         load("m", ModelSpec(kind="clip", weights="hub", repo="org/other", revision=REVISION))
 
 

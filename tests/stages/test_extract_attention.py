@@ -138,5 +138,7 @@ def test_a_first_run_records_the_hubs_revision_and_later_runs_insist_on_it(tmp_p
             extract_attention.require_pin("m", found | {key: "x"}, known, record)
     other = spec.model_copy(update={"revision": "d" * 40})  # a new pin in the parameters
     assert extract_attention.pinned(other, record) == (other, {})
+    elsewhere = ModelSpec(kind="clip", weights="hub", repo="org/other")
+    assert extract_attention.pinned(elsewhere, record) == (elsewhere, {})
     local = ModelSpec(kind="clip", weights="checkpoint", path="x")
     assert extract_attention.pinned(local, record) == (local, {})
