@@ -348,6 +348,8 @@ def test_all_rows_are_every_real_query(row, models):
                 if row == "fusion-v2":
                     extra = 2
                 assert counted == [len(words) + extra for words in tokens_of(model, row)], read.tower
+                if read.tower == "text" and row in DECODER_KINDS:
+                    assert read.lengths.tolist() == counted
 
 
 def tokens_of(model, row):
