@@ -7,6 +7,8 @@ A Llama decoder (hidden 512, 8 layers, 8 heads, random weights) over 576 image e
 bare      SDPA, nothing watched
 probe     SDPA under the probe: entropy, group entropies, masses and support of every query row
 readout   SDPA under the probe, statistics of 16 query rows
+floor     bare, and then each layer's logits and exponentials once more, in the probe's blocks: no exact statistic of a
+          kernel that keeps its probabilities to itself can cost less
 maps      eager attention, `output_attentions=True`, the same statistics from the maps, layer by layer afterwards
 
 All alternate in one process; medians are printed. Memory is the peak above the loaded model, each way in a fresh
@@ -29,8 +31,9 @@ from probe_overhead import peak
 from transformers import LlamaConfig, LlamaModel
 
 from attention_collapse.probe import IMAGE, OTHER, TEXT, AttentionProbe
+from attention_collapse.probe.reduce import _blocks
 
-WAYS = ("bare", "probe", "readout", "maps")
+WAYS = ("bare", "probe", "readout", "floor", "maps")
 
 
 def ways(tokens: int, batch: int, threads: int) -> dict[str, Callable[[], None]]:
@@ -61,6 +64,19 @@ def ways(tokens: int, batch: int, threads: int) -> dict[str, Callable[[], None]]
         with AttentionProbe(model, on_stats=lambda _: None, keys=lambda *_: labels, rows=lambda *_: rows):
             forward("sdpa")
 
+    q, k = torch.randn(8 * batch, tokens, 64), torch.randn(8 * batch, 64, tokens)
+    blocks, size = _blocks(batch, 8, tokens, tokens, causal=True)
+    x, p = torch.empty(size), torch.empty(size)
+
+    def floor() -> None:
+        bare()
+        for _ in range(config.num_hidden_layers):
+            for _, rows in blocks:
+                n = (rows.stop - rows.start) * rows.stop * len(q)
+                logits = x[:n].view(len(q), -1, rows.stop)
+                torch.bmm(q[:, rows], k[:, :, : rows.stop], out=logits)
+                torch.exp2(logits, out=p[:n].view(logits.shape))
+
     def maps() -> None:
         for p in forward("eager", output_attentions=True).attentions:
             with torch.inference_mode():
@@ -68,7 +84,13 @@ def ways(tokens: int, batch: int, threads: int) -> dict[str, Callable[[], None]]
                 terms = torch.special.entr(p)
                 terms.sum(-1), (terms @ one_hot) / mass + mass.log()
 
-    return {"bare": bare, "probe": lambda: probed(None), "readout": lambda: probed(readout), "maps": maps}
+    return {
+        "bare": bare,
+        "probe": lambda: probed(None),
+        "readout": lambda: probed(readout),
+        "floor": floor,
+        "maps": maps,
+    }
 
 
 def main() -> None:
@@ -92,7 +114,7 @@ def main() -> None:
 
     if arguments.growth:
         for tokens in (1024, 2048, 4096, 8192):
-            bare, probe = (statistics.median(memory(way, tokens) for _ in range(3)) for way in ("bare", "probe"))
+            bare, probe = (memory(way, tokens) for way in ("bare", "probe"))
             print(
                 f"{tokens:>5} tokens: bare {bare:.0f} MiB, probe {probe:.0f} MiB, extra {probe - bare:.1f} MiB",
                 flush=True,
@@ -101,17 +123,18 @@ def main() -> None:
     functions = ways(arguments.tokens, arguments.batch, arguments.threads)
     seconds: dict[str, list[float]] = {name: [] for name in functions}
     for run in range(arguments.runs + 1):
-        for name, function in functions.items():
+        order = [*WAYS[run % len(WAYS) :], *WAYS[: run % len(WAYS)]]  # no way always follows the same other
+        for name in order:
             start = time.perf_counter()
-            function()
+            functions[name]()
             if run:  # the first pass of each warms up
                 seconds[name].append(time.perf_counter() - start)
     time_of = {name: statistics.median(values) for name, values in seconds.items()}
-    peaks = {name: statistics.median(memory(name, arguments.tokens) for _ in range(3)) for name in functions}
+    peaks = {name: memory(name, arguments.tokens) for name in functions}
     print(f"{arguments.tokens} tokens, batch {arguments.batch}, {arguments.runs} runs")
     for name in WAYS:
         print(f"{name:<8} {time_of[name]:6.3f} s  {peaks[name]:7.0f} MiB")
-    for name, base in (("probe", "bare"), ("readout", "bare"), ("probe", "maps")):
+    for name, base in (("probe", "bare"), ("floor", "bare"), ("readout", "bare"), ("probe", "maps")):
         single = [a / b for a, b in zip(seconds[name], seconds[base], strict=True)]
         print(
             f"{name} ÷ {base}: time {time_of[name] / time_of[base]:.3f} (single {min(single):.3f}–{max(single):.3f}), "
