@@ -1,0 +1,64 @@
+"""Caption against foil from a grid of scores: accuracy, what it loses without a modality, and without interaction.
+
+The grid holds the score of every image with every text; pair i is on its diagonal. A dual encoder gives it from N + N
+encodings, so that the expectations over all permutations and the additive projection below are exact.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+Floats = NDArray[np.float64]
+
+
+def _won(own: Floats, other: Floats) -> Floats:
+    """1 where the caption scores above the foil, ½ for a tie, 0 below; NaN stays NaN."""
+    return np.where(np.isnan(own - other), np.nan, (own > other) + 0.5 * (own == other))
+
+
+def accuracy(grid: ArrayLike, foils: ArrayLike) -> Floats:
+    """Per pair: does the image score its caption above the foil?
+
+    Parameters
+    ----------
+    grid
+        (image, text) scores.
+    foils
+        (image,) position of each image's foil, another pair's caption.
+
+    Returns
+    -------
+    ndarray
+        (image,): 1, 0, or ½ for a tie; its mean is the accuracy, 0 to 1, chance 0.5.
+    """
+    s, foil = np.asarray(grid, np.float64), np.asarray(foils)
+    rows = np.arange(len(s))
+    return _won(s[rows, rows], s[rows, foil])
+
+
+def accuracy_without_image(grid: ArrayLike, foils: ArrayLike) -> Floats:
+    """Per pair: the expectation of `accuracy` with another pair's image, over all of them."""
+    s, foil = np.asarray(grid, np.float64), np.asarray(foils)
+    won = _won(s, s[:, foil])  # (other image, pair): its caption against its foil
+    np.fill_diagonal(won, 0.0)
+    return won.sum(0) / (len(s) - 1)
+
+
+def accuracy_without_text(grid: ArrayLike, foils: ArrayLike) -> Floats:
+    """Per pair: the expectation of `accuracy` with another pair's caption in place of its own, over all of them."""
+    s, foil = np.asarray(grid, np.float64), np.asarray(foils)
+    rows = np.arange(len(s))
+    won = _won(s, s[rows, foil][:, None])  # (image, other text)
+    np.fill_diagonal(won, 0.0)
+    return won.sum(1) / (len(s) - 1)
+
+
+def additive_projection(grid: ArrayLike) -> Floats:
+    """The additive function f(image) + g(text) nearest to the grid in least squares: EMAP (Hessel & Lee 2020).
+
+    Row mean + column mean − grand mean.
+    """
+    s = np.asarray(grid, np.float64)
+    projected: Floats = s.mean(1, keepdims=True) + s.mean(0, keepdims=True) - s.mean()
+    return projected

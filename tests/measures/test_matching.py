@@ -1,0 +1,65 @@
+import numpy as np
+import pytest
+
+from attention_collapse.measures.matching import (
+    accuracy,
+    accuracy_without_image,
+    accuracy_without_text,
+    additive_projection,
+)
+
+RNG = np.random.default_rng(0)
+
+
+def shifted(n):
+    return np.roll(np.arange(n), 1)
+
+
+def test_known_answer():
+    # Image 0 prefers its caption (3 > 1), image 1 its foil (0 < 2), image 2 ties.
+    grid = np.array([[3.0, 9.0, 1.0], [2.0, 0.0, 5.0], [7.0, 4.0, 4.0]])
+    assert accuracy(grid, [2, 0, 1]).tolist() == [1.0, 0.0, 0.5]
+
+
+def test_expectations_are_the_average_over_every_other_pair():
+    grid, foils, n = RNG.normal(size=(7, 7)), shifted(7), 7
+    slow_image = [np.mean([grid[k, i] > grid[k, foils[i]] for k in range(n) if k != i]) for i in range(n)]
+    slow_text = [np.mean([grid[i, k] > grid[i, foils[i]] for k in range(n) if k != i and k != foils[i]] + [0.5])
+                 for i in range(n)]  # fmt: skip
+    assert np.allclose(accuracy_without_image(grid, foils), slow_image)
+    ties = [(sum(grid[i, k] > grid[i, foils[i]] for k in range(n) if k not in (i, foils[i])) + 0.5) / (n - 1)
+            for i in range(n)]  # fmt: skip
+    assert np.allclose(accuracy_without_text(grid, foils), ties) and np.allclose(slow_text, ties)
+
+
+def test_a_modality_that_is_ignored_costs_nothing():
+    text_only = np.tile(RNG.normal(size=9), (9, 1))  # every image scores the texts alike
+    foils = shifted(9)
+    assert np.allclose(accuracy_without_image(text_only, foils), accuracy(text_only, foils))
+    image_only = text_only.T
+    assert np.allclose(accuracy(image_only, foils), 0.5) and np.allclose(accuracy_without_text(image_only, foils), 0.5)
+
+
+def test_the_projection_is_additive_and_the_nearest():
+    f, g = RNG.normal(size=(6, 1)), RNG.normal(size=(1, 6))
+    assert np.allclose(additive_projection(f + g), f + g)
+    grid = RNG.normal(size=(6, 6))
+    projected = additive_projection(grid)
+    assert np.allclose(additive_projection(projected), projected)
+    # Least squares over one column a row effect and one a column effect.
+    design = np.concatenate([np.repeat(np.eye(6), 6, 0), np.tile(np.eye(6), (6, 1))], 1)
+    fitted = design @ np.linalg.lstsq(design, grid.ravel(), rcond=None)[0]
+    assert np.allclose(projected.ravel(), fitted)
+
+
+def test_without_interaction_no_image_can_tell_its_caption_from_any_other():
+    grid = RNG.normal(size=(8, 8)) + 5 * np.eye(8)
+    assert accuracy(grid, shifted(8)).mean() > 0.9
+    projected = additive_projection(grid)
+    every = [accuracy(projected, np.roll(np.arange(8), k)).mean() for k in range(1, 8)]
+    assert np.mean(every) == pytest.approx(0.5)
+
+
+def test_nan_is_not_a_loss():
+    grid = np.array([[1.0, np.nan], [0.0, 1.0]])
+    assert np.isnan(accuracy(grid, [1, 0])[0]) and accuracy(grid, [1, 0])[1] == 1.0
