@@ -1,11 +1,15 @@
 """Two-player contributions on models whose answer is known."""
 
+from pathlib import Path
+
 import numpy as np
 import pytest
 import torch
 from conftest import coco_folder
+from PIL import Image
 
-from attention_collapse.contribution import contributions
+from attention_collapse.contribution import _Pictures, contributions
+from attention_collapse.data.images import load_rgb
 from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.errors import DataError
 from attention_collapse.models import load
@@ -34,13 +38,34 @@ def light(image):
 def test_a_model_that_ignores_the_image_has_share_0_and_one_that_ignores_the_text_1(pairs):
     blind = run(scorer(lambda images, texts: [float(sum(t.encode())) for t in texts]), pairs)
     assert (blind["shapley_image"] == 0).all() and (blind["shapley_share"] == 0).all()
+    assert (blind["shapley_image_mean_image"] == 0).all() and (blind["perceptual_score_image"] == 0).all()
     deaf = run(scorer(lambda images, texts: [light(i) for i in images]), pairs)
     assert (deaf["shapley_text"] == 0).all() and (deaf["shapley_share"] == 1).all()
+    assert (deaf["accuracy"] == 0.5).all() and (deaf["perceptual_score_text"] == 0).all()  # ties: it cannot choose
 
 
 def test_an_additive_model_has_no_interaction_and_its_values_add_up(pairs):
     frame = run(scorer(lambda images, texts: [light(i) + len(t) for i, t in zip(images, texts, strict=True)]), pairs)
     assert np.allclose(frame["interaction"], 0, atol=1e-9)
+
+
+def test_a_model_that_needs_both_loses_all_it_knows_without_either(pairs):
+    """Its score is 1 for true pairs only: without the image, or the text, it can only tie."""
+    own = {(light(load_rgb(Path(f["path"]))[0]), t[0]) for f, t in zip(pairs["image"], pairs["captions"], strict=True)}
+    exact = run(
+        scorer(lambda images, texts: [float((light(i), t) in own) for i, t in zip(images, texts, strict=True)]), pairs
+    )
+    assert (exact["accuracy"] == 1).all()
+    # Another image matches neither caption nor foil, unless it is the foil's own: then the foil wins.
+    assert (exact["perceptual_score_image"] >= 0.5).all() and (exact["perceptual_score_text"] == 0.5).all()
+    assert np.allclose(exact["interaction"], 1) and np.allclose(exact["shapley_share"], 0.5)
+
+
+def test_the_mean_image_is_the_mean(pairs):
+    pictures = _Pictures([Path(file["path"]) for file in pairs["image"]])
+    sized = [np.asarray(pictures[i].resize((224, 224), Image.Resampling.BICUBIC), float) for i in range(len(pairs))]
+    assert len(pictures) == len(pairs) + 1
+    assert np.abs(np.asarray(pictures[len(pairs)], float) - np.mean(sized, 0)).max() <= 0.5
 
 
 def test_a_constant_model_has_no_share(pairs):
@@ -57,7 +82,7 @@ def test_dual_encoders_encode_each_item_once_and_score_as_pair_by_pair(pairs, ti
 
     monkeypatch.setattr(model, "run", counting)
     frame = run(model, pairs)
-    assert counts == {"image": 6, "text": 6}
+    assert counts == {"image": 7, "text": 6}  # the seventh is the mean image
 
     def one_by_one(images, texts):
         with torch.inference_mode():
@@ -65,8 +90,9 @@ def test_dual_encoders_encode_each_item_once_and_score_as_pair_by_pair(pairs, ti
         return (model.logit_scale * (i * t).sum(-1)).tolist()
 
     slow = run(scorer(one_by_one), pairs)
-    for name in ("score", "shapley_image", "shapley_text", "interaction"):
+    for name in ("score", "shapley_image", "shapley_text", "interaction", "shapley_image_mean_image", "accuracy"):
         assert np.allclose(frame[name], slow[name], atol=1e-4), name
+    assert frame["emap_gap"].notna().all() and slow["emap_gap"].isna().all()
 
 
 def test_distinct_coalitions_are_computed_once(pairs):

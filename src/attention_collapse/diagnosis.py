@@ -68,7 +68,7 @@ def diagnose(
     """
     import torch
 
-    from attention_collapse.contribution import contributions
+    from attention_collapse.contribution import BASELINES, contributions
     from attention_collapse.errors import ParamsError
     from attention_collapse.measures.scores import ROWS, by_image, score_pairs
     from attention_collapse.stages.compute_mcs import summarise
@@ -98,7 +98,7 @@ def diagnose(
     if partners:
         causal = _causal(
             lambda: contributions(loaded, pairs_table, partners=partners, seed=seed, batch_size=batch_size), Stats()
-        ) | {"baseline": "another pair's image, another pair's caption", "partners": partners}
+        ) | {"baselines": list(BASELINES.values()), "partners": partners}
     scores, parameters = score_pairs(attention.to_pandas(), loaded.family), Stats()
     result = summarise(scores, rows, loaded.family, loaded.missing) | loaded.provenance
     result |= {
@@ -126,13 +126,15 @@ def _causal(contribution: Callable[[], pd.DataFrame], parameters: Stats) -> dict
         values = contribution()
     except DataError as error:
         return {"reason": str(error).splitlines()[0]}
-    names = ("score", "shapley_image", "shapley_text", "shapley_share", "interaction")
 
     def summary(name: str) -> dict[str, Any]:
         rng = np.random.default_rng(parameters.seed)
         return describe(values[name], confidence=parameters.confidence, n_resamples=parameters.n_resamples, rng=rng)
 
-    return {name: summary(name) for name in names}
+    result = {name: summary(name) for name in values.columns if name not in ("image_id", "caption_id")}
+    if values["emap_gap"].isna().all():
+        result["emap_gap"]["reason"] = "needs the score of every image with every text, N × N passes of this model"
+    return result
 
 
 def _nearest_folder(path: Path) -> Path:

@@ -12,7 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 
-def _won(own: Floats, other: Floats) -> Floats:
+def won(own: Floats, other: Floats) -> Floats:
     """1 where the caption scores above the foil, ½ for a tie, 0 below; NaN stays NaN."""
     return np.where(np.isnan(own - other), np.nan, (own > other) + 0.5 * (own == other))
 
@@ -34,24 +34,26 @@ def accuracy(grid: ArrayLike, foils: ArrayLike) -> Floats:
     """
     s, foil = np.asarray(grid, np.float64), np.asarray(foils)
     rows = np.arange(len(s))
-    return _won(s[rows, rows], s[rows, foil])
+    return won(s[rows, rows], s[rows, foil])
 
 
 def accuracy_without_image(grid: ArrayLike, foils: ArrayLike) -> Floats:
     """Per pair: the expectation of `accuracy` with another pair's image, over all of them."""
     s, foil = np.asarray(grid, np.float64), np.asarray(foils)
-    won = _won(s, s[:, foil])  # (other image, pair): its caption against its foil
-    np.fill_diagonal(won, 0.0)
-    return won.sum(0) / (len(s) - 1)
+    wins = won(s, s[:, foil])  # (other image, pair): its caption against its foil
+    np.fill_diagonal(wins, 0.0)
+    expected: Floats = wins.sum(0) / (len(s) - 1)
+    return expected
 
 
 def accuracy_without_text(grid: ArrayLike, foils: ArrayLike) -> Floats:
     """Per pair: the expectation of `accuracy` with another pair's caption in place of its own, over all of them."""
     s, foil = np.asarray(grid, np.float64), np.asarray(foils)
     rows = np.arange(len(s))
-    won = _won(s, s[rows, foil][:, None])  # (image, other text)
-    np.fill_diagonal(won, 0.0)
-    return won.sum(1) / (len(s) - 1)
+    wins = won(s, s[rows, foil][:, None])  # (image, other text)
+    np.fill_diagonal(wins, 0.0)
+    expected: Floats = wins.sum(1) / (len(s) - 1)
+    return expected
 
 
 def additive_projection(grid: ArrayLike) -> Floats:

@@ -25,6 +25,11 @@ CAUSAL = {
     "shapley_text": "Shapley value of the text",
     "shapley_share": "share of the image",
     "interaction": "interaction",
+    "shapley_share_mean_image": "share, against the mean image",
+    "accuracy": "accuracy against a foil",
+    "perceptual_score_image": "  lost with another image",
+    "perceptual_score_text": "  lost with another text",
+    "emap_gap": "  lost without interaction (EMAP)",
 }
 
 
@@ -77,5 +82,10 @@ def diagnosis_text(result: Mapping[str, Any]) -> str:
     if "reason" in causal:
         return "\n".join([*lines, f"  none: {causal['reason']}"])
     lines += [_line(label, causal[key], result["confidence"]) for key, label in CAUSAL.items() if causal[key]["n"]]
-    lines.append(f"  baseline: {causal['baseline']}; {causal['partners']} partners")
+    lines += [
+        f"  not defined: {key}: {causal[key]['reason']}"
+        for key in CAUSAL
+        if not causal[key]["n"] and "reason" in causal[key]
+    ]
+    lines.append(f"  an absent modality is {' or '.join(causal['baselines'])}; {causal['partners']} partners")
     return "\n".join(lines)
