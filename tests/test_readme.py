@@ -35,6 +35,17 @@ def test_the_results_it_promises_are_the_committed_ones():
     assert f"{100 * control['text_to_image_r1']:.1f} % of captions (chance: {100 * control['chance']:.1f} %)" in text
 
 
+def test_the_causal_figures_are_the_committed_ones():
+    causal = read_json(ROOT / "metrics" / "embedded" / "contribution" / "openclip-scenes.json")
+    share, right, image, text = (
+        f"{causal[key]['mean']:.3f}"
+        for key in ("shapley_share", "accuracy", "perceptual_score_image", "perceptual_score_text")
+    )
+    readme = re.sub(r"\s+", " ", README)
+    assert f"the image's Shapley share is {share} and" in readme
+    assert f"(accuracy {right}), and loses {image} of that with another image, {text} with another text" in readme
+
+
 def test_its_null_figures_are_the_contracts():
     towers = read_json(ROOT / "metrics" / "null_reference.json")["towers"]
     means = sorted(tower["mean"] for tower in towers.values())

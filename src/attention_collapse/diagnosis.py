@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.files import write_json
@@ -14,9 +13,6 @@ from attention_collapse.models import load
 from attention_collapse.models.catalogue import named
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Stats, parse_spec
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 
 def diagnose(
@@ -68,9 +64,9 @@ def diagnose(
     """
     import torch
 
-    from attention_collapse.contribution import BASELINES, contributions
-    from attention_collapse.errors import ParamsError
+    from attention_collapse.errors import DataError, ParamsError
     from attention_collapse.measures.scores import ROWS, by_image, score_pairs
+    from attention_collapse.stages import contribution
     from attention_collapse.stages.compute_mcs import summarise
     from attention_collapse.stages.extract_attention import extract
     from attention_collapse.stages.stats import judge, layer_bands
@@ -96,9 +92,14 @@ def diagnose(
     attention = extract(loaded, pairs_table, batch_size=batch_size)
     causal: dict[str, Any] = {"reason": "not asked for (partners: 0)"}
     if partners:
-        causal = _causal(
-            lambda: contributions(loaded, pairs_table, partners=partners, seed=seed, batch_size=batch_size), Stats()
-        ) | {"baselines": list(BASELINES.values()), "partners": partners}
+        try:
+            values = contribution.contributions(
+                loaded, pairs_table, partners=partners, seed=seed, batch_size=batch_size
+            )
+            causal = contribution.summarise(values, Stats())
+            causal |= {"baselines": list(contribution.BASELINES.values()), "partners": partners}
+        except DataError as error:
+            causal = {"reason": str(error).splitlines()[0]}
     scores, parameters = score_pairs(attention.to_pandas(), loaded.family), Stats()
     result = summarise(scores, rows, loaded.family, loaded.missing) | loaded.provenance
     result |= {
@@ -112,28 +113,6 @@ def diagnose(
     }
     if out is not None:
         write_json(Path(out), result)
-    return result
-
-
-def _causal(contribution: Callable[[], pd.DataFrame], parameters: Stats) -> dict[str, Any]:
-    """Means and intervals of the causal measures over images, or the reason why there are none."""
-    import numpy as np
-
-    from attention_collapse.errors import DataError
-    from attention_collapse.stats.one_sample import describe
-
-    try:
-        values = contribution()
-    except DataError as error:
-        return {"reason": str(error).splitlines()[0]}
-
-    def summary(name: str) -> dict[str, Any]:
-        rng = np.random.default_rng(parameters.seed)
-        return describe(values[name], confidence=parameters.confidence, n_resamples=parameters.n_resamples, rng=rng)
-
-    result = {name: summary(name) for name in values.columns if name not in ("image_id", "caption_id")}
-    if values["emap_gap"].isna().all():
-        result["emap_gap"]["reason"] = "needs the score of every image with every text, N × N passes of this model"
     return result
 
 

@@ -61,6 +61,13 @@ class ExtractAttention(Section):
     threads: int = Field(default=2, ge=1)
 
 
+class Contribution(Section):
+    """Ablation partners of the causal measures, and the seed that draws them and the foils."""
+
+    partners: int = Field(default=8, ge=1)
+    seed: int = Field(default=0, ge=0)
+
+
 class ComputeMcs(Section):
     """Which query rows the headline uses."""
 
@@ -91,6 +98,7 @@ class Params(Section):
     fetch_coco: FetchCoco = FetchCoco()
     train_controls: TrainControls | None = None
     extract_attention: ExtractAttention = ExtractAttention()
+    contribution: Contribution = Contribution()
     compute_mcs: ComputeMcs = ComputeMcs()
     stats: Stats = Stats()
     verify: Verify = Verify()

@@ -15,7 +15,7 @@ from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.errors import ModelError
 from attention_collapse.models import load
 from attention_collapse.models.spec import ModelSpec
-from attention_collapse.stages import extract_attention
+from attention_collapse.stages import checkpoints, extract_attention
 from attention_collapse.stages.extract_attention import extract
 
 STATISTICS = [
@@ -127,18 +127,18 @@ def test_kill_in_the_middle_of_the_stage(tiny_openclip, tmp_path):
 def test_a_first_run_records_the_hubs_revision_and_later_runs_insist_on_it(tmp_path):
     record = tmp_path / "m.json"
     spec = ModelSpec(kind="clip", weights="hub", repo="org/name")
-    assert extract_attention.pinned(spec, record) == (spec, {})
+    assert checkpoints.pinned(spec, record) == (spec, {})
     found = {"revision": "a" * 40, "sha256": "b" * 64, "definition_sha256": "c" * 64}
     record.write_text(json.dumps(found | {"weights": "hub org/name"}))
-    exact, known = extract_attention.pinned(spec, record)
+    exact, known = checkpoints.pinned(spec, record)
     assert exact.revision == "a" * 40 and known == found
-    extract_attention.require_pin("m", found, known, record)
+    checkpoints.require_pin("m", found, known, record)
     for key in found:
         with pytest.raises(ModelError, match=f"m: {key} x(.|\n)*recorded in"):
-            extract_attention.require_pin("m", found | {key: "x"}, known, record)
+            checkpoints.require_pin("m", found | {key: "x"}, known, record)
     other = spec.model_copy(update={"revision": "d" * 40})  # a new pin in the parameters
-    assert extract_attention.pinned(other, record) == (other, {})
+    assert checkpoints.pinned(other, record) == (other, {})
     elsewhere = ModelSpec(kind="clip", weights="hub", repo="org/other")
-    assert extract_attention.pinned(elsewhere, record) == (elsewhere, {})
+    assert checkpoints.pinned(elsewhere, record) == (elsewhere, {})
     local = ModelSpec(kind="clip", weights="checkpoint", path="x")
-    assert extract_attention.pinned(local, record) == (local, {})
+    assert checkpoints.pinned(local, record) == (local, {})

@@ -28,7 +28,6 @@ from attention_collapse.errors import ModelError, ProbeError
 from attention_collapse.families import NO_ATTENTION
 from attention_collapse.files import (
     evidence_id,
-    read_json,
     sha256_bytes,
     sha256_file,
     whole_file,
@@ -37,9 +36,9 @@ from attention_collapse.files import (
 )
 from attention_collapse.models import load
 from attention_collapse.models.interface import Batch, Model, Output, Read, TwoTowers, passes
-from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import AttentionProbe, SiteStats
 from attention_collapse.probe.rows import average_rows, needed_rows
+from attention_collapse.stages.checkpoints import PIN, pinned, require_pin
 from attention_collapse.stages.layout import Study, run_stage
 
 if TYPE_CHECKING:
@@ -244,37 +243,6 @@ def _code_digest() -> str:
     """Hash of this package's source."""
     package = Path(__file__).resolve().parents[1]
     return sha256_bytes("".join(sha256_file(path) for path in sorted(package.rglob("*.py"))).encode())
-
-
-PIN = ("revision", "sha256", "definition_sha256")
-
-
-def pinned(spec: ModelSpec, record: Path) -> tuple[ModelSpec, dict[str, Any]]:
-    """The description with the revision that an earlier run recorded, and what that run insists on.
-
-    Only weights from a hub are insisted on: those in the repository are DVC's to watch. A `revision` in the parameters
-    other than the recorded one is a new pin.
-    """
-    if spec.weights not in ("hub", "pretrained") or not record.is_file():
-        return spec, {}
-    recorded = read_json(record)
-    if recorded.get("weights") != spec.origin:  # of other weights under the same name
-        return spec, {}
-    known = {key: value for key, value in recorded.items() if key in PIN and value is not None}
-    if spec.revision is not None and spec.revision != known.get("revision"):
-        return spec, {}
-    return spec.model_copy(update={"revision": known.get("revision")}), known
-
-
-def require_pin(model: str, about: Mapping[str, Any], known: Mapping[str, Any], record: Path) -> None:
-    """ModelError if the weights are not those that an earlier run recorded."""
-    for key, value in known.items():
-        if about.get(key) != value:
-            raise ModelError(
-                f"{model}: {key} {about.get(key)}",
-                expected=f"{value}, recorded in {record} by an earlier run",
-                remedy="restore the checkpoint; delete the record only if new weights are meant",
-            )
 
 
 def main(study: Study, model: str) -> None:

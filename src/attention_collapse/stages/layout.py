@@ -45,6 +45,14 @@ class Study:
         """Committed: which weights the model was loaded from."""
         return self.data / "checkpoints" / f"{model}.json"
 
+    def contributions_table(self, model: str) -> Path:
+        """Committed: causal contributions per image."""
+        return self.data / "contribution" / f"{model}.csv"
+
+    def contributions(self, model: str) -> Path:
+        """Committed: the model's causal contributions."""
+        return self.metrics / "contribution" / f"{model}.json"
+
     def images_table(self, model: str) -> Path:
         """Committed: scores per image."""
         return self.data / "measures" / model / "images.csv"

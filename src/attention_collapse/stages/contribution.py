@@ -1,9 +1,9 @@
-"""Causal contributions of image and text to a model's score, for every kind of model, attention or not."""
+"""Stage contribution: what a model's score depends on, image or text, for every kind of model, attention or not."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 import pandas as pd
@@ -12,8 +12,10 @@ from PIL import Image
 from tqdm import tqdm
 
 from attention_collapse.data.images import load_rgb
+from attention_collapse.data.pairs import read_study
 from attention_collapse.errors import DataError
 from attention_collapse.families import DUAL_ENCODER
+from attention_collapse.files import evidence_id, sha256_file, write_csv, write_json
 from attention_collapse.measures.matching import (
     accuracy,
     accuracy_without_image,
@@ -22,7 +24,12 @@ from attention_collapse.measures.matching import (
     won,
 )
 from attention_collapse.measures.shapley import shapley_share, two_player
+from attention_collapse.models import load
 from attention_collapse.models.interface import Model, TwoTowers
+from attention_collapse.params import Stats
+from attention_collapse.stages.checkpoints import pinned, require_pin
+from attention_collapse.stages.layout import Study, run_stage
+from attention_collapse.stats.one_sample import describe
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -170,3 +177,60 @@ def _accuracies(v: dict[str, np.ndarray], grid: np.ndarray | None, foil: np.ndar
         gap = np.full(len(right), np.nan)
     lost = {f"perceptual_score_{name}": right - value for name, value in without.items()}
     return {"accuracy": right, **lost, "emap_gap": gap}
+
+
+def summarise(values: pd.DataFrame, stats: Stats) -> dict[str, Any]:
+    """Mean and interval over images of each column of `contributions`."""
+    result: dict[str, Any] = {
+        name: describe(
+            values[name],
+            confidence=stats.confidence,
+            n_resamples=stats.n_resamples,
+            rng=np.random.default_rng(stats.seed),
+        )
+        for name in values.columns
+        if name not in ("image_id", "caption_id")
+    }
+    if values["emap_gap"].isna().all():
+        result["emap_gap"]["reason"] = "needs the score of every image with every text, N × N passes of this model"
+    return result
+
+
+def main(study: Study, model: str) -> None:
+    """Write one model's contributions, a row an image, and their summary."""
+    params, settings, record = study.params.contribution, study.params.extract_attention, study.checkpoint(model)
+    torch.set_num_threads(settings.threads)
+    pairs = read_study(study.pairs, study.manifest)
+    spec = study.spec(model)
+    exact, known = pinned(spec, record)
+    loaded = load(model, exact, settings.device)
+    require_pin(model, loaded.provenance, known, record)
+    values = contributions(loaded, pairs, partners=params.partners, seed=params.seed, batch_size=settings.batch_size)
+    inputs = {"manifest": sha256_file(study.manifest), "checkpoint": sha256_file(record)}
+    used = {"contribution": params.model_dump(), "stats": study.params.stats.model_dump(), "model": spec.model_dump()}
+    result = summarise(values, study.params.stats) | {
+        "model": model,
+        "study": study.params.study,
+        "stage": f"contribution@{model}",
+        "family": loaded.family,
+        "untrained": loaded.provenance["untrained"],
+        "n_images": len(values),
+        "partners": params.partners,
+        "baseline": BASELINES[""],
+        "baseline_mean_image": BASELINES["_mean_image"],
+        "confidence": study.params.stats.confidence,
+        "evidence_id": evidence_id("contribution", used, inputs),
+    }
+    write_csv(study.contributions_table(model), list(values.columns), values.to_numpy(object).tolist())
+    write_json(study.contributions(model), result)
+    shown = {
+        "shapley_share": "share of the image",
+        "accuracy": "accuracy",
+        "perceptual_score_image": "lost without the image",
+        "perceptual_score_text": "lost without the text",
+    }
+    print(f"{model}: " + ", ".join(f"{label} {result[key]['mean']:.4f}" for key, label in shown.items()))
+
+
+if __name__ == "__main__":
+    run_stage(main, per_model=True)

@@ -3,19 +3,22 @@
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from conftest import coco_folder
 from PIL import Image
 
-from attention_collapse.contribution import _Pictures, contributions
 from attention_collapse.data.images import load_rgb
 from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.errors import DataError
+from attention_collapse.files import read_json
 from attention_collapse.models import load
 from attention_collapse.models.declared import Scorer
 from attention_collapse.models.interface import Provenance
 from attention_collapse.models.spec import ModelSpec
+from attention_collapse.stages import contribution, extract_attention, fetch_coco
+from attention_collapse.stages.contribution import _Pictures, contributions
 
 
 @pytest.fixture
@@ -116,3 +119,18 @@ def test_nothing_to_draw_from_and_nan_scores_are_errors(tmp_path, pairs):
         run(scorer(lambda images, texts: [0.0] * len(images)), two)
     with pytest.raises(DataError, match="scores are NaN"):
         run(scorer(lambda images, texts: [float("nan")] * len(images)), pairs)
+
+
+def test_the_stage_writes_a_row_an_image_and_a_summary_that_agrees(tmp_path, tiny_openclip):
+    from test_compute_and_stats import tiny_study
+
+    coco_folder(tmp_path / "in", n=6, captions=2)
+    study = tiny_study(tmp_path, tiny_openclip)
+    fetch_coco.main(study)
+    extract_attention.main(study, "trained")
+    contribution.main(study, "trained")
+    rows, summary = pd.read_csv(study.contributions_table("trained")), read_json(study.contributions("trained"))
+    assert len(rows) == summary["n_images"] == 6 and summary["partners"] == 8
+    for name in ("score", "shapley_image", "shapley_share", "interaction_mean_image", "accuracy", "emap_gap"):
+        assert summary[name]["mean"] == pytest.approx(rows[name].mean(), rel=1e-4, abs=1e-6), name
+    assert len(summary["evidence_id"]) == 16 and summary["baseline"] != summary["baseline_mean_image"]

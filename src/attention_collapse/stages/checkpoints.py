@@ -1,0 +1,41 @@
+"""The record of which weights a model was loaded from, and the insistence on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from attention_collapse.errors import ModelError
+from attention_collapse.files import read_json
+from attention_collapse.models.spec import ModelSpec
+
+PIN = ("revision", "sha256", "definition_sha256")
+
+
+def pinned(spec: ModelSpec, record: Path) -> tuple[ModelSpec, dict[str, Any]]:
+    """The description with the revision that an earlier run recorded, and what that run insists on.
+
+    Only weights from a hub are insisted on: those in the repository are DVC's to watch. A `revision` in the parameters
+    other than the recorded one is a new pin.
+    """
+    if spec.weights not in ("hub", "pretrained") or not record.is_file():
+        return spec, {}
+    recorded = read_json(record)
+    if recorded.get("weights") != spec.origin:  # of other weights under the same name
+        return spec, {}
+    known = {key: value for key, value in recorded.items() if key in PIN and value is not None}
+    if spec.revision is not None and spec.revision != known.get("revision"):
+        return spec, {}
+    return spec.model_copy(update={"revision": known.get("revision")}), known
+
+
+def require_pin(model: str, about: Mapping[str, Any], known: Mapping[str, Any], record: Path) -> None:
+    """ModelError if the weights are not those that an earlier run recorded."""
+    for key, value in known.items():
+        if about.get(key) != value:
+            raise ModelError(
+                f"{model}: {key} {about.get(key)}",
+                expected=f"{value}, recorded in {record} by an earlier run",
+                remedy="restore the checkpoint; delete the record only if new weights are meant",
+            )
