@@ -58,7 +58,8 @@ def test_changing_one_models_parameter_touches_that_model_and_the_aggregators(cl
     path = clone / "params.yaml"
     path.write_text(path.read_text().replace("seed: 2, control_for", "seed: 3, control_for"))
     touched = {problem.split(":")[0] for problem in stale(clone)[0]}
-    assert touched == {"extract_attention@openclip-scenes-untrained-2", "stats"}
+    own = {f"{stage}@openclip-scenes-untrained-2" for stage in ("extract_attention", "contribution")}
+    assert touched == own | {"stats"}
 
 
 def test_a_measure_edit_does_not_rerun_extraction(clone):
