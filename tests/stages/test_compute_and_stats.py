@@ -12,6 +12,7 @@ from attention_collapse.files import read_json
 from attention_collapse.params import Params
 from attention_collapse.stages import (
     compute_mcs,
+    contribution,
     extract_attention,
     fetch_coco,
     figures,
@@ -48,6 +49,7 @@ def run(study):
     fetch_coco.main(study)
     for model in study.params.models:
         extract_attention.main(study, model)
+        contribution.main(study, model)
         compute_mcs.main(study, model)
     stats.main(study)
 

@@ -70,6 +70,24 @@ def tests_table(models: Mapping[str, Any]) -> str:
     return table(columns, rows)
 
 
+def contribution_table(models: Mapping[str, Any], controls: set[str]) -> str:
+    """What each model's score depends on, by causal measures."""
+    columns = [
+        ("l", "Model"), ("r", "share of image"), ("r", "mean image"), ("r", "accuracy"), ("r", "lost: image"),
+        ("r", "lost: text"), ("r", "EMAP gap"),
+    ]  # fmt: skip
+    keys = ("shapley_share_mean_image", "accuracy", "perceptual_score_image", "perceptual_score_text", "emap_gap")
+    rows = [
+        [
+            escape(name) + (r"$^\ast$" if name in controls else ""),
+            f"{number(result['shapley_share']['mean'])} {interval(result['shapley_share'])}",
+            *[number(result[key]["mean"]) for key in keys],
+        ]
+        for name, result in models.items()
+    ]
+    return table(columns, rows)
+
+
 def null_table(reference: Mapping[str, Any]) -> str:
     """What uniform attention scores on COCO's captions, by vision tower."""
     columns = [("l", "Vision tower"), ("r", "tokens"), ("r", "null MCS"), ("r", "sd"), ("r", r"$>0.7$")]
@@ -88,19 +106,22 @@ def null_table(reference: Mapping[str, Any]) -> str:
 
 
 def main(study: Study) -> None:
-    """Write `paper/generated/<study>/{numbers,scores,tests,null}.tex`."""
+    """Write `paper/generated/<study>/{numbers,scores,tests,contribution,null}.tex`."""
     statistics, reference = read_json(study.statistics), read_json(study.root / NULL_REFERENCE)
     manifest = read_json(study.manifest)
+    causal = {name: read_json(study.contributions(name)) for name in statistics["models"]}
+    controls = {name for name, result in statistics["models"].items() if result["control"]}
     about = {key: manifest[key] for key in ("source", "n_images", "n_captions", "n_skipped", "evidence_id")}
     numbers = (
         macros(statistics, study.params.study)
-        + macros({"pairs": about}, study.params.study)
+        + macros({"pairs": about, "contribution": causal}, study.params.study)
         + macros(reference, f"{study.params.study}.null_reference")
     )
     files = {
         "numbers": numbers,
         "scores": scores_table(statistics["models"], statistics["confidence"]),
         "tests": tests_table(statistics["models"]),
+        "contribution": contribution_table(causal, controls),
         "null": null_table(reference),
     }
     for name, text in files.items():
