@@ -17,6 +17,7 @@ from attention_collapse.models import load
 from attention_collapse.models.declared import Scorer
 from attention_collapse.models.interface import Provenance
 from attention_collapse.models.spec import ModelSpec
+from attention_collapse.params import Stats
 from attention_collapse.stages import contribution, extract_attention, fetch_coco
 from attention_collapse.stages.contribution import _Pictures, contributions
 
@@ -113,10 +114,12 @@ def test_the_seed_draws_the_partners(pairs):
     assert one.equals(same) and not one.equals(other)
 
 
-def test_nothing_to_draw_from_and_nan_scores_are_errors(tmp_path, pairs):
+def test_nothing_to_draw_from_is_undefined_and_nan_scores_are_errors(tmp_path, pairs):
     two = table(read_folder(coco_folder(tmp_path / "two", n=2, captions=1))[0], "folder")
-    with pytest.raises(DataError, match="2 images to draw ablation partners from"):
-        run(scorer(lambda images, texts: [0.0] * len(images)), two)
+    frame = run(scorer(lambda images, texts: [0.0] * len(images)), two)
+    assert len(frame) == 2 and frame[list(contribution.COLUMNS)].isna().all().all()
+    summary = contribution.summarise(frame, Stats())
+    assert summary["shapley_share"]["reason"].startswith("2 images: nothing to draw ablation partners from")
     with pytest.raises(DataError, match="scores are NaN"):
         run(scorer(lambda images, texts: [float("nan")] * len(images)), pairs)
 

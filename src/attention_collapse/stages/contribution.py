@@ -39,6 +39,12 @@ BASELINES = {
     "": "another pair's image, another pair's caption",
     "_mean_image": "the data set's mean image, another pair's caption",
 }
+SHAPLEY = ("shapley_image", "shapley_text", "interaction", "shapley_share")
+COLUMNS = (
+    "score", *[f"{name}{suffix}" for suffix in BASELINES for name in SHAPLEY],
+    "accuracy", "perceptual_score_image", "perceptual_score_text", "emap_gap",
+)  # fmt: skip
+FEWEST = 3  # images: a partner of the image and one of the text, from two other pairs
 MEAN_SIDE = 224  # pixels: pictures of any size are averaged at this one
 
 
@@ -106,19 +112,17 @@ def contributions(model: Model, pairs: Dataset, *, partners: int, seed: int, bat
         foil, ½ for a tie, else 0), perceptual_score_image and perceptual_score_text (the accuracy lost when that
         modality is another pair's, −1 to 1; Gat et al. 2021), emap_gap (the accuracy lost by the additive projection
         of the grid of scores; Hessel & Lee 2020; NaN for models other than dual encoders, whose grid is N × N passes).
+        With fewer than 3 images there is nothing to draw from: all NaN.
 
     Raises
     ------
     DataError
-        With fewer than 3 images (nothing to draw from), or if a score is NaN.
+        If a score is NaN or infinite.
     """
     n = len(pairs)
-    if n < 3:
-        raise DataError(
-            f"{n} images to draw ablation partners from",
-            expected="3 or more",
-            remedy="add pairs, or ask for no partners",
-        )
+    identity = {"image_id": pairs["image_id"], "caption_id": [ids[0] for ids in pairs["caption_ids"]]}
+    if n < FEWEST:
+        return pd.DataFrame(identity | {name: np.full(n, np.nan) for name in COLUMNS})
     rng = np.random.default_rng(seed)
     others = [np.delete(np.arange(n), i) for i in range(n)]
     draws = np.array([[rng.choice(others[i], 2, replace=False) for _ in range(partners)] for i in range(n)])
@@ -152,17 +156,14 @@ def contributions(model: Model, pairs: Dataset, *, partners: int, seed: int, bat
             expected="a finite score for every pair",
             remedy="check the checkpoint and its dtype (half precision overflows)",
         )
-    result = {
-        "image_id": pairs["image_id"],
-        "caption_id": [ids[0] for ids in pairs["caption_ids"]],
-        "score": v["both"][:, 0],
-    }
+    result = identity | {"score": v["both"][:, 0]}
     for suffix in BASELINES:
         game = two_player(v["both"], v["image"], v[f"text{suffix}"], v[f"neither{suffix}"])  # (pair, partner)
         phi = game.image.mean(1), game.text.mean(1)
         result |= {f"shapley_image{suffix}": phi[0], f"shapley_text{suffix}": phi[1]}
         result |= {f"interaction{suffix}": game.interaction.mean(1), f"shapley_share{suffix}": shapley_share(*phi)}
-    return pd.DataFrame(result | _accuracies(v, None if grid is None else grid[:n], foil[:, 0]))
+    result |= _accuracies(v, None if grid is None else grid[:n], foil[:, 0])
+    return pd.DataFrame(result)[[*identity, *COLUMNS]]
 
 
 def _accuracies(v: dict[str, np.ndarray], grid: np.ndarray | None, foil: np.ndarray) -> dict[str, np.ndarray]:
@@ -191,6 +192,9 @@ def summarise(values: pd.DataFrame, stats: Stats) -> dict[str, Any]:
         for name in values.columns
         if name not in ("image_id", "caption_id")
     }
+    if len(values) < FEWEST:
+        reason = f"{len(values)} images: nothing to draw ablation partners from, {FEWEST} or more needed"
+        return {name: summary | {"reason": reason} for name, summary in result.items()}
     if values["emap_gap"].isna().all():
         result["emap_gap"]["reason"] = "needs the score of every image with every text, N × N passes of this model"
     return result
