@@ -361,7 +361,10 @@ def test_the_openai_tag_uses_the_activation_it_was_trained_with(offline_hub, tmp
         ({"weights": "untrained", "architecture": "roberta-ViT-B-32", "seed": 0}, "roberta-ViT-B-32 cannot be built"),
     ],
 )
-def test_what_does_not_exist_is_named(spec, message):
+def test_what_does_not_exist_is_named(spec, message, monkeypatch):
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", True)  # the same answer with and without a network
     with pytest.raises(ModelError, match=message):
         load("m", ModelSpec(kind="openclip", **spec))
 
