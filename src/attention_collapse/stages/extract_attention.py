@@ -77,7 +77,7 @@ def probe_batch(model: Model, batch: Batch) -> tuple[Seen, Output]:
         with probe, torch.inference_mode():
             output = model.run(batch)
     except RuntimeError as error:
-        if "same device" in str(error) or "on the expected device" in str(error) or "is on " in str(error):
+        if any(words in str(error) for words in ("same device", "on the expected device", "and weight type")):
             raise ModelError(
                 f"{model.name}: weights and inputs lie on different devices ({str(error).splitlines()[0]})",
                 expected="all of the model and its inputs on one device, or placed by `device: auto`",
