@@ -6,9 +6,8 @@ from pathlib import Path
 
 from attention_collapse.models.catalogue import ENTRIES, Entry
 from attention_collapse.models.hub import count_parameters, is_cached
-from attention_collapse.models.spec import ModelSpec
+from attention_collapse.models.spec import BYTES_OF_DTYPE, ModelSpec
 
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 HUB_FILE = {"openclip": "open_clip_config.json", "openclip-coca": "open_clip_config.json"}
 
 
@@ -58,7 +57,7 @@ def listing() -> list[list[str]]:
                 pinned,
                 entry.licence,
                 "?" if millions is None else f"{millions:,.0f} M" if millions >= 10 else f"{millions:.2f} M",
-                "?" if millions is None else f"{millions * 1e6 * BYTES[dtype] / 2**30:.1f} GiB {dtype}",
+                "?" if millions is None else f"{millions * 1e6 * BYTES_OF_DTYPE[dtype] / 2**30:.1f} GiB {dtype}",
                 "yes" if available(spec) else "no",
             ]
         )

@@ -76,3 +76,23 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor], where: object) 
             remedy="check that the checkpoint and the architecture belong together",
         )
     module.load_state_dict(dict(state))
+
+
+def require_sha256(name: str, where: object, digest: str, pin: str | None) -> None:
+    """ModelError unless the weights are those that the parameters pin (None pins nothing)."""
+    if pin is not None and digest != pin:
+        raise ModelError(
+            f"{name}: the weights in {where} have sha256 {digest}",
+            expected=f"{pin}, pinned in the parameters",
+            remedy="restore them; change the pin only if new weights are meant",
+        )
+
+
+def require_finite(name: str, module: nn.Module) -> None:
+    """ModelError if a parameter holds NaN or infinite values."""
+    if broken := [key for key, value in module.named_parameters() if not bool(value.isfinite().all())]:
+        raise ModelError(
+            f"{name}: NaN or infinite values in {_listed(broken)}",
+            expected="finite weights",
+            remedy="restore the checkpoint, or load it in the dtype that it was trained in",
+        )

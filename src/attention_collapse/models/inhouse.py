@@ -20,10 +20,11 @@ from attention_collapse.errors import ModelError
 from attention_collapse.families import NO_ATTENTION, THREE_GROUP
 from attention_collapse.files import sha256_bytes, sha256_file
 from attention_collapse.models import openclip
-from attention_collapse.models.checkpoint import load_exactly, read_state_dict
+from attention_collapse.models.checkpoint import load_exactly, read_state_dict, require_sha256
 from attention_collapse.models.fusion import WIDTHS, FusionV1, FusionV2, picture_metadata
 from attention_collapse.models.hub import definition_sha256, weights_sha256
 from attention_collapse.models.interface import Batch, Output, Pair, Provenance, Read, even_weights, special_ids
+from attention_collapse.models.openclip_model import OpenClip
 from attention_collapse.models.pretrained import LOADING_ERRORS, read_weights, weight_files
 from attention_collapse.models.sites import matching_sites
 from attention_collapse.models.spec import ModelSpec
@@ -45,7 +46,7 @@ class InHouse:
     """See `interface.Model`. V1 has no attention of its own."""
 
     def __init__(
-        self, name: str, images: openclip.OpenClip, text: tuple[Any, Any], fusion: nn.Module, provenance: Provenance
+        self, name: str, images: OpenClip, text: tuple[Any, Any], fusion: nn.Module, provenance: Provenance
     ) -> None:
         self.name, self.provenance = name, asdict(provenance)
         self._images, (encoder, self._tokenizer) = images, text
@@ -158,8 +159,7 @@ def load(name: str, spec: ModelSpec, device: str = "cpu") -> InHouse:
     if spec.weights == "checkpoint":
         load_exactly(fusion, read_state_dict(root / WEIGHTS), f"{name}: {root / WEIGHTS}")
         digest = sha256_file(root / WEIGHTS)
-        if spec.sha256 and digest != spec.sha256:
-            raise ModelError(f"{name}: {root / WEIGHTS} has sha256 {digest}", expected=spec.sha256, remedy="restore it")
+        require_sha256(name, root / WEIGHTS, digest, spec.sha256)
     for module in (fusion, encoder):
         module.eval().requires_grad_(False).to(device)
     parts = [

@@ -11,6 +11,7 @@ import transformers
 from transformers import AutoConfig, AutoProcessor
 
 from attention_collapse.errors import ModelError
+from attention_collapse.models.checkpoint import require_finite, require_sha256
 from attention_collapse.models.hub import (
     count_parameters,
     definition_sha256,
@@ -19,14 +20,13 @@ from attention_collapse.models.hub import (
     weights_sha256,
 )
 from attention_collapse.models.interface import Provenance, require_device
-from attention_collapse.models.spec import ModelSpec
+from attention_collapse.models.spec import BYTES_OF_DTYPE, ModelSpec
 
 CONFIG = "config.json"
 WEIGHTS = (
     "model*.safetensors",
     "pytorch_model*.bin",
 )  # in order of preference; the latter with weights_only
-BYTES = {"float32": 4, "bfloat16": 2, "float16": 2}
 LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError)
 
 
@@ -59,7 +59,7 @@ def weight_files(folder: Path) -> list[Path]:
 def memory_needed(files: list[Path], dtype: str) -> float | None:
     """GiB that the weights take in `dtype`, from the files' headers; None where they are no safetensors."""
     parameters = count_parameters(files)
-    return None if parameters is None else parameters * BYTES[dtype] / 2**30
+    return None if parameters is None else parameters * BYTES_OF_DTYPE[dtype] / 2**30
 
 
 def load_pretrained(name: str, spec: ModelSpec, device: str, class_name: str) -> tuple[Any, Any, Provenance]:
@@ -84,7 +84,7 @@ def load_pretrained(name: str, spec: ModelSpec, device: str, class_name: str) ->
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(spec.seed or 0)
             module = cls(config).to(getattr(torch, dtype))
-        _require_finite(name, folder, module)
+        require_finite(name, module)
     else:
         if not files:
             raise ModelError(
@@ -93,12 +93,7 @@ def load_pretrained(name: str, spec: ModelSpec, device: str, class_name: str) ->
                 remedy="put the weights there, or say weights: untrained if that is meant",
             )
         digest = weights_sha256(files)
-        if spec.sha256 and digest != spec.sha256:
-            raise ModelError(
-                f"{name}: the weights in {folder} have sha256 {digest}",
-                expected=f"{spec.sha256}, pinned in the parameters",
-                remedy="restore the files; change the pin only if new weights are meant",
-            )
+        require_sha256(name, folder, digest, spec.sha256)
         need = memory_needed(files, dtype)
         if need is not None and need > 1:
             print(f"{name}: needs about {need:.1f} GiB of memory in {dtype}", flush=True)
@@ -148,15 +143,6 @@ def _config(name: str, folder: Path, cls: Any) -> Any:
     return config
 
 
-def _require_finite(name: str, folder: Path, module: torch.nn.Module) -> None:
-    if broken := [key for key, value in module.named_parameters() if not bool(value.isfinite().all())]:
-        raise ModelError(
-            f"{name}: {folder}: NaN or infinite values in {', '.join(broken[:3])}",
-            expected="finite weights",
-            remedy="restore the file, or load it in the dtype that it was trained in",
-        )
-
-
 def read_weights(name: str, folder: Path, cls: Any, dtype: str, device: str) -> tuple[Any, list[str]]:
     """A module with every tensor from the folder's files, and notes on tensors that it does not use."""
     placement = {"device_map": "auto"} if device == "auto" else {}
@@ -182,7 +168,7 @@ def read_weights(name: str, folder: Path, cls: Any, dtype: str, device: str) -> 
             expected=f"every tensor of {cls.__name__}; nothing is left random",
             remedy="check that the checkpoint and the kind belong together",
         )
-    _require_finite(name, folder, module)
+    require_finite(name, module)
     unused = sorted(info["unexpected_keys"])
     return module, [
         f"{len(unused)} tensors of the checkpoint are not used: {', '.join(unused[:3])} …"

@@ -15,6 +15,7 @@ KINDS = (
 )  # fmt: skip
 OPEN_CLIP = ("openclip", "openclip-coca")
 FACTORY = ("python", "scorer")
+BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2}
 FIELDS_BY_WEIGHTS = {
     "pretrained": ({"architecture", "tag"}, {"revision", "sha256"}),
     "hub": ({"repo"}, {"revision", "sha256", "dtype", "prompt"}),

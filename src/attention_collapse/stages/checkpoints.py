@@ -8,7 +8,10 @@ from typing import Any
 
 from attention_collapse.errors import ModelError
 from attention_collapse.files import read_json
+from attention_collapse.models import load
+from attention_collapse.models.interface import Model
 from attention_collapse.models.spec import ModelSpec
+from attention_collapse.stages.layout import Study
 
 PIN = ("revision", "sha256", "definition_sha256")
 
@@ -39,3 +42,12 @@ def require_pin(model: str, about: Mapping[str, Any], known: Mapping[str, Any], 
                 expected=f"{value}, recorded in {record} by an earlier run",
                 remedy="restore the checkpoint; delete the record only if new weights are meant",
             )
+
+
+def load_recorded(study: Study, model: str) -> Model:
+    """A study's model, insisting on the weights that an earlier run recorded."""
+    record = study.checkpoint(model)
+    exact, known = pinned(study.spec(model), record)
+    loaded = load(model, exact, study.params.extract_attention.device)
+    require_pin(model, loaded.provenance, known, record)
+    return loaded

@@ -24,10 +24,9 @@ from attention_collapse.measures.matching import (
     won,
 )
 from attention_collapse.measures.shapley import shapley_share, two_player
-from attention_collapse.models import load
 from attention_collapse.models.interface import Model, TwoTowers
 from attention_collapse.params import Stats
-from attention_collapse.stages.checkpoints import pinned, require_pin
+from attention_collapse.stages.checkpoints import load_recorded
 from attention_collapse.stages.layout import Study, run_stage
 from attention_collapse.stats.one_sample import describe
 
@@ -202,15 +201,12 @@ def summarise(values: pd.DataFrame, stats: Stats) -> dict[str, Any]:
 
 def main(study: Study, model: str) -> None:
     """Write one model's contributions, a row an image, and their summary."""
-    params, settings, record = study.params.contribution, study.params.extract_attention, study.checkpoint(model)
+    params, settings = study.params.contribution, study.params.extract_attention
     torch.set_num_threads(settings.threads)
     pairs = read_study(study.pairs, study.manifest)
-    spec = study.spec(model)
-    exact, known = pinned(spec, record)
-    loaded = load(model, exact, settings.device)
-    require_pin(model, loaded.provenance, known, record)
+    spec, loaded = study.spec(model), load_recorded(study, model)
     values = contributions(loaded, pairs, partners=params.partners, seed=params.seed, batch_size=settings.batch_size)
-    inputs = {"manifest": sha256_file(study.manifest), "checkpoint": sha256_file(record)}
+    inputs = {"manifest": sha256_file(study.manifest), "checkpoint": sha256_file(study.checkpoint(model))}
     used = {"contribution": params.model_dump(), "stats": study.params.stats.model_dump(), "model": spec.model_dump()}
     result = summarise(values, study.params.stats) | {
         "model": model,

@@ -34,11 +34,10 @@ from attention_collapse.files import (
     write_json,
     write_text,
 )
-from attention_collapse.models import load
 from attention_collapse.models.interface import Batch, Model, Output, Read, TwoTowers, passes
 from attention_collapse.probe import AttentionProbe, SiteStats
 from attention_collapse.probe.rows import average_rows, needed_rows
-from attention_collapse.stages.checkpoints import PIN, pinned, require_pin
+from attention_collapse.stages.checkpoints import PIN, load_recorded
 from attention_collapse.stages.layout import Study, run_stage
 
 if TYPE_CHECKING:
@@ -250,10 +249,7 @@ def main(study: Study, model: str) -> None:
     params, spec, out = study.params.extract_attention, study.spec(model), study.attention(model)
     torch.set_num_threads(params.threads)
     pairs = read_study(study.pairs, study.manifest)
-    record = study.checkpoint(model)
-    exact, known = pinned(spec, record)
-    loaded = load(model, exact, params.device)
-    require_pin(model, loaded.provenance, known, record)
+    loaded = load_recorded(study, model)
     about = {key: value for key, value in loaded.provenance.items() if value is not None}
     inputs = {"manifest": sha256_file(study.manifest)}
     inputs |= {key: about[key] for key in ("sha256", "definition_sha256", "revision") if key in about}
@@ -268,7 +264,9 @@ def main(study: Study, model: str) -> None:
         pq.write_table(
             table.replace_schema_metadata({"attention_collapse": json.dumps(about, sort_keys=True)}), temporary
         )
-    write_json(record, {key: about.get(key) for key in ("weights", *PIN, "parameters", "untrained", "notes")})
+    write_json(
+        study.checkpoint(model), {key: about.get(key) for key in ("weights", *PIN, "parameters", "untrained", "notes")}
+    )
     shutil.rmtree(work)
     print(
         f"{model}: {len(pairs)} images, {sum(map(len, pairs['captions']))} captions, {table.num_rows:,} rows -> {out}"

@@ -21,7 +21,7 @@ from attention_collapse.errors import ParamsError
 from attention_collapse.files import evidence_id, sha256_file, write_json
 from attention_collapse.models import load
 from attention_collapse.models.contrastive import retrieval, scenes_config, train, write_restricted_merges
-from attention_collapse.models.openclip import OpenClip
+from attention_collapse.models.openclip_model import OpenClip
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.stages.layout import Study, run_stage
 
