@@ -99,6 +99,32 @@ def test_dual_encoders_encode_each_item_once_and_score_as_pair_by_pair(pairs, ti
     assert frame["emap_gap"].notna().all() and slow["emap_gap"].isna().all()
 
 
+def test_a_dual_encoders_accuracies_are_those_of_its_grid_pair_by_pair(pairs, tiny_openclip):
+    model = load("tiny", ModelSpec(kind="openclip", weights="checkpoint", path=str(tiny_openclip)))
+    pictures = [load_rgb(Path(file["path"]))[0] for file in pairs["image"]]
+    with torch.inference_mode():
+        i, t = (
+            torch.cat([model.run(model.batch(kind, [item])).embedding for item in items])
+            for kind, items in (("image", pictures), ("text", [captions[0] for captions in pairs["captions"]]))
+        )
+    grid, n = (i @ t.T).double().numpy(), len(pairs)
+    rng, others = np.random.default_rng(0), [np.delete(np.arange(n), k) for k in range(n)]
+    for k in range(n):  # the draws before the foils: 8 partners of each pair
+        for _ in range(8):
+            rng.choice(others[k], 2, replace=False)
+    foil = [int(rng.choice(others[k])) for k in range(n)]
+    frame = run(model, pairs)
+    additive = grid.mean(1, keepdims=True) + grid.mean(0) - grid.mean()
+    for k in range(n):
+        right = grid[k, k] > grid[k, foil[k]]
+        assert frame["accuracy"][k] == right
+        blind = np.mean([grid[other, k] > grid[other, foil[k]] for other in others[k]])
+        assert frame["perceptual_score_image"][k] == pytest.approx(right - blind)
+        wins = [0.5 if other == foil[k] else grid[k, other] > grid[k, foil[k]] for other in others[k]]
+        assert frame["perceptual_score_text"][k] == pytest.approx(right - np.mean(wins))
+        assert frame["emap_gap"][k] == float(right) - float(additive[k, k] > additive[k, foil[k]])
+
+
 def test_distinct_coalitions_are_computed_once(pairs):
     seen = []
     run(
