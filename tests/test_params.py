@@ -41,6 +41,7 @@ MODEL = GOOD["models"]["m"]
         (changed(fetch_coco={"n": 0}), r"fetch_coco\.n is 0"),
         (changed(fetch_coco={"source": "folder"}), "`path` is given exactly when"),
         (changed(compute_mcs={"rows": "cls"}), r"compute_mcs\.rows is 'cls'"),
+        (changed(contribution={"partners": 0}), r"contribution\.partners is 0"),
         (changed(models={}), "models is {}"),
         (changed(models={"m@1": MODEL}), "m@1"),
         (changed(models={"m": {"kind": "openclip"}}), r"models\.m\.weights is nothing"),

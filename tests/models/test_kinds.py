@@ -19,6 +19,7 @@ from attention_collapse.errors import ModelError
 from attention_collapse.families import CROSS_ATTENTION, DUAL_ENCODER, NO_ATTENTION, SINGLE_STREAM, THREE_GROUP
 from attention_collapse.models import KINDS, load, spec
 from attention_collapse.models.catalogue import named
+from attention_collapse.models.image_once import IMAGE_TOWERS, image_once
 from attention_collapse.models.interface import passes
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import GROUPS, IMAGE, TEXT
@@ -451,6 +452,38 @@ def test_a_pairs_score_does_not_depend_on_its_batch(row, models):
         together = model.run(batches(model)[0]).score
         alone = [model.run(batches(model, [i], [t])[0]).score[0] for i, t in zip(pictures(), TEXTS, strict=True)]
     assert torch.allclose(together, torch.stack(alone), atol=1e-4)
+
+
+# Kinds without an image tower of their own, or whose tower takes a row a tile or a patch: they run as they are.
+NO_ROW_AN_IMAGE = {"vilt", "llava-next", "idefics3", "smolvlm", "qwen2-vl", "qwen2.5-vl"}
+
+
+@pytest.mark.parametrize("row", [row for row in TABLE if TABLE[row][1] != DUAL_ENCODER])
+def test_the_image_tower_runs_once_on_an_image_and_the_scores_are_the_same(row, models):
+    model, images = models(row), [*pictures(), pictures()[0].rotate(90)]
+    passes = [[(0, 0), (0, 1), (1, 0)], [(1, 1), (2, 0), (2, 1)]]  # the image in the middle is in both
+
+    def scores(announce=lambda _: None):
+        found = []
+        for pairs in passes:
+            announce([image for image, _ in pairs])
+            with torch.inference_mode():
+                found.append(model.run(model.batch("pair", [(images[i], TEXTS[t]) for i, t in pairs])).score)
+        return torch.cat(found)
+
+    bare = scores()
+    name = IMAGE_TOWERS.get(type(model).__name__)
+    assert (name is None) == (row in NO_ROW_AN_IMAGE)
+    tower = model.module.get_submodule(name or "")
+    [patches] = [part for part in tower.modules() if isinstance(part, nn.Conv2d)] if name else [nn.Identity()]
+    rows = []
+    hook = patches.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
+    with image_once(model) as announce:
+        once = scores(announce)
+    assert rows == ([2, 1] if name else [])  # of 3 + 3 pairs, 3 images
+    assert torch.allclose(once, bare, atol=1e-5, rtol=0)
+    assert torch.equal(scores(), bare) and rows[2:] == ([3, 3] if name else [])  # off again
+    hook.remove()
 
 
 @pytest.mark.parametrize("row", DECODER_KINDS)

@@ -1,5 +1,6 @@
 """Two-player contributions on models whose answer is known."""
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -8,23 +9,33 @@ import pytest
 import torch
 from conftest import coco_folder
 from PIL import Image
+from tiny.encoders import write_blip
 
 from attention_collapse.data.images import load_rgb
 from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.errors import DataError
+from attention_collapse.families import DUAL_ENCODER
 from attention_collapse.files import read_json
 from attention_collapse.models import load
 from attention_collapse.models.declared import Scorer
-from attention_collapse.models.interface import Provenance
+from attention_collapse.models.image_once import IMAGE_TOWERS
+from attention_collapse.models.interface import Batch, Output, Provenance
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Stats
 from attention_collapse.stages import contribution, extract_attention, fetch_coco
-from attention_collapse.stages.contribution import _Pictures, contributions
+from attention_collapse.stages.contribution import _Pictures, contributions, draws
 
 
 @pytest.fixture
 def pairs(tmp_path):
     return table(read_folder(coco_folder(tmp_path / "in", n=6, captions=2))[0], "folder")
+
+
+@pytest.fixture(scope="module")
+def blip_folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("blip") / "blip"
+    write_blip(folder)
+    return folder
 
 
 def scorer(function):
@@ -70,10 +81,33 @@ def test_the_mean_image_is_the_mean(pairs):
     sized = [np.asarray(pictures[i].resize((224, 224), Image.Resampling.BICUBIC), float) for i in range(len(pairs))]
     assert len(pictures) == len(pairs) + 1
     assert np.abs(np.asarray(pictures[len(pairs)], float) - np.mean(sized, 0)).max() <= 0.5
+    late = _Pictures(pictures.paths)
+    late[3], late[1], late[3]  # it does not matter which were read before, how often and in which order
+    assert late[len(pairs)].tobytes() == pictures[len(pairs)].tobytes()
 
 
-def test_a_constant_model_has_no_share(pairs):
-    assert run(scorer(lambda images, texts: [1.0] * len(images)), pairs)["shapley_share"].isna().all()
+class Blank:
+    """A dual encoder to which all items are one."""
+
+    name, family, logit_scale, logit_bias = "blank", DUAL_ENCODER, 10.0, 0.0
+
+    def batch(self, kind, contents):
+        return Batch(None, (), {}, (False,) * len(contents))
+
+    def run(self, batch):
+        return Output(embedding=torch.tensor([[0.6, 0.8]]).expand(len(batch.truncated), 2))
+
+
+@pytest.mark.parametrize("model", [scorer(lambda images, texts: [0.1] * len(images)), Blank()])
+def test_a_constant_model_has_no_share_and_is_at_chance(pairs, model):
+    frame = run(model, pairs)
+    for name in ("shapley_image", "shapley_text", "interaction", "perceptual_score_image", "perceptual_score_text"):
+        assert (frame[name] == 0).all(), name
+    assert frame["shapley_share"].isna().all() and (frame["accuracy"] == 0.5).all()
+    assert frame["emap_gap"].isna().all() if model.family != DUAL_ENCODER else (frame["emap_gap"] == 0).all()
+    share = contribution.summarise(frame, Stats())["shapley_share"]
+    assert np.isnan(share["mean"]) and (share["n"], share["n_undefined"]) == (0, 6)
+    assert share["reason"] == "0 defined values, 2 or more needed"
 
 
 def test_dual_encoders_encode_each_item_once_and_score_as_pair_by_pair(pairs, tiny_openclip, monkeypatch):
@@ -134,19 +168,95 @@ def test_distinct_coalitions_are_computed_once(pairs):
     assert len(seen) == len(set(seen))
 
 
+@pytest.mark.parametrize("batch_size", [4, 64])
+def test_a_fusion_models_image_tower_sees_each_image_once(pairs, blip_folder, monkeypatch, batch_size):
+    model = load("tiny", ModelSpec(kind="blip", weights="checkpoint", path=str(blip_folder)))
+    rows, sizes = [], []
+    embed = model.module.vision_model.embeddings.patch_embedding
+    embed.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
+    monkeypatch.setattr(model, "run", lambda batch, inner=model.run: sizes.append(len(batch.truncated)) or inner(batch))
+    once = contributions(model, pairs, partners=2, seed=0, batch_size=batch_size)
+    assert sum(rows) == 7 and sum(sizes) > 3 * 7  # the seventh is the mean image; every pair is still scored
+    rows.clear()
+    monkeypatch.delitem(IMAGE_TOWERS, "Blip")
+    bare = contributions(model, pairs, partners=2, seed=0, batch_size=batch_size)
+    assert sum(rows) == sum(sizes) / 2
+    for name in ("score", *contribution.SHAPLEY[:3], "shapley_image_mean_image", "accuracy"):
+        assert np.allclose(once[name], bare[name], atol=1e-5, rtol=0), name
+
+
+def interrupted(model, at):
+    """The model, stopped before its pass number `at`; and the number of passes begun."""
+    passes, inner = [], model.run
+
+    def run(batch):
+        passes.append(len(batch.truncated))
+        if len(passes) == at:
+            raise KeyboardInterrupt
+        return inner(batch)
+
+    model.run = run
+    return model, passes
+
+
+def test_finished_batches_are_not_run_again(pairs, tmp_path):
+    def model():  # scores with all their digits
+        return scorer(lambda images, texts: [light(i) / (3 + len(t)) for i, t in zip(images, texts, strict=True)])
+
+    settings = {"partners": 3, "seed": 0, "batch_size": 4}
+    undisturbed, all_passes = interrupted(model(), at=None)
+    whole = contributions(undisturbed, pairs, **settings)
+    folder = {"work": tmp_path / "work", "identity": "x"}
+    with pytest.raises(KeyboardInterrupt):
+        contributions(interrupted(model(), at=6)[0], pairs, **settings, **folder)
+    resumed, passes = interrupted(model(), at=None)
+    assert contributions(resumed, pairs, **settings, **folder).equals(whole)
+    assert passes == all_passes[5:]
+    for change in ({"seed": 1}, {"partners": 4}, {"batch_size": 5}):  # the parts there are those of another run
+        kept = {"work": shutil.copytree(folder["work"], tmp_path / next(iter(change))), "identity": "x"}
+        expected = contributions(model(), pairs, **settings | change)
+        assert contributions(model(), pairs, **settings | change, **kept).equals(expected), change
+    other, passes = interrupted(model(), at=None)
+    contributions(other, pairs, **settings, **folder | {"identity": "y"})
+    assert passes == all_passes
+
+
+def test_a_part_that_is_no_part_is_named(pairs, tmp_path):
+    model = scorer(lambda images, texts: [light(i) for i in images])
+    folder = {"work": tmp_path / "work", "identity": "x"}
+    contributions(model, pairs, partners=2, seed=0, batch_size=4, **folder)
+    (tmp_path / "work" / "000001.json").write_text("")
+    with pytest.raises(DataError, match=r"000001\.json: not JSON"):
+        contributions(model, pairs, partners=2, seed=0, batch_size=4, **folder)
+
+
 def test_the_seed_draws_the_partners(pairs):
     model = scorer(lambda images, texts: [light(i) * len(t) for i, t in zip(images, texts, strict=True)])
     one, same, other = (run(model, pairs, partners=2, seed=seed) for seed in (0, 0, 1))
     assert one.equals(same) and not one.equals(other)
 
 
-def test_nothing_to_draw_from_is_undefined_and_nan_scores_are_errors(tmp_path, pairs):
-    two = table(read_folder(coco_folder(tmp_path / "two", n=2, captions=1))[0], "folder")
-    frame = run(scorer(lambda images, texts: [0.0] * len(images)), two)
-    assert len(frame) == 2 and frame[list(contribution.COLUMNS)].isna().all().all()
+@pytest.mark.parametrize(("n", "partners"), [(3, 1), (3, 40), (4, 8), (30, 8)])
+def test_no_partner_or_foil_is_the_pairs_own_even_where_partners_outnumber_pairs(n, partners):
+    image, text, foil = draws(n, partners, seed=0)
+    own = np.arange(n)[:, None]
+    assert image.shape == text.shape == (n, partners) and foil.shape == (n, 1)
+    assert (image != own).all() and (text != own).all() and (foil != own).all() and (image != text).all()
+    assert set(np.concatenate([image, text, foil], 1).ravel()) <= set(range(n))
+    if partners == 40:  # every other pair is drawn, as either
+        assert all(set(row) == set(range(n)) - {i} for part in (image, text) for i, row in enumerate(part))
+
+
+@pytest.mark.parametrize("n", [1, 2])
+def test_nothing_to_draw_from_is_undefined_and_nan_scores_are_errors(tmp_path, pairs, n):
+    few = table(read_folder(coco_folder(tmp_path / "few", n=n, captions=1))[0], "folder")
+    frame = run(scorer(lambda images, texts: [0.0] * len(images)), few)
+    assert len(frame) == n and frame[list(contribution.COLUMNS)].isna().all().all()
     summary = contribution.summarise(frame, Stats())
-    assert summary["shapley_share"]["reason"].startswith("2 images: nothing to draw ablation partners from")
-    with pytest.raises(DataError, match="scores are NaN"):
+    assert summary["shapley_share"]["reason"].startswith(f"{n} images: nothing to draw ablation partners from")
+    with pytest.raises(
+        DataError, match="scores are NaN(.|\n)*a finite score for every pair(.|\n)*check the checkpoint"
+    ):
         run(scorer(lambda images, texts: [float("nan")] * len(images)), pairs)
 
 
@@ -163,3 +273,33 @@ def test_the_stage_writes_a_row_an_image_and_a_summary_that_agrees(tmp_path, tin
     for name in ("score", "shapley_image", "shapley_share", "interaction_mean_image", "accuracy", "emap_gap"):
         assert summary[name]["mean"] == pytest.approx(rows[name].mean(), rel=1e-4, abs=1e-6), name
     assert len(summary["evidence_id"]) == 16 and summary["baseline"] != summary["baseline_mean_image"]
+
+
+def test_an_interrupted_stage_goes_on_where_it_stopped(tmp_path, tiny_openclip, blip_folder, monkeypatch):
+    from test_compute_and_stats import tiny_study
+
+    coco_folder(tmp_path / "in", n=10, captions=1)
+    fused = {"kind": "blip", "weights": "checkpoint", "path": str(blip_folder)}
+    study = tiny_study(tmp_path, tiny_openclip, fused=fused)
+    fetch_coco.main(study)
+    extract_attention.main(study, "fused")
+    contribution.main(study, "fused")
+    work, files = study.data / "contribution" / ".fused.parts", [study.contributions_table, study.contributions]
+    whole = [file("fused").read_bytes() for file in files]
+    assert not work.exists()
+
+    def loading(at):
+        model, passes = interrupted(load("fused", ModelSpec(**fused)), at)
+        monkeypatch.setattr(contribution, "load_recorded", lambda *_: model)
+        return passes
+
+    loading(at=3)
+    with pytest.raises(KeyboardInterrupt):
+        contribution.main(study, "fused")
+    assert sorted(path.name for path in work.iterdir()) == ["000000.json", "000001.json", "identity.txt"]
+    passes = loading(at=None)
+    contribution.main(study, "fused")
+    assert len(passes) > 0 and [file("fused").read_bytes() for file in files] == whole and not work.exists()
+    everything = loading(at=None)
+    contribution.main(study, "fused")
+    assert passes == everything[2:]

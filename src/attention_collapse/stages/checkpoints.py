@@ -27,10 +27,15 @@ def pinned(spec: ModelSpec, record: Path) -> tuple[ModelSpec, dict[str, Any]]:
     recorded = read_json(record)
     if recorded.get("weights") != spec.origin:  # of other weights under the same name
         return spec, {}
-    known = {key: value for key, value in recorded.items() if key in PIN and value is not None}
+    known = known_pins(recorded)
     if spec.revision is not None and spec.revision != known.get("revision"):
         return spec, {}
     return spec.model_copy(update={"revision": known.get("revision")}), known
+
+
+def known_pins(about: Mapping[str, Any]) -> dict[str, str]:
+    """What identifies the weights of a loaded model, of what its provenance knows."""
+    return {key: about[key] for key in PIN if about.get(key) is not None}
 
 
 def require_pin(model: str, about: Mapping[str, Any], known: Mapping[str, Any], record: Path) -> None:

@@ -26,19 +26,13 @@ from attention_collapse.data.images import load_rgb
 from attention_collapse.data.pairs import read_study
 from attention_collapse.errors import ModelError, ProbeError
 from attention_collapse.families import NO_ATTENTION
-from attention_collapse.files import (
-    evidence_id,
-    sha256_bytes,
-    sha256_file,
-    whole_file,
-    write_json,
-    write_text,
-)
+from attention_collapse.files import evidence_id, sha256_file, whole_file, write_json
 from attention_collapse.models.interface import Batch, Model, Output, Read, TwoTowers, passes
 from attention_collapse.probe import AttentionProbe, SiteStats
 from attention_collapse.probe.rows import average_rows, needed_rows
-from attention_collapse.stages.checkpoints import PIN, load_recorded
+from attention_collapse.stages.checkpoints import PIN, known_pins, load_recorded
 from attention_collapse.stages.layout import Study, run_stage
+from attention_collapse.stages.parts import open_parts, same_run
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -191,11 +185,7 @@ def extract(model: Model, pairs: Dataset, *, batch_size: int, work: Path | None 
         the statistics of `probe.rows.average_rows`.
     """
     if work is not None:
-        stamp = work / "identity.txt"
-        expected = f"{identity} batch_size={batch_size}\n"
-        if not stamp.is_file() or stamp.read_text("utf-8") != expected:
-            shutil.rmtree(work, ignore_errors=True)
-            write_text(stamp, expected)
+        open_parts(work, f"{identity} batch_size={batch_size}\n")
     batches = list(_batches(model, pairs, batch_size)) if model.family != NO_ATTENTION else []
     parts: list[pa.Table] = []
     patches: dict[int, Tensor] = {}
@@ -238,12 +228,6 @@ def extract(model: Model, pairs: Dataset, *, batch_size: int, work: Path | None 
     return pa.concat_tables([whole.filter(pc.invert(last)), whole.filter(last)])
 
 
-def _code_digest() -> str:
-    """Hash of this package's source."""
-    package = Path(__file__).resolve().parents[1]
-    return sha256_bytes("".join(sha256_file(path) for path in sorted(package.rglob("*.py"))).encode())
-
-
 def main(study: Study, model: str) -> None:
     """Write the attention table of one model."""
     params, spec, out = study.params.extract_attention, study.spec(model), study.attention(model)
@@ -251,13 +235,11 @@ def main(study: Study, model: str) -> None:
     pairs = read_study(study.pairs, study.manifest)
     loaded = load_recorded(study, model)
     about = {key: value for key, value in loaded.provenance.items() if value is not None}
-    inputs = {"manifest": sha256_file(study.manifest)}
-    inputs |= {key: about[key] for key in ("sha256", "definition_sha256", "revision") if key in about}
+    inputs = {"manifest": sha256_file(study.manifest)} | known_pins(about)
     identity = evidence_id("extract_attention", spec.model_dump(exclude={"control_for"}), inputs)
     work = out.with_name(f".{model}.parts")
-    # Kept batches must come from the same code and device too: an interrupted run may be followed by an edit.
-    setting = f"{identity} code={_code_digest()} torch={torch.__version__} device={params.device}"
-    table = extract(loaded, pairs, batch_size=params.batch_size, work=work, identity=setting)
+    run = same_run(identity, params.device)
+    table = extract(loaded, pairs, batch_size=params.batch_size, work=work, identity=run)
     about |= {"evidence_id": identity, "layers": {tower: len(sites) for tower, sites in loaded.sites.items()}}
     about |= {"family": loaded.family, "missing": dict(loaded.missing)}
     with whole_file(out) as temporary:

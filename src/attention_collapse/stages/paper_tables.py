@@ -74,9 +74,17 @@ def contribution_table(models: Mapping[str, Any], controls: set[str]) -> str:
     """What each model's score depends on, by causal measures."""
     columns = [
         ("l", "Model"), ("r", "share of image"), ("r", "mean image"), ("r", "accuracy"), ("r", "lost: image"),
-        ("r", "lost: text"), ("r", "EMAP gap"),
+        ("r", "lost: text"), ("r", "EMAP gap"), ("r", "T-SHAP"), ("r", "its floor"),
     ]  # fmt: skip
-    keys = ("shapley_share_mean_image", "accuracy", "perceptual_score_image", "perceptual_score_text", "emap_gap")
+    keys = (
+        "shapley_share_mean_image",
+        "accuracy",
+        "perceptual_score_image",
+        "perceptual_score_text",
+        "emap_gap",
+        "t_shap",
+        "t_shap_floor",
+    )
     rows = [
         [
             escape(name) + (r"$^\ast$" if name in controls else ""),

@@ -1,0 +1,52 @@
+"""Inputs of many image–caption pairings, each image and each caption prepared once.
+
+Processors take longer than small models do. Where what they make of an image does not depend on the caption, nor the
+other way round, a pairing's inputs are the rows of one image and the rows of one caption.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from PIL import Image
+from torch import Tensor
+
+from attention_collapse.models.interface import Batch, Model
+
+# Class of model -> its inputs that are the image's; all others are the caption's. Not here, and so prepared pair by
+# pair: those whose number of image tokens follows the picture's size, and the users' own.
+IMAGE_INPUTS = {
+    "Blip": ("pixel_values",),
+    "Idefics": ("pixel_values",),
+    "InHouse": ("pixels", "metadata"),
+    "Llava": ("pixel_values",),
+    "Vilt": ("pixel_values", "pixel_mask"),
+}
+LIMIT = 2**30  # bytes of prepared inputs
+
+
+class Recombined:
+    """The inputs of any pairing of some images and captions."""
+
+    def __init__(self, model: Model, images: Sequence[Image.Image], texts: Sequence[str]) -> None:
+        count = max(len(images), len(texts))
+        pairs = [(images[min(k, len(images) - 1)], texts[min(k, len(texts) - 1)]) for k in range(count)]
+        self._own = IMAGE_INPUTS[type(model).__name__]
+        self._inputs: dict[str, Any] = dict(model.batch("pair", pairs).inputs)
+
+    def batch(self, images: Sequence[int], texts: Sequence[int]) -> Batch:
+        """Inputs of pairings by position; nothing to read attention from."""
+        chosen = {name: list(images if name in self._own else texts) for name in self._inputs}
+        return Batch({name: value[chosen[name]] for name, value in self._inputs.items()}, (), {}, ())
+
+
+def recombined(model: Model, images: Sequence[Image.Image], texts: Sequence[str]) -> Recombined | None:
+    """None where the model's inputs cannot be recombined, or would take more than 1 GiB."""
+    if type(model).__name__ not in IMAGE_INPUTS or not images or not texts:
+        return None
+    one = model.batch("pair", [(images[0], texts[0])]).inputs
+    size = sum(value.nbytes for value in one.values() if isinstance(value, Tensor))
+    if size * max(len(images), len(texts)) > LIMIT:
+        return None
+    return Recombined(model, images, texts)

@@ -1,0 +1,99 @@
+"""Token-level T-SHAP of a data set's pairs (MM-SHAP, Parcalabescu & Frank, ACL 2023), for every kind of model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+from tqdm import tqdm
+
+from attention_collapse.data.images import load_rgb
+from attention_collapse.errors import DataError
+from attention_collapse.measures.token_shapley import TokenShapley, grid_side, token_shapley
+from attention_collapse.models.interface import Model
+from attention_collapse.models.masking import Game, games
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+COLUMNS = (
+    "image_id", "caption_id", "t_shap", "t_shap_foil", "t_shap_floor", "text_tokens", "patches", "evaluations",
+)  # fmt: skip
+FLOOR_DRAWS = 10  # shuffles of each caption's values
+UNDEFINED = TokenShapley(np.empty(0), float("nan"), float("nan"), 0)  # of a caption without tokens
+
+
+def token_contributions(
+    model: Model, pairs: Dataset, *, images: int, seed: int, batch_size: int, permutations: int = 1, foil: bool = True
+) -> pd.DataFrame:
+    """T-SHAP of each image with its first caption and with a foil: the share of the text in Σ|φ|, φ in units of score.
+
+    The foil is another pair's first caption. Foils and permutations are drawn by `seed`. Where caption and foil ask for
+    the same grid, they share their permutation, and so the masked images.
+
+    Parameters
+    ----------
+    pairs
+        The table of `data.pairs.table`.
+    images
+        How many of the first pairs (all, if there are fewer); foils come from all pairs.
+    permutations
+        Of the players, each 2p + 1 evaluations: 1 is the budget of the paper's text.
+    foil
+        False leaves the foils out: t_shap_foil is NaN.
+
+    Returns
+    -------
+    DataFrame
+        One row an image: image_id, caption_id; t_shap and t_shap_foil (0 to 1, NaN if all φ are 0, if the caption has
+        no tokens, or if there is no other pair), t_shap_floor (the caption's coalitions with their values shuffled:
+        `measures.token_shapley`), text_tokens and patches (the caption's players), evaluations (its budget spent).
+        `attrs["masking"]` says how tokens and patches were taken away.
+
+    Raises
+    ------
+    DataError
+        If a score is NaN or infinite.
+    """
+    n, rng = len(pairs), np.random.default_rng(seed)
+    rows: list[tuple[Any, ...]] = []
+    masking = ""
+    for i in tqdm(range(min(images, n)), desc=f"{model.name} T-SHAP", unit="image", disable=None):
+        row, foils = pairs[i], [int((i + rng.integers(1, n)) % n)] if foil and n > 1 else []
+        captions = [row["captions"][0], *(pairs[other]["captions"][0] for other in foils)]
+        played = games(model, load_rgb(Path(row["image"]["path"]))[0], captions, batch_size)
+        try:
+            own, against = [*_values(played, permutations, int(rng.integers(2**32))), UNDEFINED][:2]
+        except DataError as error:
+            got = f"{model.name}, image {row['image_id']}: {error.got}"
+            raise DataError(got, expected=error.expected, remedy=error.remedy) from None
+        masking, tokens = played[0].masking, played[0].tokens
+        identity = row["image_id"], row["caption_ids"][0]
+        rows.append((*identity, own.share, against.share, own.floor, tokens, grid_side(tokens) ** 2, own.evaluations))
+    frame = pd.DataFrame(rows, columns=list(COLUMNS))
+    frame.attrs["masking"] = masking
+    return frame
+
+
+def _values(played: list[Game], permutations: int, seed: int) -> list[TokenShapley]:
+    """Each game's values, the first's with its noise floor; games of the same grid share their masked images."""
+    found: list[TokenShapley] = []
+    for game in played:
+        side = grid_side(game.tokens)
+        if not game.tokens:
+            found.append(UNDEFINED)
+            continue
+        found.append(
+            token_shapley(
+                game,
+                text=game.tokens,
+                image=side**2,
+                seed=seed,
+                evaluations=permutations * (2 * (game.tokens + side**2) + 1),
+                slots=max(other.tokens for other in played),
+                floor_draws=0 if found else FLOOR_DRAWS,
+            )
+        )
+    return found
