@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -53,6 +53,43 @@ class TrainControls(Section):
     held_out_scenes: int = Field(ge=2)
 
 
+class Cues(Section):
+    """How often content and cues agree with the label, and the seeds of the models that see it so (null: all)."""
+
+    content: float = Field(default=1.0, ge=0.5, le=1)
+    text: float = Field(default=0.5, ge=0.5, le=1)
+    image: float = Field(default=0.5, ge=0.5, le=1)
+    seeds: Annotated[tuple[int, ...], Field(strict=False)] | None = None
+
+
+class PlantingRecipe(Section):
+    """Steps of the three parts of `models.planting`, and their optimiser."""
+
+    attribute_steps: int = Field(ge=1)
+    word_steps: int = Field(ge=1)
+    matching_steps: int = Field(ge=1)
+    batch_size: int = Field(ge=8)
+    learning_rate: float = Field(gt=0)
+    matching_learning_rate: float = Field(gt=0)
+    weight_decay: float = Field(ge=0)
+
+
+class Plant(Section):
+    """The models with planted answers: their data, regimes, seeds and training."""
+
+    kinds: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+    scenes: int = Field(ge=16)
+    held_out: int = Field(ge=8)
+    data_seed: int = Field(ge=0)
+    threads: int = Field(ge=1)
+    seeds: Annotated[tuple[int, ...], Field(min_length=1, strict=False)]
+    regimes: dict[str, Cues] = Field(min_length=1)
+    recipe: PlantingRecipe
+    measured: int = Field(ge=8)  # pairs that every measure sees
+    emap_images: int = Field(ge=2)  # of them, those whose grid of scores EMAP needs
+    t_shap_images: int = Field(ge=1)  # of them, those that T-SHAP explains
+
+
 class ExtractAttention(Section):
     """How the models run; none of it may change a number beyond rounding."""
 
@@ -62,9 +99,10 @@ class ExtractAttention(Section):
 
 
 class Contribution(Section):
-    """Ablation partners of the causal measures, and the seed that draws them and the foils."""
+    """Ablation partners, how many images T-SHAP explains, and the seed that draws partners and foils."""
 
     partners: int = Field(default=8, ge=1)
+    t_shap_images: int = Field(default=16, ge=1)
     seed: int = Field(default=0, ge=0)
 
 
@@ -97,6 +135,7 @@ class Params(Section):
     models: dict[str, ModelSpec] = Field(min_length=1)
     fetch_coco: FetchCoco = FetchCoco()
     train_controls: TrainControls | None = None
+    plant: Plant | None = None
     extract_attention: ExtractAttention = ExtractAttention()
     contribution: Contribution = Contribution()
     compute_mcs: ComputeMcs = ComputeMcs()

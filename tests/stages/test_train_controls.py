@@ -13,6 +13,33 @@ from attention_collapse.stages.layout import Study
 CHECKPOINT = ModelSpec(kind="openclip", weights="checkpoint", path="data/controls/openclip-scenes")
 
 
+PLANT = {
+    "kinds": ["vilt"],
+    "scenes": 24,
+    "held_out": 8,
+    "data_seed": 1,
+    "threads": 1,
+    "measured": 8,
+    "emap_images": 4,
+    "t_shap_images": 2,
+    "seeds": [0, 1],
+    "regimes": {
+        "balanced": {},
+        "text-shortcut": {"content": 0.5, "text": 1.0},
+        "text-graded": {"text": 0.8, "seeds": [1]},
+    },
+    "recipe": {
+        "attribute_steps": 2,
+        "word_steps": 2,
+        "matching_steps": 2,
+        "batch_size": 8,
+        "learning_rate": 1e-3,
+        "matching_learning_rate": 1e-3,
+        "weight_decay": 0.05,
+    },
+}
+
+
 def study(root, **section):
     data = {
         "study": "s",
@@ -20,7 +47,7 @@ def study(root, **section):
         "models": {"m": {"kind": "openclip", "weights": "checkpoint", "path": "x"}},
     }
     if section:
-        data["train_controls"] = section
+        data |= {"train_controls": section, "plant": PLANT}
     return Study(Params.model_validate(data), root)
 
 
@@ -36,7 +63,7 @@ SMALL = {
 
 
 def test_the_stage_writes_a_checkpoint_that_loads(tmp_path):
-    train_controls.main(study(tmp_path, **SMALL))
+    train_controls.main(study(tmp_path, **SMALL), "openclip-scenes")
     folder = tmp_path / "data" / "controls" / "openclip-scenes"
     model = load("m", CHECKPOINT.model_copy(update={"path": str(folder)}))
     result = read_json(tmp_path / "metrics" / "controls" / "openclip-scenes.json")
@@ -46,13 +73,13 @@ def test_the_stage_writes_a_checkpoint_that_loads(tmp_path):
     moved = [not torch.equal(a, b) for a, b in zip(model.module.parameters(), fresh.module.parameters(), strict=True)]
     assert sum(moved) > len(moved) / 2  # it was trained, from the seed's own start
     again = tmp_path / "again"
-    train_controls.main(study(again, **SMALL))
+    train_controls.main(study(again, **SMALL), "openclip-scenes")
     assert read_json(again / "metrics" / "controls" / "openclip-scenes.json") == result
 
 
 def test_without_its_parameters(tmp_path):
     with pytest.raises(ParamsError, match="no section train_controls"):
-        train_controls.main(study(tmp_path))
+        train_controls.main(study(tmp_path), "openclip-scenes")
 
 
 class Matcher(torch.nn.Module):
@@ -78,3 +105,53 @@ def test_the_committed_checkpoint_is_the_one_its_metrics_name():
     folder = ROOT / "data" / "controls" / "openclip-scenes"
     result = read_json(ROOT / "metrics" / "controls" / "openclip-scenes.json")
     assert sha256_file(folder / "open_clip_model.safetensors") == result["weights_sha256"]
+
+
+def test_planted_models_are_written_for_each_regime_and_seed_and_an_interrupted_run_goes_on(tmp_path, monkeypatch):
+    run, trained = study(tmp_path, **SMALL), []
+    match = train_controls.match
+
+    def interrupted(*args, **kwargs):
+        trained.append(kwargs["seed"])
+        if len(trained) == 4:
+            raise KeyboardInterrupt
+        return match(*args, **kwargs)
+
+    monkeypatch.setattr(train_controls, "match", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        train_controls.main(run, "planted-vilt")
+    out = tmp_path / "data" / "controls" / "planted-vilt"
+    assert not out.exists()
+    train_controls.main(run, "planted-vilt")
+    assert trained == [0, 0, 1, 1, 1, 1]  # three were finished, the fourth was begun anew
+    names = {"balanced-0", "text-shortcut-0", "balanced-1", "text-shortcut-1", "text-graded-1"}
+    assert {folder.name for folder in out.iterdir()} == names
+    result = read_json(tmp_path / "metrics" / "controls" / "planted-vilt.json")
+    assert names < set(result) and all(0 <= result[name]["accuracy"] <= 1 for name in names)
+    assert [path.name for path in out.parent.iterdir()] == ["planted-vilt"]  # nothing half-trained is left
+    other = tmp_path / "other"
+    train_controls.main(study(other, **SMALL), "planted-vilt")
+    assert read_json(other / "metrics" / "controls" / "planted-vilt.json") == result
+
+
+def test_an_unknown_control_is_named(tmp_path):
+    with pytest.raises(ParamsError, match="planted-bert"):
+        train_controls.main(study(tmp_path, **SMALL), "planted-bert")
+
+
+def test_the_committed_planted_models_are_those_of_the_parameters():
+    from conftest import ROOT
+
+    from attention_collapse.params import load_params
+
+    plant = load_params(ROOT / "params.yaml").plant
+    expected = {
+        f"{regime}-{seed}"
+        for regime, cues in plant.regimes.items()
+        for seed in (plant.seeds if cues.seeds is None else cues.seeds)
+    }
+    for kind in plant.kinds:
+        folder = ROOT / "data" / "controls" / f"planted-{kind}"
+        assert {path.name for path in folder.iterdir()} == expected
+        result = read_json(ROOT / "metrics" / "controls" / f"planted-{kind}.json")
+        assert expected < set(result)

@@ -133,18 +133,31 @@ def captions(scene: Scene) -> tuple[str, ...]:
     )
 
 
-def _centres(group: Group, rng: np.random.Generator) -> list[tuple[float, float]]:
+@dataclass(frozen=True)
+class Drawing:
+    """How much renderings of one scene differ, in shares of the picture's side."""
+
+    radius: tuple[float, float] = (0.07, 0.10)  # of the shapes, from and to
+    along: float = 0.04  # centres move by up to this along the group's half
+    across: float = 0.05
+
+
+VARIED = Drawing()
+
+
+def _centres(group: Group, rng: np.random.Generator, drawing: Drawing) -> list[tuple[float, float]]:
     """Jittered centres along the group's half, in units of the picture's side."""
     spread = {1: (0.5,), 2: (0.3, 0.7), 3: (0.2, 0.5, 0.8)}[group.count]
     across = {"left": 0.25, "top": 0.25, "right": 0.75, "bottom": 0.75}[group.place]
     points = []
     for along in spread:
-        a, b = along + rng.uniform(-0.04, 0.04), across + rng.uniform(-0.05, 0.05)
+        a = along + rng.uniform(-drawing.along, drawing.along)
+        b = across + rng.uniform(-drawing.across, drawing.across)
         points.append((b, a) if group.place in ("left", "right") else (a, b))
     return points
 
 
-def render(scene: Scene, rng: np.random.Generator) -> Image.Image:
+def render(scene: Scene, rng: np.random.Generator, drawing: Drawing = VARIED) -> Image.Image:
     """Draw at four times the size and average down: anti-aliased, and the same bytes on every machine."""
     side = 4 * SIZE
     grey = int(rng.integers(70, 150))
@@ -152,8 +165,8 @@ def render(scene: Scene, rng: np.random.Generator) -> Image.Image:
     pen = ImageDraw.Draw(image)
     for group in scene.groups:
         colour = COLOURS[group.colour]
-        for x, y in _centres(group, rng):
-            r = int(side * rng.uniform(0.07, 0.10))
+        for x, y in _centres(group, rng, drawing):
+            r = int(side * rng.uniform(*drawing.radius))
             cx, cy = int(x * side), int(y * side)
             box = (cx - r, cy - r, cx + r, cy + r)
             if group.shape == "circle":

@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import torch
 from torch import Tensor, nn
 
 WIDTHS = {"image": 512, "text": 384, "metadata": 64}
 WIDTH, HEADS, LAYERS, FEED_FORWARD = 256, 8, 4, 1024
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """Sizes of a fusion module; the defaults are the in-house models'. Features of an image and of a text token."""
+
+    width: int = WIDTH
+    heads: int = HEADS
+    layers: int = LAYERS
+    feed_forward: int = FEED_FORWARD
+    image: int = WIDTHS["image"]
+    text: int = WIDTHS["text"]
+
+    @property
+    def features(self) -> dict[str, int]:
+        """Width of each group's features."""
+        return {"image": self.image, "text": self.text, "metadata": WIDTHS["metadata"]}
+
+
+IN_HOUSE = Sizes()
 
 
 class FusionV2(nn.Module):
@@ -16,14 +38,17 @@ class FusionV2(nn.Module):
     text and metadata tokens; the mean of the text's tokens gives the score.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, sizes: Sizes = IN_HOUSE) -> None:
         super().__init__()
-        self.project = nn.ModuleDict({name: nn.Linear(width, WIDTH) for name, width in WIDTHS.items()})
-        self.cross_attention = nn.MultiheadAttention(WIDTH, HEADS, batch_first=True)
-        self.norm = nn.LayerNorm(WIDTH)
-        layer = nn.TransformerEncoderLayer(WIDTH, HEADS, FEED_FORWARD, dropout=0.0, batch_first=True, norm_first=True)
-        self.encoder = nn.TransformerEncoder(layer, LAYERS, enable_nested_tensor=False)
-        self.score = nn.Linear(WIDTH, 1)
+        width, heads = sizes.width, sizes.heads
+        self.project = nn.ModuleDict({name: nn.Linear(size, width) for name, size in sizes.features.items()})
+        self.cross_attention = nn.MultiheadAttention(width, heads, batch_first=True)
+        self.norm = nn.LayerNorm(width)
+        layer = nn.TransformerEncoderLayer(
+            width, heads, sizes.feed_forward, dropout=0.0, batch_first=True, norm_first=True
+        )
+        self.encoder = nn.TransformerEncoder(layer, sizes.layers, enable_nested_tensor=False)
+        self.score = nn.Linear(width, 1)
 
     def forward(self, image: Tensor, text: Tensor, metadata: Tensor, words: Tensor) -> Tensor:
         """Matching score.
@@ -55,12 +80,12 @@ class FusionV2(nn.Module):
 class FusionV1(nn.Module):
     """A light additive scorer on the same features: the sum of one small network a group. It has no interaction."""
 
-    def __init__(self) -> None:
+    def __init__(self, sizes: Sizes = IN_HOUSE) -> None:
         super().__init__()
         self.parts = nn.ModuleDict(
             {
-                name: nn.Sequential(nn.Linear(width, WIDTH), nn.GELU(), nn.Linear(WIDTH, 1))
-                for name, width in WIDTHS.items()
+                name: nn.Sequential(nn.Linear(size, sizes.width), nn.GELU(), nn.Linear(sizes.width, 1))
+                for name, size in sizes.features.items()
             }
         )
 

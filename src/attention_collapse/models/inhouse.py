@@ -2,6 +2,7 @@
 
 A checkpoint folder holds config.json (`{"model_type": "fusion-v2"}`), model.safetensors (the fusion module), and the
 feature encoders `image_encoder/` (open_clip's layout, 512 wide) and `text_encoder/` (transformers' layout, 384 wide).
+A smaller model of the same classes says its `sizes` in config.json (see `fusion.Sizes`).
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from attention_collapse.families import NO_ATTENTION, THREE_GROUP
 from attention_collapse.files import sha256_bytes, sha256_file
 from attention_collapse.models import openclip
 from attention_collapse.models.checkpoint import load_exactly, read_state_dict, require_sha256
-from attention_collapse.models.fusion import WIDTHS, FusionV1, FusionV2, picture_metadata
+from attention_collapse.models.fusion import FusionV1, FusionV2, Sizes, picture_metadata
 from attention_collapse.models.hub import definition_sha256, weights_sha256
 from attention_collapse.models.interface import Batch, Output, Pair, Provenance, Read, even_weights, special_ids
 from attention_collapse.models.openclip_model import OpenClip
@@ -32,6 +33,26 @@ from attention_collapse.probe import OTHER, TEXT
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 CLASSES: dict[str, type[FusionV1] | type[FusionV2]] = {"fusion-v1": FusionV1, "fusion-v2": FusionV2}
+
+
+class _ImageTokens(nn.Module):
+    """An OpenCLIP image tower that gives all its tokens in its output space."""
+
+    def __init__(self, visual: Any) -> None:
+        super().__init__()
+        self.visual = visual
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        """(batch, token, 512): class token and patches."""
+        kept: list[Tensor] = []
+        visual: Any = self.visual
+        hook = visual.ln_post.register_forward_hook(lambda _m, _a, tokens: kept.append(tokens))
+        try:
+            visual(pixels)
+        finally:
+            hook.remove()
+        features: Tensor = kept[0] @ visual.proj
+        return features
 
 
 class _Whole(nn.Module):
@@ -50,7 +71,7 @@ class InHouse:
     ) -> None:
         self.name, self.provenance = name, asdict(provenance)
         self._images, (encoder, self._tokenizer) = images, text
-        self.module = _Whole(fusion, images.module, encoder)
+        self.module = _Whole(fusion, _ImageTokens(images.module.visual), encoder)
         self._device = next(fusion.parameters()).device
         self._context = int(encoder.config.max_position_embeddings)
         self.missing: Mapping[str, str] = {}
@@ -98,23 +119,11 @@ class InHouse:
         groups = dict.fromkeys(self.sites["vision"], image) | dict.fromkeys(self.sites["text"], joint)
         return Batch(inputs, reads, groups, truncated)
 
-    def _image_features(self, pixels: Tensor) -> Tensor:
-        """(batch, token, 512): class token and patches in the image tower's output space."""
-        kept: list[Tensor] = []
-        visual: Any = self.module.image_encoder.visual
-        hook = visual.ln_post.register_forward_hook(lambda _m, _a, tokens: kept.append(tokens))
-        try:
-            visual(pixels)
-        finally:
-            hook.remove()
-        features: Tensor = kept[0] @ visual.proj
-        return features
-
     def run(self, batch: Batch) -> Output:
         """The fusion module's score."""
         inputs = batch.inputs
         text = self.module.text_encoder(input_ids=inputs["ids"], attention_mask=inputs["words"].long())
-        image = self._image_features(inputs["pixels"])
+        image = self.module.image_encoder(inputs["pixels"])
         return Output(score=self.module.fusion(image, text.last_hidden_state, inputs["metadata"], inputs["words"]))
 
 
@@ -126,10 +135,11 @@ def load(name: str, spec: ModelSpec, device: str = "cpu") -> InHouse:
         )
     root = Path((spec.path if spec.weights == "checkpoint" else spec.architecture) or "")
     try:
-        found = json.loads((root / CONFIG).read_text("utf-8"))["model_type"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        config = json.loads((root / CONFIG).read_text("utf-8"))
+        found, sizes = config["model_type"], Sizes(**config.get("sizes", {}))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
-            f"{name}: {root / CONFIG} is absent or names no model_type ({error!r})",
+            f"{name}: {root / CONFIG} is absent, names no model_type or has other sizes than these ({error!r})",
             expected=f'{CONFIG} ({{"model_type": "{spec.kind}"}}), {WEIGHTS}, image_encoder/ and text_encoder/',
             remedy="check the path",
         ) from None
@@ -148,13 +158,15 @@ def load(name: str, spec: ModelSpec, device: str = "cpu") -> InHouse:
             remedy="check the folder",
         ) from None
     widths = {"image": images.module.visual.output_dim, "text": encoder.config.hidden_size}
-    if wrong := {key: width for key, width in widths.items() if width != WIDTHS[key]}:
+    if wrong := {key: width for key, width in widths.items() if width != sizes.features[key]}:
         raise ModelError(
-            f"{name}: features of width {wrong}", expected=f"{WIDTHS}", remedy="use the encoders it was trained on"
+            f"{name}: features of width {wrong}",
+            expected=f"{sizes.features}",
+            remedy="use the encoders it was trained on",
         )
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed or 0)
-        fusion = CLASSES[spec.kind]()
+        fusion = CLASSES[spec.kind](sizes)
     digest = None
     if spec.weights == "checkpoint":
         load_exactly(fusion, read_state_dict(root / WEIGHTS), f"{name}: {root / WEIGHTS}")

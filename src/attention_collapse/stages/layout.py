@@ -53,6 +53,33 @@ class Study:
         """Committed: the model's causal contributions."""
         return self.metrics / "contribution" / f"{model}.json"
 
+    def planted_pairs(self, kind: str, regime: str) -> Path:
+        """Scratch: the labelled pairs of one regime, while a kind is measured on them."""
+        return self.data / f".planted-{kind}" / regime
+
+    def planted_table(self, kind: str) -> Path:
+        """Cached by DVC: every measure of every model of a kind with a planted answer, per pair."""
+        return self.data / "planted" / f"{kind}.parquet"
+
+    def planted(self, kind: str) -> Path:
+        """Committed: means of the measures of a kind's planted models."""
+        return self.metrics / "planted" / f"{kind}.json"
+
+    @property
+    def validity(self) -> Path:
+        """Committed: how well each measure tells planted collapse from balance."""
+        return self.metrics / "validity.json"
+
+    @property
+    def validity_plots(self) -> Path:
+        """Committed: the figures of that judgement."""
+        return self.root / "plots" / f"{self.params.study}-validity"
+
+    @property
+    def validity_paper(self) -> Path:
+        """Committed: its table and macros."""
+        return self.root / "paper" / "generated" / f"{self.params.study}-validity"
+
     def images_table(self, model: str) -> Path:
         """Committed: scores per image."""
         return self.data / "measures" / model / "images.csv"

@@ -1,7 +1,7 @@
-"""Stage train_controls: train the embedded study's small OpenCLIP model on rendered scenes.
+"""Stage train_controls: train the embedded study's small models: one OpenCLIP model, and those with planted answers.
 
-The checkpoint is committed data. The stage lists no code among its dependencies, so it is never run unasked;
-`dvc repro -f train_controls` trains anew.
+The checkpoints are committed data. The stage lists no code among its dependencies, so it is never run unasked;
+`dvc repro -f train_controls` trains anew. A training run that was interrupted goes on after the last finished model.
 """
 
 from __future__ import annotations
@@ -12,18 +12,23 @@ from typing import Any
 
 import numpy as np
 import torch
-from safetensors.torch import save_file
+from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from tqdm import tqdm
 
-from attention_collapse.data.scenes import captions, render, sample
+from attention_collapse.data.planted import FILLERS, Regime, draw_pairs, pictures, vocabulary
+from attention_collapse.data.scenes import SIZE, captions, render, sample
 from attention_collapse.errors import ParamsError
-from attention_collapse.files import evidence_id, sha256_file, write_json
+from attention_collapse.files import evidence_id, read_json, sha256_file, whole_file, write_json
 from attention_collapse.models import load
 from attention_collapse.models.contrastive import retrieval, scenes_config, train, write_restricted_merges
 from attention_collapse.models.openclip_model import OpenClip
+from attention_collapse.models.small import WRITERS, planted_spec, save
 from attention_collapse.models.spec import ModelSpec
+from attention_collapse.params import Plant, TrainControls
 from attention_collapse.stages.layout import Study, run_stage
+from attention_collapse.stages.planting import Recipe, Trainee, accuracies, match, warm_up
 
 NAME = "openclip-scenes"
 MERGES = "bpe_merges.txt.gz"
@@ -39,14 +44,8 @@ def _tensors(model: OpenClip, n: int, seed: int, *, held_out: bool) -> tuple[Ten
     return torch.stack(pixels), torch.stack(tokens)
 
 
-def main(study: Study) -> None:
+def _contrastive(study: Study, params: TrainControls) -> None:
     """Write the checkpoint folder (open_clip's hub layout) and its held-out retrieval accuracy."""
-    params = study.params.train_controls
-    if params is None:
-        raise ParamsError(
-            f"{study.params.params_file} has no section train_controls", expected="the section", remedy="add it"
-        )
-    torch.set_num_threads(study.params.extract_attention.threads)
     out = study.root / "data" / "controls" / NAME
     staging = out.with_name(f".{NAME}.tmp")
     shutil.rmtree(staging, ignore_errors=True)
@@ -68,14 +67,15 @@ def main(study: Study) -> None:
     )
     weights = staging / "open_clip_model.safetensors"
     save_file({name: value.contiguous() for name, value in module.state_dict().items()}, weights)
+    digest = sha256_file(weights)
     result |= {
         "final_loss": float(np.mean(losses[-50:])),
         "steps": params.steps,
         "training_scenes": params.scenes,
         "parameters": model.provenance["parameters"],
-        "weights_sha256": sha256_file(weights),
-        "stage": "train_controls",
-        "evidence_id": evidence_id("train_controls", params.model_dump(), {}),
+        "weights_sha256": digest,
+        "stage": f"train_controls@{NAME}",
+        "evidence_id": evidence_id("train_controls", params.model_dump(), {"weights": digest}),
     }
     shutil.rmtree(out, ignore_errors=True)
     Path(staging).replace(out)
@@ -86,5 +86,92 @@ def main(study: Study) -> None:
     )
 
 
+def _planted(study: Study, params: Plant, kind: str) -> None:
+    """Write a folder with a checkpoint for each regime and seed, and their held-out accuracies."""
+    name = f"planted-{kind}"
+    out = study.root / "data" / "controls" / name
+    given = params.model_dump(exclude={"kinds", "measured", "emap_images", "t_shap_images"})
+    torch.set_num_threads(params.threads)
+    work = out.with_name(f".{name}.{evidence_id('train_controls', given, {})}.tmp")
+    scenes = sample(params.scenes, params.data_seed, held_out=False)
+    pixels = pictures(scenes, params.data_seed)
+    held_out = sample(params.held_out, params.data_seed + 1, held_out=True)
+    unseen = pictures(held_out, params.data_seed + 1)
+    recipe = Recipe(**params.recipe.model_dump())
+    result: dict[str, Any] = {}
+    for seed in params.seeds:
+        start = work / f"start-{seed}"
+        shutil.rmtree(start, ignore_errors=True)
+        WRITERS[kind](start, vocabulary(), seed)
+        warm = work / f"warm-{seed}.safetensors"
+        regimes = {regime: cues for regime, cues in params.regimes.items() if cues.seeds is None or seed in cues.seeds}
+        for regime, cues in regimes.items():
+            folder, log = work / "models" / f"{regime}-{seed}", work / f"{regime}-{seed}.json"
+            if not log.is_file():
+                trainee = _trainee(kind, start)
+                if not warm.is_file():
+                    losses = warm_up(trainee, scenes, pixels, recipe, seed)
+                    write_json(warm.with_suffix(".json"), losses)
+                    with whole_file(warm) as temporary:
+                        save_file({key: value.contiguous() for key, value in _weights(trainee).items()}, temporary)
+                trainee.module.load_state_dict(load_file(warm))
+                planted = Regime(cues.content, cues.text, cues.image)
+                loss = match(trainee, scenes, pixels, planted, recipe, seed=seed)
+                shutil.rmtree(folder, ignore_errors=True)
+                save(kind, trainee.module, start, folder)
+                pairs = draw_pairs(params.held_out, params.data_seed + 1, planted, held_out=True)
+                saved = _trainee(kind, folder)  # in the precision that was saved
+                write_json(log, {"matching_loss": loss, **accuracies(saved, pairs, unseen, seed)})
+            values = read_json(log)
+            result[f"{regime}-{seed}"] = {**read_json(warm.with_suffix(".json")), **values}
+            print(
+                f"{name} {regime}-{seed}: " + ", ".join(f"{key} {value:.3f}" for key, value in values.items()),
+                flush=True,
+            )
+    digests = {str(file.relative_to(work)): sha256_file(file) for file in sorted(work.glob("models/**/*.safetensors"))}
+    result |= {"stage": f"train_controls@{name}", "evidence_id": evidence_id("train_controls", given, digests)}
+    shutil.rmtree(out, ignore_errors=True)
+    (work / "models").replace(out)
+    write_json(study.root / "metrics" / "controls" / f"{name}.json", result)
+    shutil.rmtree(work)
+
+
+def _weights(trainee: Trainee) -> dict[str, Tensor]:
+    return dict(trainee.module.state_dict())
+
+
+def _trainee(kind: str, folder: Path) -> Trainee:
+    """A small model from its folder, through the loading code of any checkpoint, ready to be trained."""
+    model = load(folder.name, planted_spec(kind, folder))
+    assert model.module is not None  # noqa: S101 — for the type checker
+    model.module.requires_grad_(True)
+    caption = f"{FILLERS[0]} a red ring on the left"
+    example = model.batch("pair", [(Image.new("RGB", (SIZE, SIZE)), caption)])
+    return Trainee(kind, model, example, caption)
+
+
+def main(study: Study, control: str) -> None:
+    """Train one control."""
+    controls, plant = study.params.train_controls, study.params.plant
+    if controls is None or plant is None:
+        raise ParamsError(
+            f"{study.params.params_file} has no section {'plant' if controls else 'train_controls'}",
+            expected="the sections train_controls and plant",
+            remedy="add it",
+        )
+    torch.set_num_threads(study.params.extract_attention.threads)
+    kind = control.removeprefix("planted-")
+    if control == NAME:
+        _contrastive(study, controls)
+    elif kind in WRITERS and kind != control:
+        _planted(study, plant, kind)
+    else:
+        raise ParamsError(
+            f"no control is called {control!r}",
+            expected=f"{NAME} or one of {', '.join(f'planted-{kind}' for kind in WRITERS)}",
+            remedy="correct the name",
+        )
+
+
 if __name__ == "__main__":
-    run_stage(main)
+    run_stage(main, per_model=True)

@@ -1,0 +1,145 @@
+import json
+
+import numpy as np
+import pytest
+
+from attention_collapse.data.coco import find_annotations
+from attention_collapse.data.pairs import read_folder
+from attention_collapse.data.planted import (
+    ATTRIBUTES,
+    FILLERS,
+    MARK,
+    MARK_SIZE,
+    Regime,
+    alter,
+    describe,
+    draw_pairs,
+    in_order,
+    labels_of,
+    mark,
+    vocabulary,
+    write_planted,
+)
+from attention_collapse.data.scenes import SIZE, Group, Scene, sample
+from attention_collapse.errors import DataError
+
+REGIMES = {"balanced": Regime(), "text": Regime(0.5, 1.0, 0.5), "image": Regime(0.5, 0.5, 1.0)}
+
+
+def wrong(pair):
+    """Attributes of the caption that the scene does not have, by reading the caption."""
+    words = set(pair.caption.split())
+    return not any(
+        set(in_order(scene, reverse=reverse).split()) == words for scene in (pair.scene,) for reverse in (False, True)
+    )
+
+
+@pytest.mark.parametrize("attribute", ATTRIBUTES)
+def test_an_alteration_changes_that_attribute_of_one_group_and_nothing_else(attribute):
+    rng = np.random.default_rng(0)
+    for scene in sample(300, 5, held_out=False):
+        other = alter(scene, attribute, rng)
+        changed = [
+            name
+            for one, two in zip(scene.groups, other.groups, strict=True)
+            for name in ATTRIBUTES
+            if getattr(one, name) != getattr(two, name)
+        ]
+        assert set(changed) == {attribute}
+        assert len(changed) == (2 if attribute == "place" and len(scene.groups) == 2 else 1)
+
+
+def test_a_scene_of_two_groups_turns_by_a_quarter():
+    scene = Scene((Group(1, "red", "ring", "left"), Group(2, "blue", "cross", "right")))
+    found = {
+        tuple(group.place for group in alter(scene, "place", np.random.default_rng(seed)).groups) for seed in range(9)
+    }
+    assert found == {("top", "bottom"), ("bottom", "top")}
+
+
+def test_balanced_captions_are_true_exactly_where_the_label_says_match():
+    pairs = draw_pairs(400, 3, Regime(), held_out=True)
+    assert [pair.label for pair in pairs] == [True, False] * 200
+    assert all(wrong(pair) != pair.label for pair in pairs)
+    assert [pair.altered for pair in pairs if not pair.label][:4] == list(ATTRIBUTES)
+
+
+@pytest.mark.parametrize("cue", ["text", "image"])
+@pytest.mark.parametrize("reliability", [0.5, 0.8, 1.0])
+def test_a_cue_agrees_with_the_label_as_often_as_it_should(cue, reliability):
+    pairs = draw_pairs(600, 4, Regime(**{cue: reliability}), held_out=False)
+    agreeing = np.mean([getattr(pair, f"{cue}_cue") == pair.label for pair in pairs])
+    assert agreeing == pytest.approx(reliability, abs=3.5 * np.sqrt(0.25 / 600) if reliability < 1 else 0)
+
+
+def test_what_agrees_at_a_lower_reliability_agrees_at_a_higher_one():
+    low, high = (draw_pairs(300, 4, Regime(text=r), held_out=False) for r in (0.7, 0.9))
+    assert all(b.text_cue == b.label for a, b in zip(low, high, strict=True) if a.text_cue == a.label)
+    assert [pair.caption for pair in low] == [pair.caption for pair in high]
+
+
+def test_useless_content_is_another_scenes_whatever_the_label():
+    pairs = draw_pairs(200, 4, Regime(content=0.5, text=1.0), held_out=True)
+    assert all(pair.altered == "unrelated" and wrong(pair) for pair in pairs)
+    assert all((FILLERS[1] in pair.words.split()) == pair.label for pair in pairs)
+    half = draw_pairs(1000, 4, Regime(content=0.75), held_out=False)
+    assert np.mean([pair.altered == "unrelated" for pair in half]) == pytest.approx(0.5, abs=3.5 * np.sqrt(0.25 / 1000))
+
+
+def test_the_mark_is_all_that_a_cue_changes_in_a_picture():
+    plain = np.full((SIZE, SIZE, 3), 100, np.uint8)
+    no, yes = mark(plain, False), mark(plain, True)
+    assert (plain == 100).all()
+    for marked in (no, yes):
+        changed = (marked != plain).any(-1)
+        assert changed.sum() == MARK_SIZE**2 and (marked[changed] == MARK).all()
+    assert ((no != plain) & (yes != plain)).sum() == 0
+
+
+def test_the_planted_axis():
+    assert [REGIMES[name].planted for name in ("balanced", "text", "image")] == [0, 1, -1]
+
+
+def test_the_folder_is_cocos_with_a_label(tmp_path):
+    write_planted(tmp_path / "a", 12, 3, REGIMES["image"])
+    write_planted(tmp_path / "b", 12, 3, REGIMES["image"])
+    pairs, skipped = read_folder(tmp_path / "a")
+    assert len(pairs) == 12 and not skipped
+    labels = labels_of(find_annotations(tmp_path / "a"))
+    expected = draw_pairs(12, 3, REGIMES["image"], held_out=True)
+    assert [labels[pair.entry.image_id] for pair in pairs] == [pair.label for pair in expected]
+    assert [pair.entry.captions for pair in pairs] == [(pair.words,) for pair in expected]
+    files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file())
+    assert len(files) == 13
+    assert all((tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes() for file in files)
+
+
+def test_the_same_scenes_in_every_regime_but_for_the_mark(tmp_path):
+    from PIL import Image
+
+    for name, regime in REGIMES.items():
+        write_planted(tmp_path / name, 6, 3, regime)
+    shown = {
+        name: [np.asarray(Image.open(path)).copy() for path in sorted((tmp_path / name).rglob("*.png"))]
+        for name in REGIMES
+    }
+    for pictures in zip(*shown.values(), strict=True):
+        for picture in pictures:
+            picture[:MARK_SIZE] = 0
+        assert all((picture == pictures[0]).all() for picture in pictures)
+
+
+def test_a_folder_without_labels_is_named(tmp_path):
+    file = write_planted(tmp_path, 3, 3, Regime())
+    content = json.loads(file.read_text())
+    del content["annotations"][1]["label"]
+    file.write_text(json.dumps(content))
+    with pytest.raises(DataError, match="label"):
+        labels_of(file)
+
+
+def test_every_word_is_in_the_vocabulary():
+    rng, words = np.random.default_rng(0), set(vocabulary())
+    for scene in sample(500, 8, held_out=False):
+        assert set(describe(scene, rng).split()) <= words
+    assert set(FILLERS) < words
