@@ -6,6 +6,7 @@ from attention_collapse.measures.matching import (
     accuracy_without_image,
     accuracy_without_text,
     additive_projection,
+    additive_without_own,
 )
 
 RNG = np.random.default_rng(0)
@@ -63,3 +64,21 @@ def test_without_interaction_no_image_can_tell_its_caption_from_any_other():
 def test_nan_is_not_a_loss():
     grid = np.array([[1.0, np.nan], [0.0, 1.0]])
     assert np.isnan(accuracy(grid, [1, 0])[0]) and accuracy(grid, [1, 0])[1] == 1.0
+
+
+def test_the_projection_without_the_own_pair_is_exact_for_additive_grids_and_never_sees_it():
+    rng = np.random.default_rng(0)
+    a, b = rng.normal(size=7), rng.normal(size=7)
+    grid = a[:, None] + b
+    np.testing.assert_allclose(additive_without_own(grid), a + b, atol=1e-12)
+    np.testing.assert_allclose(additive_without_own(grid), np.diag(additive_projection(grid)), atol=1e-12)
+    other = grid.copy()
+    other[3, 3] += 100.0
+    assert additive_without_own(other)[3] == pytest.approx(a[3] + b[3])
+    assert np.diag(additive_projection(other))[3] != pytest.approx(a[3] + b[3], abs=1)
+
+
+def test_a_score_that_is_all_interaction_has_no_additive_part():
+    found = additive_without_own(np.where(np.eye(6), 5.0, -5.0))
+    # −5 (row) − 5 (column) + 3 (the rest: 5 of 25 cells are +5), the same for every pair: nothing to tell them apart.
+    np.testing.assert_allclose(found, -7.0)

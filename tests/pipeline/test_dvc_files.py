@@ -22,7 +22,7 @@ CASES = [(study, name) for study, pipeline in PIPELINES.items() for name in pipe
 def test_a_stage_depends_on_exactly_its_code(study, name):
     deps = {dep for dep in body(PIPELINES[study]["stages"][name]).get("deps", []) if dep.startswith("src/")}
     expected = set() if name in NO_CODE else closure(f"{PACKAGE}.stages.{name}")
-    if name == "figures":
+    if name in ("figures", "validity"):
         expected |= {"src/attention_collapse/report/style.mplstyle"}
     assert deps == expected
 
@@ -36,7 +36,12 @@ def test_a_stage_is_named_as_its_module_and_its_outputs_exist_once(study, name):
 
 def test_both_studies_run_the_same_stages():
     embedded, coco = (dict(PIPELINES[name]["stages"]) for name in ("embedded", "coco"))
-    assert set(embedded) - set(coco) == {"train_controls", "null_reference"} and set(coco) <= set(embedded)
+    assert set(embedded) - set(coco) == {
+        "train_controls",
+        "null_reference",
+        "measure_planted",
+        "validity",
+    } and set(coco) <= set(embedded)
     for name, other in coco.items():
         pair = [dict(body(stage)) for stage in (embedded[name], other)]
         assert [p.pop("wdir") for p in pair] == [".", "../.."]
@@ -70,4 +75,10 @@ def test_no_coco_image_or_caption_is_committed():
 
 def test_committed_checkpoints_are_small():
     total = sum(path.stat().st_size for path in (ROOT / "data" / "controls").rglob("*.safetensors"))
-    assert 0 < total <= 4 * 2**20
+    assert 0 < total <= 25 * 2**20
+
+
+def test_the_pipeline_trains_and_measures_the_kinds_of_the_parameters():
+    stages, kinds = PIPELINES["embedded"]["stages"], load_params(FILES["embedded"].with_name("params.yaml")).plant.kinds
+    assert stages["measure_planted"]["foreach"] == list(kinds)
+    assert stages["train_controls"]["foreach"] == ["openclip-scenes", *(f"planted-{kind}" for kind in kinds)]

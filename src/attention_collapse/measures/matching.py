@@ -64,3 +64,27 @@ def additive_projection(grid: ArrayLike) -> Floats:
     s = np.asarray(grid, np.float64)
     projected: Floats = s.mean(1, keepdims=True) + s.mean(0, keepdims=True) - s.mean()
     return projected
+
+
+def additive_without_own(grid: ArrayLike) -> Floats:
+    """The additive projection at each pair, fitted without that pair's image or caption meeting each other.
+
+    With few images a pair's own score would leak into its row's and column's means, and a model that is all
+    interaction would look additive. Equal to `additive_projection` on the diagonal of an additive grid.
+
+    Parameters
+    ----------
+    grid
+        (image, text) scores of n ≥ 2 pairs.
+
+    Returns
+    -------
+    ndarray
+        (n,) scores.
+    """
+    s = np.asarray(grid, np.float64)
+    n, own = len(s), np.diag(s)
+    rows, columns = s.sum(1) - own, s.sum(0) - own
+    rest = s.sum() - rows - columns - own  # cells without the pair's image and without its text
+    found: Floats = rows / (n - 1) + columns / (n - 1) - rest / (n - 1) ** 2
+    return found

@@ -1,0 +1,79 @@
+"""Figures of the test with planted answers: what was planted, and which measure sees it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from matplotlib.figure import Figure
+from matplotlib.patches import Rectangle
+
+BOTH_COLUMNS = 6.75  # inches
+COLOURS = {  # of verdicts; Okabe and Ito's hues, told apart by lightness too
+    "trusted": "#0072B2", "partial": "#A6D3EE", "blind": "#E6E6E6", "misleading": "#E69F00", "undefined": "#FFFFFF",
+}  # fmt: skip
+INK = {"trusted": "white"}
+NAMES = {"blip": "BLIP", "idefics": "IDEFICS", "llava": "LLaVA", "vilt": "ViLT", "fusion-v2": "in-house V2"}
+MEANING = {
+    "trusted": "trusted: both ≥ 0.9, intervals above 0.5", "partial": "partial",
+    "blind": "blind: no interval above 0.5", "misleading": "misleading: an interval below 0.5",
+}  # fmt: skip
+CONTRASTS = ("image_ignored", "text_ignored")
+
+
+def measure_label(measure: str) -> str:
+    """A measure's name for print."""
+    name, _, rows = measure.rpartition("_")
+    if rows in ("all", "readout"):
+        return f"{name.replace('_', ' ').replace('mcs', 'MCS')} · {rows} rows"
+    return measure.replace("_", " ").replace("t shap", "T-SHAP")
+
+
+def separation(result: Mapping[str, Any]) -> Figure:
+    """Every measure against every kind: AUROC where the image, and where the text, is ignored; the cell's verdict."""
+    kinds = list(result["kinds"])
+    measures = list(dict.fromkeys(name for kind in kinds for name in result["kinds"][kind]["measures"]))
+    figure = Figure(figsize=(BOTH_COLUMNS, 0.95 + 0.23 * len(measures)), layout="constrained")
+    axes = figure.add_subplot()
+    for y, measure in enumerate(measures):
+        for x, kind in enumerate(kinds):
+            found = result["kinds"][kind]["measures"].get(measure)
+            if found is None:
+                axes.text(x, y, "not defined", ha="center", va="center", fontsize=6, color="0.55")
+                continue
+            verdict = found["verdict"]
+            axes.add_patch(Rectangle((x - 0.49, y - 0.46), 0.98, 0.92, color=COLOURS[verdict], linewidth=0))
+            values = [found[name]["auroc"] if name in found else None for name in CONTRASTS]
+            shown = ["–" if value is None or np.isnan(value) else f"{value:.2f}" for value in values]
+            for offset, text in zip((-0.24, 0.24), shown, strict=True):
+                axes.text(x + offset, y, text, ha="center", va="center", fontsize=7, color=INK.get(verdict, "black"))
+    headings = [f"{NAMES[kind]}\n{result['kinds'][kind]['n_models']} models\nimage    text" for kind in kinds]
+    axes.set(xlim=(-0.5, len(kinds) - 0.5), ylim=(len(measures) - 0.5, -0.5))
+    axes.set_xticks(range(len(kinds)), headings)
+    axes.set_yticks(range(len(measures)), [measure_label(measure) for measure in measures])
+    axes.xaxis.tick_top()
+    axes.tick_params(length=0)
+    for spine in axes.spines.values():
+        spine.set_visible(False)
+    handles = [Rectangle((0, 0), 1, 1, color=COLOURS[name]) for name in MEANING]
+    figure.legend(handles, list(MEANING.values()), loc="outside lower center", ncols=4, columnspacing=1.0, fontsize=6.5)
+    figure.suptitle(
+        "Does it see that the image, or the text, is ignored? AUROC against balanced models: 1 as it claims, 0.5 blind",
+        fontsize=8, x=0.01, ha="left",
+    )  # fmt: skip
+    return figure
+
+
+def planted_samples(regimes: Mapping[str, Sequence[tuple[np.ndarray, str, bool]]]) -> Figure:
+    """The same scenes in every regime: heading -> (size, size, 3) pixels with their mark, caption, label of each."""
+    figure = Figure(figsize=(BOTH_COLUMNS, 1.95 * len(regimes)), layout="constrained")
+    parts = figure.subfigures(len(regimes), 1, squeeze=False)[:, 0]
+    for part, (heading, samples) in zip(parts, regimes.items(), strict=True):
+        part.suptitle(heading, fontsize=7.5, x=0.01, ha="left")
+        for axes, (pixels, words, label) in zip(part.subplots(1, len(samples)), samples, strict=True):
+            axes.imshow(pixels, interpolation="nearest")
+            axes.set(xticks=[], yticks=[])
+            axes.set_xlabel(("match\n" if label else "no match\n") + textwrap.fill(words, 24), fontsize=6)
+    return figure

@@ -1,0 +1,87 @@
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+import torch
+
+from attention_collapse.data.planted import FILLERS, MARK_SIZE, Regime, vocabulary, write_planted
+from attention_collapse.families import NO_ATTENTION
+from attention_collapse.models import load
+from attention_collapse.models.interface import Batch, Output
+from attention_collapse.models.small import WRITERS, planted_spec
+from attention_collapse.stages.measure_planted import ATTENTION, PARTIAL, accuracies, games, labelled, measure
+
+PLANT = SimpleNamespace(emap_images=6, t_shap_images=3)
+OPTIONS = {"partners": 4, "seed": 0, "batch_size": 16}
+
+
+class Oracle:
+    """Reads the text's cue, the image's, or whether both agree."""
+
+    name, family, module, sites, missing = "oracle", NO_ATTENTION, None, {}, {}
+
+    def __init__(self, reads):
+        self.reads, self.provenance = reads, {}
+
+    def batch(self, kind, contents):
+        return Batch(contents, (), {}, (False,) * len(contents))
+
+    def run(self, batch):
+        scores = []
+        for image, caption in batch.inputs:
+            text = 1.0 if FILLERS[1] in caption.split() else -1.0
+            corner = np.asarray(image)[: MARK_SIZE // 2, -MARK_SIZE // 2 :].mean()
+            mark = 1.0 if corner < 30 else -1.0
+            scores.append({"text": text, "image": mark, "agreement": text * mark}[self.reads])
+        return Output(score=torch.tensor(scores, dtype=torch.float64))
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory):
+    root = tmp_path_factory.mktemp("planted")
+    for name, regime in (
+        ("common", Regime()), ("text", Regime(0.5, 1.0, 0.5)), ("image", Regime(0.5, 0.5, 1.0)),
+    ):  # fmt: skip
+        write_planted(root / name, 24, 3, regime)
+    return root
+
+
+@pytest.mark.parametrize("reads", ["text", "image"])
+def test_an_oracle_of_one_cue_is_found_out_by_every_causal_measure(reads, folders):
+    oracle, other = Oracle(reads), {"text": "image", "image": "text"}[reads]
+    told = accuracies(oracle, labelled(folders / reads), PLANT, **OPTIONS)
+    assert told["accuracy"].mean() == 1
+    assert (told[f"perceptual_score_{other}"] == 0).all()
+    assert told[f"perceptual_score_{reads}"].mean() == pytest.approx(0.5, abs=0.2)  # 96 draws of a coin
+    assert (told["emap_gap"].dropna() == 0).all() and told["emap_gap"].notna().sum() == PLANT.emap_images
+    pairs, _ = labelled(folders / "common")
+    game = games(oracle, pairs, PLANT, **OPTIONS)
+    share = 1.0 if reads == "image" else 0.0
+    # Where all partners hold the same cue as the pair, both values are 0 and the share is undefined.
+    for column in ("shapley_share", "shapley_share_mean_image"):
+        defined = game[column].dropna()
+        assert len(defined) >= 8 and (defined == share).all()
+    assert (game["interaction"] == 0).all()
+    tokens = game["image_t_shap"].dropna()
+    assert game["image_t_shap"].notna().sum() <= PLANT.t_shap_images and (tokens == share).all()
+
+
+def test_agreement_of_the_cues_is_all_interaction(folders):
+    pairs, _ = labelled(folders / "common")
+    game = games(Oracle("agreement"), pairs, PLANT, **OPTIONS)
+    assert np.abs(game["interaction"]).mean() > 0.3
+
+
+@pytest.mark.parametrize("kind", WRITERS)
+def test_every_kind_is_measured_through_the_loading_of_any_checkpoint(kind, folders, tmp_path):
+    WRITERS[kind](tmp_path / kind, vocabulary(), 0)
+    model = load(kind, planted_spec(kind, tmp_path / kind))
+    found = measure(model, folders / "common", folders / "text", PLANT, **OPTIONS)
+    assert len(found) == 24 and found["image_id"].tolist() == list(range(1, 25))
+    whole = found.drop(columns=list(PARTIAL))
+    assert whole.notna().all().all()
+    assert found["mcs_all"].between(0, 1).all() and found["accuracy"].isin([0, 1]).all()
+    expected = {"mcs", "mcs_calibrated", "cross_modal_entropy", "cross_modal_entropy_normalized"}
+    if kind in ("llava", "vilt", "fusion-v2"):
+        expected |= {"mass_share", "mass_per_token_ratio"}
+    assert {name for name in ATTENTION if f"{name}_all" in found} == expected
