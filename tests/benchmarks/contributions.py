@@ -127,7 +127,7 @@ def fusion_model(folder: Path, n: int, partners: int, runs: int) -> None:
         start = time.perf_counter()
         output = inner(batch)
         spent.append(time.perf_counter() - start)
-        scored.append(len(batch.truncated))
+        scored.append(len(output.score))
         return output
 
     model.run = run

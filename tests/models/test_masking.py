@@ -156,6 +156,15 @@ def test_a_tower_that_reads_beyond_the_end_token_keeps_its_whole_context(row, mo
     assert {shape[1] for shape in words} == {context}
 
 
+@pytest.mark.parametrize(("name", "value"), [("text_pool_type", "last"), ("attn_mask", torch.zeros(32, 32))])
+def test_only_a_causal_tower_that_reads_out_at_the_end_token_is_cut(name, value, scenes, monkeypatch):
+    words = rows_through(scenes.module.token_embedding)
+    monkeypatch.setattr(scenes.module, name, value)
+    game, side = game_of(scenes, "a red ring")
+    game(coalitions(game.tokens, side**2))
+    assert {shape[1] for shape in words} == {32}
+
+
 @pytest.mark.parametrize("row", ["align", "blip", "blip2", "vilt", "flava", "siglip", "openclip", "fusion-v2", "llava"])
 def test_absent_tokens_become_the_mask_token_or_else_the_unknown_one(row, models):
     model = models(row)
@@ -223,6 +232,7 @@ def test_the_model_is_as_it_was_also_after_an_error(models):
 @given(st.integers(1, 6), st.integers(6, 40), st.integers(6, 40))
 def test_every_pixel_is_in_one_cell_and_cells_are_in_reading_order(side, height, width):
     each = _by_pixel(np.eye(side**2, dtype=bool), height, width)  # (cell, height, width)
+    assert each.shape == (side**2, height, width)
     assert (each.sum(0) == 1).all() and each.any((1, 2)).all()
     heights, widths = each.any(2).sum(1), each.any(1).sum(1)
     assert np.ptp(heights) <= 1 and np.ptp(widths) <= 1
@@ -259,13 +269,13 @@ def test_a_users_own_module_is_masked_by_words_whatever_its_inputs_are_called(mo
     monkeypatch.chdir(ROOT)
     model = load("mine", ModelSpec(kind="python", weights="factory", factory="examples.own_model:table"))
     game, side = game_of(model)
-    assert game.tokens == 7 and game.masking.startswith("absent words")
+    assert (game.tokens, game.masking) == (7, "absent words are '_'; absent cells are the mean colour")
     values = game(coalitions(7, side**2))
     with torch.inference_mode():
         assert values[0] == pytest.approx(plain(model, pictures()[0], TEXTS[0]), abs=1e-6)
     assert np.isfinite(values).all() and len(np.unique(values.round(7))) > 8
 
 
-def test_words_that_a_tokenizer_does_not_know_are_players_too(models):
-    item = _Masked(models("vilt"), "pair", (pictures()[0], "猫 a cat"))
-    assert item.tokens == 3
+def test_words_that_a_tokenizer_does_not_know_are_players_too_and_so_is_a_piece_with_the_id_of_padding(models, scenes):
+    assert _Masked(models("vilt"), "pair", (pictures()[0], "猫 a cat")).tokens == 3
+    assert _Masked(scenes, "text", "a red ring !!").tokens == 5  # the first "!" is CLIP's id 0

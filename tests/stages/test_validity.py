@@ -39,7 +39,7 @@ def test_a_share_that_follows_what_was_planted_is_trusted():
 
 
 def test_a_share_that_falls_in_both_misleads_about_one():
-    found = judge(table({BALANCED: 0.5, TEXT: 0.1, IMAGE: 0.1}), "m", READINGS["mcs"], PLANTED, STATS)
+    found = judge(table({BALANCED: 0.5, TEXT: 0.1, IMAGE: 0.1}), "m", READINGS["shapley_share"], PLANTED, STATS)
     assert found["image_ignored"]["auroc"] == 1 and found["text_ignored"]["auroc"] == 0
     assert found["verdict"] == "misleading"
 

@@ -17,8 +17,8 @@ COLOURS = {  # of verdicts; Okabe and Ito's hues, told apart by lightness too
 INK = {"trusted": "white"}
 NAMES = {"blip": "BLIP", "idefics": "IDEFICS", "llava": "LLaVA", "vilt": "ViLT", "fusion-v2": "in-house V2"}
 MEANING = {
-    "trusted": "trusted: both ≥ 0.9, intervals above 0.5", "partial": "partial",
-    "blind": "blind: no interval above 0.5", "misleading": "misleading: an interval below 0.5",
+    "trusted": "trusted: ≥ 0.9, interval above 0.5", "partial": "partial",
+    "blind": "blind: interval holds 0.5", "misleading": "misleading: interval below 0.5",
 }  # fmt: skip
 CONTRASTS = ("image_ignored", "text_ignored")
 
@@ -43,15 +43,23 @@ def separation(result: Mapping[str, Any]) -> Figure:
             if found is None:
                 axes.text(x, y, "not defined", ha="center", va="center", fontsize=6, color="0.55")
                 continue
-            verdict = found["verdict"]
-            axes.add_patch(Rectangle((x - 0.49, y - 0.46), 0.98, 0.92, color=COLOURS[verdict], linewidth=0))
-            values = [found[name]["auroc"] if name in found else None for name in CONTRASTS]
-            shown = ["–" if value is None or np.isnan(value) else f"{value:.2f}" for value in values]
-            for offset, text in zip((-0.24, 0.24), shown, strict=True):
-                axes.text(x + offset, y, text, ha="center", va="center", fontsize=7, color=INK.get(verdict, "black"))
-    headings = [f"{NAMES[kind]}\n{result['kinds'][kind]['n_models']} models\nimage    text" for kind in kinds]
+            for left, name in zip((-0.49, 0.01), CONTRASTS, strict=True):
+                part = found.get(name, {"verdict": "undefined", "auroc": None})
+                value, verdict = part["auroc"], part["verdict"]
+                axes.add_patch(Rectangle((x + left, y - 0.46), 0.48, 0.92, color=COLOURS[verdict], linewidth=0))
+                shown = "–" if value is None or np.isnan(value) else f"{value:.2f}"
+                axes.text(
+                    x + left + 0.24, y, shown, ha="center", va="center", fontsize=7, color=INK.get(verdict, "black")
+                )
     axes.set(xlim=(-0.5, len(kinds) - 0.5), ylim=(len(measures) - 0.5, -0.5))
-    axes.set_xticks(range(len(kinds)), headings)
+    ticks = [
+        (x + offset, text)
+        for x, kind in enumerate(kinds)
+        for offset, text in (
+            (-0.25, "image"), (0.0, f"{NAMES[kind]}, {result['kinds'][kind]['n_models']} models\n"), (0.25, "text"),
+        )
+    ]  # fmt: skip
+    axes.set_xticks([place for place, _ in ticks], [text for _, text in ticks])
     axes.set_yticks(range(len(measures)), [measure_label(measure) for measure in measures])
     axes.xaxis.tick_top()
     axes.tick_params(length=0)

@@ -89,6 +89,13 @@ def learned(means: Mapping[str, float], regime: str) -> str:
     return ""
 
 
+def _axis(planted: float, reading: Reading) -> float:
+    """What was planted, as far as the measure speaks of it: a signed share, collapse either way, or of one modality."""
+    if reading.image_ignored * reading.text_ignored < 0:
+        return planted
+    return max(planted * bool(reading.image_ignored), -planted * bool(reading.text_ignored), 0.0)
+
+
 def judge(
     table: pd.DataFrame, column: str, reading: Reading, planted: Mapping[str, float], stats: Stats
 ) -> dict[str, Any]:
@@ -132,13 +139,15 @@ def judge(
             by_seed.setdefault(seed, []).append(contrast(*(one if direction < 0 else one[::-1]), **options))  # type: ignore[arg-type]
         collapsed = np.concatenate([*low.values(), np.empty(0)])
         result[name] = {
+            "verdict": verdict([found]),
             **{key: value for key, value in asdict(found).items() if key != "by_seed"},
             **{f"auroc_seed_{seed}": value for seed, value in sorted(found.by_seed.items())},
             "hits_at_5_percent": flagged(collapsed, *bounds),
             "hits_published": flagged(collapsed, *reading.published) if reading.published else None,
             "mean": float(np.mean(collapsed)) if len(collapsed) else None,
         }
-    rho, p = rank_correlation([planted[regime] for regime, _ in values], [float(np.mean(v)) for v in values.values()])
+    axis = [_axis(planted[regime], reading) for regime, _ in values]
+    rho, p = rank_correlation(axis, [float(np.mean(found)) for found in values.values()])
     verdicts = {seed: verdict(found) for seed, found in sorted(by_seed.items())}
     return result | {
         "verdict": verdict(contrasts),
@@ -158,26 +167,40 @@ def judge(
 
 
 def validity_table(kinds: Mapping[str, Any]) -> str:
-    """AUROC where the image, and where the text, is ignored; false alarms of the published threshold; the verdict."""
-    columns = [
-        ("l", "Kind"), ("l", "Measure"), ("r", "image ignored"), ("r", "text ignored"), ("r", r"$\rho$"),
-        ("r", "false alarms"), ("l", "verdict"),
-    ]  # fmt: skip
-
-    def cell(found: Mapping[str, Any] | None) -> str:
-        if found is None:
-            return "--"
-        return f"{number(found['auroc'], 2)} [{number(found['ci_low'], 2)}, {number(found['ci_high'], 2)}]"
-
+    """AUROC where the image, and where the text, is ignored, by measure and kind; a star where it is trusted."""
+    columns = [("l", "Measure"), *[("r", f"{NAMES[kind]}: image") if i == 0 else ("r", "text")
+                                   for kind in kinds for i in range(2)]]  # fmt: skip
     rows = []
-    for kind, found in kinds.items():
-        for position, (name, measure) in enumerate(found["measures"].items()):
-            false = measure["false_alarms_published"]
-            rows.append([
-                NAMES[kind] if position == 0 else "", measure_label(name).replace("·", "--"),
-                *[cell(measure.get(contrast)) for contrast in CONTRASTS], number(measure["spearman"], 2),
-                "--" if false is None else number(100 * false, 0) + r"\,\%", measure["verdict"],
-            ])  # fmt: skip
+    for name in dict.fromkeys(name for found in kinds.values() for name in found["measures"]):
+        row = [measure_label(name).replace("·", "--")]
+        for found in kinds.values():
+            measure = found["measures"].get(name)
+            for place, side in enumerate(CONTRASTS):
+                value = number(measure[side]["auroc"], 2) if measure and side in measure else "--"
+                star = r"$^\star$" if measure and measure["verdict"] == "trusted" and place else ""
+                row.append(value + star)
+        rows.append(row)
+    return table(columns, rows)
+
+
+def alarms_table(kinds: Mapping[str, Any]) -> str:
+    """Share of balanced models' images that a published threshold calls collapse, and of truly collapsed ones."""
+    columns = [("l", "Measure"), ("l", "Kind"), ("r", "false alarms"), ("r", "hits: image ignored"),
+               ("r", "hits: text ignored")]  # fmt: skip
+
+    def percent(value: float | None) -> str:
+        return "--" if value is None else number(100 * value, 0) + r"\,\%"
+
+    rows: list[list[str]] = []
+    for name, reading in READINGS.items():
+        column = f"{name}_all" if any(f"{name}_all" in found["measures"] for found in kinds.values()) else name
+        for position, (kind, found) in enumerate(kinds.items()):
+            measure = found["measures"].get(column)
+            if reading.published is None or measure is None:
+                continue
+            hits = [percent(measure[side]["hits_published"]) for side in CONTRASTS]
+            first = measure_label(column).replace("·", "--") if position == 0 or not rows else ""
+            rows.append([first, NAMES[kind], percent(measure["false_alarms_published"]), *hits])
     return table(columns, rows)
 
 
@@ -221,7 +244,13 @@ def main(study: Study) -> None:
         for name, fault in excluded.items():
             print(f"{kind} {name}: excluded by rule ({fault})")
         kinds[kind] = {"measures": measures, "excluded": excluded, "n_models": len(faults) - len(excluded)}
+    trusted = [
+        {name.removesuffix("_all") for name, measure in found["measures"].items() if measure["verdict"] == "trusted"}
+        for found in kinds.values()
+    ]
+    everywhere = [name for name in READINGS if all(name in some for some in trusted)]
     result = {
+        "trusted_for_every_kind": ", ".join(everywhere) or "none",
         "stage": "validity", "kinds": kinds, "n_images": plant.measured, "confidence": stats.confidence,
         "evidence_id": evidence_id("validity", {"plant": plant.model_dump(), "stats": stats.model_dump()}, inputs),
     }  # fmt: skip
@@ -231,10 +260,10 @@ def main(study: Study) -> None:
     save(separation(result), study.validity_plots / "separation")
     save(planted_samples(_samples(plant)), study.validity_plots / "planted_samples")
     write_text(study.validity_paper / "validity.tex", HEADER + validity_table(kinds))
+    write_text(study.validity_paper / "alarms.tex", HEADER + alarms_table(kinds))
     write_text(study.validity_paper / "numbers.tex", HEADER + macros(result, f"{study.params.study}.validity"))
-    for kind, found in kinds.items():
-        trusted = [name for name, measure in found["measures"].items() if measure["verdict"] == "trusted"]
-        print(f"{kind}: {found['n_models']} models; trusted: {', '.join(trusted) or 'none'}")
+    for kind, found, good in zip(kinds, kinds.values(), trusted, strict=True):
+        print(f"{kind}: {found['n_models']} models; trusted: {', '.join(sorted(good)) or 'none'}")
 
 
 if __name__ == "__main__":

@@ -69,12 +69,15 @@ def contrast(
     if np.isnan(point):
         return Contrast(point, point, point, auroc(a, b), by_seed)
     rng = np.random.default_rng(seed)
-    found = np.empty(n_resamples)
-    for k in range(n_resamples):
-        images = rng.integers(a.shape[1], size=a.shape[1])
-        one = a[rng.integers(len(a), size=len(a))][:, images].mean(1)
-        two = b[rng.integers(len(b), size=len(b))][:, images].mean(1)
-        found[k] = auroc(one, two)
+
+    def resampled(side: Floats, images: NDArray[np.int64]) -> Floats:
+        """(resample, model) means of models drawn with replacement over the drawn images."""
+        models = rng.integers(len(side), size=(n_resamples, len(side)))
+        return np.stack([side[chosen][:, some].mean(1) for chosen, some in zip(models, images, strict=True)])
+
+    drawn = rng.integers(a.shape[1], size=(n_resamples, a.shape[1]))
+    one, two = resampled(a, drawn)[:, :, None], resampled(b, drawn)[:, None, :]
+    found = ((one < two) + 0.5 * (one == two)).mean((1, 2))
     tail = (1 - confidence) / 2
     ci_low, ci_high = np.quantile(found, [tail, 1 - tail])
     return Contrast(point, float(ci_low), float(ci_high), auroc(a, b), by_seed)
@@ -89,12 +92,17 @@ def rank_correlation(planted: Sequence[float], values: Sequence[float]) -> tuple
     if len(x) < 3 or np.isnan(y).any() or np.ptp(x) == 0 or np.ptp(y) == 0:
         return float("nan"), float("nan")
 
-    def rho(order: Floats) -> float:
-        return float(stats.spearmanr(order, y).statistic)
+    ranks = stats.rankdata(y)
+
+    def rho(order: Floats, axis: int = -1) -> Floats:
+        centred = order - order.mean(axis, keepdims=True)
+        away = ranks - ranks.mean()
+        return (centred * away).sum(axis) / np.sqrt((centred**2).sum(axis) * (away**2).sum())
 
     test = stats.permutation_test(
-        (x,), rho, permutation_type="pairings", n_resamples=999, rng=np.random.default_rng(0), vectorized=False
-    )
+        (stats.rankdata(x),), rho, permutation_type="pairings", n_resamples=4999, rng=np.random.default_rng(0),
+        vectorized=True,
+    )  # fmt: skip
     return float(test.statistic), float(test.pvalue)
 
 
