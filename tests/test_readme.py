@@ -46,6 +46,41 @@ def test_the_causal_figures_are_the_committed_ones():
     assert f"(accuracy {right}), and loses {image} of that with another image, {text} with another text" in readme
 
 
+def test_what_it_says_of_the_planted_models_is_committed():
+    kinds = read_json(ROOT / "metrics" / "embedded" / "validity.json")
+    blip, v2 = (kinds["kinds"][kind]["measures"] for kind in ("blip", "fusion-v2"))
+    readme = re.sub(r"\s+", " ", README)
+    assert kinds["trusted_for_every_kind"].split(", ") == [
+        "shapley_share", "shapley_share_mean_image", "perceptual_score_image", "perceptual_score_text", "emap_gap",
+    ]  # fmt: skip
+    for measures in (blip, v2):
+        for name in ("shapley_share", "emap_gap"):
+            assert {measures[name][f"verdict_seed_{seed}"] for seed in range(3)} == {"trusted"}
+        assert measures["mcs_all"]["text_ignored"]["verdict"] == "trusted"
+    assert blip["mcs_all"]["verdict"] == "trusted" and v2["mcs_all"]["image_ignored"]["verdict"] == "blind"
+    mcs, entropy = blip["mcs_all"], blip["cross_modal_entropy_all"]
+    assert f"in BLIP ({mcs['mean_balanced']:.3f} to {mcs['image_ignored']['mean']:.3f})" in readme
+    hits = [100 * mcs[name]["hits_published"] for name in ("image_ignored", "text_ignored")]
+    assert f"flags {hits[0]:.0f} % of the images of BLIP models" in readme
+    assert f"and {hits[1]:.0f} % of those that ignore the text" in readme
+    false = 100 * v2["cross_modal_entropy_all"]["false_alarms_published"]
+    assert f"below 2.0 nats flags {false:.0f} % of the images of *balanced* V2 models" in readme
+    assert entropy["image_ignored"]["mean"] > entropy["mean_balanced"]
+    assert entropy["image_ignored"]["verdict"] == "misleading"
+
+
+def test_what_it_says_of_t_shap_is_committed():
+    folder = ROOT / "metrics" / "embedded" / "contribution"
+    found = {file.stem: read_json(file) for file in folder.glob("*.json")}
+    readme, own = re.sub(r"\s+", " ", README), found.pop("openclip-scenes")
+    assert f"trained OpenCLIP model {own['t_shap']['mean']:.3f} for the text" in readme
+    means = sorted(result["t_shap"]["mean"] for result in found.values())
+    floors = sorted(result["t_shap_floor"]["mean"] for result in [own, *found.values()])
+    assert (
+        f"untrained ones {means[0]:.2f}–{means[-1]:.2f}, and shuffled scores {floors[0]:.2f}–{floors[-1]:.2f}" in readme
+    )
+
+
 def test_its_null_figures_are_the_contracts():
     towers = read_json(ROOT / "metrics" / "null_reference.json")["towers"]
     means = sorted(tower["mean"] for tower in towers.values())

@@ -193,14 +193,16 @@ def alarms_table(kinds: Mapping[str, Any]) -> str:
 
     rows: list[list[str]] = []
     for name, reading in READINGS.items():
-        column = f"{name}_all" if any(f"{name}_all" in found["measures"] for found in kinds.values()) else name
-        for position, (kind, found) in enumerate(kinds.items()):
+        first = name
+        for kind, found in kinds.items():
+            column = f"{name}_all" if f"{name}_all" in found["measures"] else name
             measure = found["measures"].get(column)
             if reading.published is None or measure is None:
                 continue
             hits = [percent(measure[side]["hits_published"]) for side in CONTRASTS]
-            first = measure_label(column).replace("·", "--") if position == 0 or not rows else ""
-            rows.append([first, NAMES[kind], percent(measure["false_alarms_published"]), *hits])
+            shown = measure_label(column).replace("·", "--") if first else ""
+            rows.append([shown, NAMES[kind], percent(measure["false_alarms_published"]), *hits])
+            first = ""
     return table(columns, rows)
 
 

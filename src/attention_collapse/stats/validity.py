@@ -97,7 +97,8 @@ def rank_correlation(planted: Sequence[float], values: Sequence[float]) -> tuple
     def rho(order: Floats, axis: int = -1) -> Floats:
         centred = order - order.mean(axis, keepdims=True)
         away = ranks - ranks.mean()
-        return (centred * away).sum(axis) / np.sqrt((centred**2).sum(axis) * (away**2).sum())
+        found: Floats = (centred * away).sum(axis) / np.sqrt((centred**2).sum(axis) * (away**2).sum())
+        return found
 
     test = stats.permutation_test(
         (stats.rankdata(x),), rho, permutation_type="pairings", n_resamples=4999, rng=np.random.default_rng(0),
