@@ -20,7 +20,11 @@ from attention_collapse.params import load_params
 ABSENT = object()
 
 # All of the embedded study but the training. null_reference alone: every study's tables stand downstream of it.
-TARGETS = (("--single-item", "null_reference"), ("--downstream", "fetch_coco"))
+TARGETS = (
+    ("--single-item", "null_reference"),
+    ("--downstream", "fetch_coco"),
+    ("--downstream", "measure_planted"),
+)
 
 
 @dataclass(frozen=True)

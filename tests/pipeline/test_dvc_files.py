@@ -81,4 +81,6 @@ def test_committed_checkpoints_are_small():
 def test_the_pipeline_trains_and_measures_the_kinds_of_the_parameters():
     stages, kinds = PIPELINES["embedded"]["stages"], load_params(FILES["embedded"].with_name("params.yaml")).plant.kinds
     assert stages["measure_planted"]["foreach"] == list(kinds)
+    tables = {dep for dep in stages["validity"]["deps"] if dep.endswith(".parquet")}
+    assert tables == {f"data/${{study}}/planted/{kind}.parquet" for kind in kinds}
     assert stages["train_controls"]["foreach"] == ["openclip-scenes", *(f"planted-{kind}" for kind in kinds)]

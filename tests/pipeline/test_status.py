@@ -49,9 +49,9 @@ def test_a_change_is_named_with_its_stage(clone, change, named):
     assert set(named) <= set(problems), problems
 
 
-def test_editing_a_figures_code_makes_only_figures_stale(clone):
+def test_editing_a_figures_code_makes_only_what_draws_with_it_stale(clone):
     append(clone / "src/attention_collapse/report/figures.py", "# a comment\n")
-    assert {problem.split(":")[0] for problem in stale(clone)[0]} == {"figures"}
+    assert {problem.split(":")[0] for problem in stale(clone)[0]} == {"figures", "validity"}
 
 
 def test_changing_one_models_parameter_touches_that_model_and_the_aggregators(clone):
@@ -65,7 +65,7 @@ def test_changing_one_models_parameter_touches_that_model_and_the_aggregators(cl
 def test_a_measure_edit_does_not_rerun_extraction(clone):
     append(clone / "src/attention_collapse/measures/scores.py", "# a comment\n")
     touched = {problem.split(":")[0].split("@")[0] for problem in stale(clone)[0]}
-    assert touched == {"compute_mcs"}
+    assert touched == {"compute_mcs", "measure_planted"}
 
 
 def test_the_command_exits_1(clone):
