@@ -29,3 +29,18 @@ def test_too_much_to_hold_is_prepared_pair_by_pair(tmp_path, monkeypatch):
     model = load("blip", planted_spec("blip", tmp_path / "blip"))
     monkeypatch.setattr(recombined, "LIMIT", 1000)
     assert recombined.recombined(model, [Image.new("RGB", (64, 64))], CAPTIONS) is None
+
+
+def test_no_image_is_read_for_nothing(tmp_path, monkeypatch):
+    WRITERS["blip"](tmp_path / "blip", vocabulary(), 0)
+    model = load("blip", planted_spec("blip", tmp_path / "blip"))
+    read = []
+
+    def images():
+        for number in range(10):
+            read.append(number)
+            yield Image.new("RGB", (64, 64))
+
+    monkeypatch.setattr(recombined, "PIXELS", 3 * 64 * 64)
+    assert recombined.recombined(model, images(), CAPTIONS) is None and read == [0, 1, 2, 3]
+    assert recombined.recombined(object(), images(), CAPTIONS) is None and len(read) == 4

@@ -6,7 +6,7 @@ other way round, a pairing's inputs are the rows of one image and the rows of on
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from PIL import Image
@@ -24,6 +24,7 @@ IMAGE_INPUTS = {
     "Vilt": ("pixel_values", "pixel_mask"),
 }
 LIMIT = 2**30  # bytes of prepared inputs
+PIXELS = 10**8  # of all images together: 300 MB
 
 
 class Recombined:
@@ -41,12 +42,24 @@ class Recombined:
         return Batch({name: value[chosen[name]] for name, value in self._inputs.items()}, (), {}, ())
 
 
-def recombined(model: Model, images: Sequence[Image.Image], texts: Sequence[str]) -> Recombined | None:
-    """None where the model's inputs cannot be recombined, or would take more than 1 GiB."""
-    if type(model).__name__ not in IMAGE_INPUTS or not images or not texts:
+def recombined(model: Model, images: Iterable[Image.Image], texts: Sequence[str]) -> Recombined | None:
+    """None where the model's inputs cannot be recombined, or where images or inputs would take too much memory.
+
+    No image is read for a model that cannot use it, and none beyond the limit.
+    """
+    if type(model).__name__ not in IMAGE_INPUTS or not texts:
         return None
-    one = model.batch("pair", [(images[0], texts[0])]).inputs
+    read: list[Image.Image] = []
+    pixels = 0
+    for image in images:
+        read.append(image)
+        pixels += image.width * image.height
+        if pixels > PIXELS:
+            return None
+    if not read:
+        return None
+    one = model.batch("pair", [(read[0], texts[0])]).inputs
     size = sum(value.nbytes for value in one.values() if isinstance(value, Tensor))
-    if size * max(len(images), len(texts)) > LIMIT:
+    if size * max(len(read), len(texts)) > LIMIT:
         return None
-    return Recombined(model, images, texts)
+    return Recombined(model, read, texts)

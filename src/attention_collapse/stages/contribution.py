@@ -22,7 +22,15 @@ from attention_collapse.data.images import load_rgb
 from attention_collapse.data.pairs import read_study
 from attention_collapse.errors import DataError
 from attention_collapse.families import DUAL_ENCODER
-from attention_collapse.files import evidence_id, read_json, sha256_file, write_csv, write_json, write_text
+from attention_collapse.files import (
+    evidence_id,
+    read_json,
+    sha256_bytes,
+    sha256_file,
+    write_csv,
+    write_json,
+    write_text,
+)
 from attention_collapse.measures.matching import (
     accuracy,
     accuracy_without_image,
@@ -55,7 +63,6 @@ COLUMNS = (
     "accuracy", "perceptual_score_image", "perceptual_score_text", "emap_gap",
 )  # fmt: skip
 T_SHAP = ("t_shap", "t_shap_foil", "t_shap_floor")
-ALL_AT_ONCE = 300  # images held in memory
 FEWEST = 3  # images: a partner of the image and one of the text, from two other pairs
 MEAN_SIDE = 224  # pixels: pictures of any size are averaged at this one
 
@@ -110,13 +117,14 @@ def _one_by_one(
     distinct = sorted(set(wanted))
     values: dict[tuple[int, int], float] = {}
     read: dict[int, Image.Image] = {}
-    everything = [pictures[position] for position in range(len(pictures))] if len(pictures) <= ALL_AT_ONCE else []
-    prepared = recombined(model, everything, texts)
+    files = [work / f"{index:06d}.json" for index in range(-(-len(distinct) // batch_size))] if work else []
+    everything = (pictures[position] for position in range(len(pictures)))
+    prepared = None if files and all(file.is_file() for file in files) else recombined(model, everything, texts)
     starts = tqdm(range(0, len(distinct), batch_size), desc=f"{model.name} coalitions", unit="batch", disable=None)
     with image_once(model) as announce:
         for index, start in enumerate(starts):
             part = distinct[start : start + batch_size]
-            file = work / f"{index:06d}.json" if work else None
+            file = files[index] if files else None
             if file and file.is_file():
                 values |= dict(zip(part, read_json(file), strict=True))
                 continue
@@ -186,7 +194,8 @@ def score_cells(
         }
         wanted: Indices = [cell for some in listed.values() for cell in some]
         if work is not None:
-            open_parts(work, f"{identity} batch_size={batch_size}\n")
+            cells_digest = sha256_bytes(repr(sorted(set(wanted))).encode())
+            open_parts(work, f"{identity} cells={cells_digest} batch_size={batch_size}\n")
         found = _one_by_one(model, pictures, texts, wanted, batch_size=batch_size, work=work)
         v = {
             name: np.array([found[cell] for cell in some]).reshape(places[name][0].shape)
