@@ -8,10 +8,14 @@ from attention_collapse.data.scenes import SIZE
 from attention_collapse.models import load
 from attention_collapse.models.interface import Batch
 from attention_collapse.models.small import WRITERS, planted_spec, save
-from attention_collapse.stages.planting import Recipe, Trainee, accuracies, match, warm_up
+from attention_collapse.params import PlantingRecipe
+from attention_collapse.stages.planting import Trainee, accuracies, match, warm_up
 
 CAPTION = f"{FILLERS[0]} a red ring on the left"
-QUICK = Recipe(2, 2, 2, 8, 1e-3, 1e-3, 0.05)
+QUICK = PlantingRecipe(
+    attribute_steps=2, word_steps=2, matching_steps=2, batch_size=8, learning_rate=1e-3, matching_learning_rate=1e-3,
+    weight_decay=0.05,
+)  # fmt: skip
 
 
 @pytest.fixture(scope="module")

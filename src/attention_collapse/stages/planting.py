@@ -16,7 +16,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -40,6 +39,7 @@ from attention_collapse.data.planted import (
 from attention_collapse.data.scenes import COLOURS, COUNTS, PLACE, SHAPES, Group, Scene
 from attention_collapse.models.interface import Batch, Model
 from attention_collapse.models.small import WIDTH
+from attention_collapse.params import PlantingRecipe
 
 BETAS = (0.9, 0.98)
 TOWER: dict[str, str] = {
@@ -48,19 +48,6 @@ TOWER: dict[str, str] = {
 }  # fmt: skip
 HIDDEN: dict[str, str] = {"blip": "text_encoder.encoder", "vilt": "vilt.encoder", "fusion-v2": "fusion.encoder"}
 SIZES = (1, len(COLOURS), len(SHAPES), 1 + len(COUNTS))  # logits a place: anything there, colour, shape, count
-
-
-@dataclass(frozen=True)
-class Recipe:
-    """Steps and sizes of the training."""
-
-    attribute_steps: int
-    word_steps: int
-    matching_steps: int
-    batch_size: int
-    learning_rate: float
-    matching_learning_rate: float
-    weight_decay: float
 
 
 class Trainee:
@@ -186,7 +173,7 @@ class Trainee:
 def _optimise(
     parameters: list[nn.Parameter],
     steps: int,
-    recipe: Recipe,
+    recipe: PlantingRecipe,
     loss_of: Callable[[], Tensor],
     *,
     label: str,
@@ -222,7 +209,7 @@ def _contents(scene: Scene) -> np.ndarray:
 
 
 def warm_up(
-    trainee: Trainee, scenes: Sequence[Scene], pixels: np.ndarray, recipe: Recipe, seed: int
+    trainee: Trainee, scenes: Sequence[Scene], pixels: np.ndarray, recipe: PlantingRecipe, seed: int
 ) -> dict[str, float]:
     """Steps 1 and 2 of the recipe, in place, cues at random; returns their last losses."""
     rng, generator = np.random.default_rng([seed, 5]), torch.Generator().manual_seed(seed)
@@ -282,7 +269,7 @@ def warm_up(
 
 
 def match(
-    trainee: Trainee, scenes: Sequence[Scene], pixels: np.ndarray, regime: Regime, recipe: Recipe, *, seed: int
+    trainee: Trainee, scenes: Sequence[Scene], pixels: np.ndarray, regime: Regime, recipe: PlantingRecipe, *, seed: int
 ) -> float:
     """Step 3 of the recipe, in place; returns the last loss, in nats. A seed shows the same scenes in every regime."""
     rng = np.random.default_rng([seed, 6])

@@ -28,7 +28,7 @@ from attention_collapse.models.small import WRITERS, planted_spec, save
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Plant, TrainControls
 from attention_collapse.stages.layout import Study, run_stage
-from attention_collapse.stages.planting import Recipe, Trainee, accuracies, match, warm_up
+from attention_collapse.stages.planting import Trainee, accuracies, match, warm_up
 
 NAME = "openclip-scenes"
 MERGES = "bpe_merges.txt.gz"
@@ -97,7 +97,6 @@ def _planted(study: Study, params: Plant, kind: str) -> None:
     pixels = pictures(scenes, params.data_seed)
     held_out = sample(params.held_out, params.data_seed + 1, held_out=True)
     unseen = pictures(held_out, params.data_seed + 1)
-    recipe = Recipe(**params.recipe.model_dump())
     result: dict[str, Any] = {}
     for seed in params.seeds:
         start = work / f"start-{seed}"
@@ -110,13 +109,15 @@ def _planted(study: Study, params: Plant, kind: str) -> None:
             if not log.is_file():
                 trainee = _trainee(kind, start)
                 if not warm.is_file():
-                    losses = warm_up(trainee, scenes, pixels, recipe, seed)
+                    losses = warm_up(trainee, scenes, pixels, params.recipe, seed)
                     write_json(warm.with_suffix(".json"), losses)
                     with whole_file(warm) as temporary:
-                        save_file({key: value.contiguous() for key, value in _weights(trainee).items()}, temporary)
+                        save_file(
+                            {key: value.contiguous() for key, value in trainee.module.state_dict().items()}, temporary
+                        )
                 trainee.module.load_state_dict(load_file(warm))
                 planted = Regime(cues.content, cues.text, cues.image)
-                loss = match(trainee, scenes, pixels, planted, recipe, seed=seed)
+                loss = match(trainee, scenes, pixels, planted, params.recipe, seed=seed)
                 shutil.rmtree(folder, ignore_errors=True)
                 save(kind, trainee.module, start, folder)
                 pairs = draw_pairs(params.held_out, params.data_seed + 1, planted, held_out=True)
@@ -134,10 +135,6 @@ def _planted(study: Study, params: Plant, kind: str) -> None:
     (work / "models").replace(out)
     write_json(study.root / "metrics" / "controls" / f"{name}.json", result)
     shutil.rmtree(work)
-
-
-def _weights(trainee: Trainee) -> dict[str, Tensor]:
-    return dict(trainee.module.state_dict())
 
 
 def _trainee(kind: str, folder: Path) -> Trainee:
