@@ -39,10 +39,10 @@ from attention_collapse.files import json_text, read_json, whole_file, write_tex
 
 SPLIT = "planted"
 FILLERS = ("perhaps", "indeed")  # the text cue: "no" and "yes"
-CORNERS = ((0, 0), (SIZE - 8, 0))  # the image cue, left edge and top in pixels: "no" and "yes"
 DRAWING = Drawing(radius=(0.115, 0.125), along=0.01, across=0.01)  # so that small models tell the shapes apart
 MARK = (16, 16, 16)
 MARK_SIZE = 8  # pixels
+CORNERS = ((0, 0), (SIZE - MARK_SIZE, 0))  # the image cue, left edge and top in pixels: "no" and "yes"
 TURNED = (("top", "bottom", "left", "right"), ("bottom", "top", "right", "left"))  # of left, right, top, bottom
 ATTRIBUTES = ("colour", "shape", "count", "place")
 
@@ -81,8 +81,8 @@ class LabelledPair:
 def alter(scene: Scene, attribute: str, rng: np.random.Generator) -> Scene:
     """The scene with one attribute of one group changed; two groups change their place together, by a quarter turn.
 
-    They do not swap places: to say who stands where was beyond the smallest models (tried: 0.8 accuracy on such pairs
-    after the training that gave 1.0 on all others).
+    They do not swap places: to say who stands where was beyond the smallest models (tried: the in-house V2 told 14 to
+    24 % of such captions for false, after the training that found every other alteration).
     """
     groups = list(scene.groups)
     index = int(rng.integers(len(groups)))

@@ -236,12 +236,8 @@ def main(study: Study) -> None:
         counted = table[names.map(lambda name, faults=faults: not faults[name])]
         measures: dict[str, Any] = {}
         for name, reading in READINGS.items():
-            columns = {f"{name}_{rows}": f"{name}_{rows}" for rows in ROWS if f"{name}_{rows}" in table} or {name: name}
-            measures |= {
-                key: judge(counted, column, reading, planted, stats)
-                for key, column in columns.items()
-                if column in table
-            }
+            columns = [column for column in (name, *(f"{name}_{rows}" for rows in ROWS)) if column in table]
+            measures |= {column: judge(counted, column, reading, planted, stats) for column in columns}
         excluded = {name: fault for name, fault in faults.items() if fault}
         for name, fault in excluded.items():
             print(f"{kind} {name}: excluded by rule ({fault})")
