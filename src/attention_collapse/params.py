@@ -63,11 +63,11 @@ class Cues(Section):
 
 
 class PlantingRecipe(Section):
-    """Steps of the three parts of `models.planting`, and their optimiser."""
+    """Steps of the three parts of `stages.planting`, those of matching by kind, and their optimiser."""
 
     attribute_steps: int = Field(ge=1)
     word_steps: int = Field(ge=1)
-    matching_steps: int = Field(ge=1)
+    matching_steps: dict[str, Annotated[int, Field(ge=1)]]
     batch_size: int = Field(ge=8)
     learning_rate: float = Field(gt=0)
     matching_learning_rate: float = Field(gt=0)
@@ -88,6 +88,19 @@ class Plant(Section):
     measured: int = Field(ge=8)  # pairs that every measure sees
     emap_images: int = Field(ge=2)  # of them, those whose grid of scores EMAP needs
     t_shap_images: int = Field(ge=1)  # of them, those that T-SHAP explains
+
+    @model_validator(mode="after")
+    def _every_kind_has_its_steps(self) -> Plant:
+        missing = [kind for kind in self.kinds if kind not in self.recipe.matching_steps]
+        if missing:
+            raise ValueError(f"recipe.matching_steps has a number for every kind, so for {', '.join(missing)} too")
+        return self
+
+    def training(self, kind: str) -> dict[str, Any]:
+        """What decides the weights of one kind's models, besides code and seed of the libraries."""
+        given = self.model_dump(exclude={"kinds", "measured", "emap_images", "t_shap_images"})
+        given["recipe"]["matching_steps"] = self.recipe.matching_steps[kind]
+        return given
 
 
 class ExtractAttention(Section):

@@ -31,7 +31,7 @@ PLANT = {
     "recipe": {
         "attribute_steps": 2,
         "word_steps": 2,
-        "matching_steps": 2,
+        "matching_steps": {"blip": 2, "fusion-v2": 2},
         "batch_size": 8,
         "learning_rate": 1e-3,
         "matching_learning_rate": 1e-3,

@@ -134,7 +134,7 @@ def _llava(folder: Path, words: Sequence[str], seed: int) -> None:
     )
     write_text(folder / "chat_template.jinja", chat)
     text = {
-        "model_type": "llama", "vocab_size": size, "hidden_size": WIDTH, "intermediate_size": 3 * WIDTH,
+        "model_type": "llama", "vocab_size": size, "hidden_size": WIDTH, "intermediate_size": 2 * WIDTH,
         "num_hidden_layers": 4, "num_attention_heads": HEADS, "num_key_value_heads": HEADS,
         "max_position_embeddings": patches + CONTEXT + 8, "pad_token_id": 3, "initializer_range": SPREAD,
     }  # fmt: skip
@@ -158,7 +158,7 @@ def _idefics(folder: Path, words: Sequence[str], seed: int) -> None:
         "image_size": PICTURE, "image_std": HALF, "processor_class": "IdeficsProcessor",
     }))  # fmt: skip
     config = transformers.IdeficsConfig(
-        vocab_size=size, additional_vocab_size=0, hidden_size=WIDTH, intermediate_size=3 * WIDTH, num_hidden_layers=4,
+        vocab_size=size, additional_vocab_size=0, hidden_size=WIDTH, intermediate_size=2 * WIDTH, num_hidden_layers=4,
         num_attention_heads=HEADS, cross_layer_interval=2, use_resampler=False, dropout=0.0, qk_layer_norms=True,
         alpha_type="float", alpha_initializer="ones", max_position_embeddings=CONTEXT + 16, pad_token_id=3,
         bos_token_id=1, eos_token_id=2, use_cache=False, initializer_range=SPREAD,

@@ -288,7 +288,7 @@ def match(
     own = list(trainee.module.parameters())
     return _optimise(
         [*own, scale, offset],
-        recipe.matching_steps,
+        recipe.matching_steps[trainee.kind],
         recipe,
         loss_of,
         label="matching",

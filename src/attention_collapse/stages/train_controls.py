@@ -90,7 +90,7 @@ def _planted(study: Study, params: Plant, kind: str) -> None:
     """Write a folder with a checkpoint for each regime and seed, and their held-out accuracies."""
     name = f"planted-{kind}"
     out = study.root / "data" / "controls" / name
-    given = params.model_dump(exclude={"kinds", "measured", "emap_images", "t_shap_images"})
+    given = params.training(kind)
     torch.set_num_threads(params.threads)
     work = out.with_name(f".{name}.{evidence_id('train_controls', given, {})}.tmp")
     scenes = sample(params.scenes, params.data_seed, held_out=False)
