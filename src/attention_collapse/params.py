@@ -62,15 +62,18 @@ class Cues(Section):
     seeds: Annotated[tuple[int, ...], Field(strict=False)] | None = None
 
 
+BY_KIND = ("matching_steps", "matching_learning_rate")  # of the recipe: a number for each kind
+
+
 class PlantingRecipe(Section):
-    """Steps of the three parts of `stages.planting`, those of matching by kind, and their optimiser."""
+    """Steps of the three parts of `stages.planting` and their optimiser, those of matching by kind."""
 
     attribute_steps: int = Field(ge=1)
     word_steps: int = Field(ge=1)
     matching_steps: dict[str, Annotated[int, Field(ge=1)]]
     batch_size: int = Field(ge=8)
     learning_rate: float = Field(gt=0)
-    matching_learning_rate: float = Field(gt=0)
+    matching_learning_rate: dict[str, Annotated[float, Field(gt=0)]]
     weight_decay: float = Field(ge=0)
 
 
@@ -91,15 +94,16 @@ class Plant(Section):
 
     @model_validator(mode="after")
     def _every_kind_has_its_steps(self) -> Plant:
-        missing = [kind for kind in self.kinds if kind not in self.recipe.matching_steps]
-        if missing:
-            raise ValueError(f"recipe.matching_steps has a number for every kind, so for {', '.join(missing)} too")
+        for name in BY_KIND:
+            missing = [kind for kind in self.kinds if kind not in getattr(self.recipe, name)]
+            if missing:
+                raise ValueError(f"recipe.{name} has a number for every kind, so for {', '.join(missing)} too")
         return self
 
     def training(self, kind: str) -> dict[str, Any]:
         """What decides the weights of one kind's models, besides code and seed of the libraries."""
         given = self.model_dump(exclude={"kinds", "measured", "emap_images", "t_shap_images"})
-        given["recipe"]["matching_steps"] = self.recipe.matching_steps[kind]
+        given["recipe"] |= {name: given["recipe"][name][kind] for name in BY_KIND}
         return given
 
 

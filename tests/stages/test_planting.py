@@ -14,7 +14,7 @@ from attention_collapse.stages.planting import Trainee, accuracies, match, warm_
 CAPTION = f"{FILLERS[0]} a red ring on the left"
 QUICK = PlantingRecipe(
     attribute_steps=2, word_steps=2, matching_steps=dict.fromkeys(WRITERS, 2), batch_size=8, learning_rate=1e-3,
-    matching_learning_rate=1e-3, weight_decay=0.05,
+    matching_learning_rate=dict.fromkeys(WRITERS, 1e-3), weight_decay=0.05,
 )  # fmt: skip
 
 

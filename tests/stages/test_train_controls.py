@@ -1,10 +1,12 @@
+import math
+
 import pytest
 import torch
 
 from attention_collapse.errors import ParamsError
 from attention_collapse.files import read_json, sha256_file
 from attention_collapse.models import load
-from attention_collapse.models.contrastive import retrieval
+from attention_collapse.models.contrastive import Towers, retrieval, train
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Params
 from attention_collapse.stages import train_controls
@@ -31,10 +33,10 @@ PLANT = {
     "recipe": {
         "attribute_steps": 2,
         "word_steps": 2,
-        "matching_steps": {"blip": 2, "fusion-v2": 2},
+        "matching_steps": {"vilt": 2},
         "batch_size": 8,
         "learning_rate": 1e-3,
-        "matching_learning_rate": 1e-3,
+        "matching_learning_rate": {"vilt": 1e-3},
         "weight_decay": 0.05,
     },
 }
@@ -62,6 +64,18 @@ SMALL = {
 }
 
 
+def test_the_stage_writes_an_align_that_loads(tmp_path):
+    train_controls.main(study(tmp_path, **SMALL), "align-scenes")
+    folder = tmp_path / "data" / "controls" / "align-scenes"
+    model = load("m", ModelSpec(kind="align", weights="checkpoint", path=str(folder)))
+    result = read_json(tmp_path / "metrics" / "controls" / "align-scenes.json")
+    assert result["weights_sha256"] == sha256_file(folder / "model.safetensors")
+    assert result["chance"] == pytest.approx(1 / 6, rel=1e-5) and 0 <= result["image_to_text_r1"] <= 1
+    fresh = load("f", ModelSpec(kind="align", weights="untrained", architecture=str(folder), seed=0))
+    moved = [not torch.equal(a, b) for a, b in zip(model.module.parameters(), fresh.module.parameters(), strict=True)]
+    assert sum(moved) > len(moved) / 2
+
+
 def test_the_stage_writes_a_checkpoint_that_loads(tmp_path):
     train_controls.main(study(tmp_path, **SMALL), "openclip-scenes")
     folder = tmp_path / "data" / "controls" / "openclip-scenes"
@@ -82,18 +96,37 @@ def test_without_its_parameters(tmp_path):
         train_controls.main(study(tmp_path), "openclip-scenes")
 
 
-class Matcher(torch.nn.Module):
-    """Embeds pixels and tokens as given."""
+def as_given(x):
+    return x
 
-    encode_image = staticmethod(lambda x: x)
-    encode_text = staticmethod(lambda x: x)
+
+MATCHER = Towers(torch.nn.Identity(), as_given, as_given, lambda: torch.tensor(1.0), lambda: None)
+
+
+@pytest.mark.parametrize("ignored", ["image", "text"])
+def test_no_shortcut_within_a_modality_lowers_the_contrastive_loss(ignored):
+    """An encoder that gives one embedding for all leaves each direction at ln(batch) at best (Jensen)."""
+    generator = torch.Generator().manual_seed(0)
+    free = torch.nn.Parameter(torch.randn(8, 4, generator=generator))  # the other side may embed each item as it likes
+    constant = torch.ones(4)
+
+    def embed(name):
+        return lambda items: constant.expand(len(items), 4) if name == ignored else free[items.long().flatten()]
+
+    module = torch.nn.ParameterList([free])
+    towers = Towers(module, embed("image"), embed("text"), lambda: torch.tensor(10.0), lambda: None)
+    items = torch.arange(8)
+    losses = train(towers, items[:, None], items[:, None, None], steps=200, batch_size=8, learning_rate=0.1,
+                   weight_decay=0.0, seed=0)  # fmt: skip
+    assert min(losses) >= math.log(8) - 1e-5
+    assert losses[-1] == pytest.approx(math.log(8), abs=1e-3)  # where training ends up
 
 
 def test_retrieval_by_hand():
     images = torch.eye(3)
     second = torch.tensor([[1.0, 0.0, 0.0], [0.6, 0.0, 0.8], [0.0, 0.0, 1.0]])  # that of scene 1 describes scene 2
     captions = torch.stack([torch.eye(3), second], dim=1)
-    result = retrieval(Matcher(), images, captions)
+    result = retrieval(MATCHER, images, captions)
     assert result["image_to_text_r1"] == 1.0  # each image has a caption of its own that fits perfectly
     assert result["text_to_image_r1"] == pytest.approx(5 / 6)
     assert result["chance"] == pytest.approx(1 / 3)

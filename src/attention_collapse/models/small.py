@@ -172,6 +172,30 @@ def _idefics(folder: Path, words: Sequence[str], seed: int) -> None:
     _write(folder, "IdeficsForVisionText2Text", config, seed)
 
 
+def write_align(folder: Path, words: Sequence[str], seed: int) -> None:
+    """ALIGN with a convolutional image tower of four blocks and a text tower of three layers, 64 wide."""
+    size = _bert_tokenizer(folder, words)
+    _preprocessor(
+        folder, "EfficientNetImageProcessor", "AlignProcessor", size={"height": PICTURE, "width": PICTURE},
+        do_center_crop=False, include_top=False, rescale_offset=False,
+    )  # fmt: skip
+    config = transformers.AlignConfig(
+        text_config={
+            "vocab_size": size, "hidden_size": 64, "intermediate_size": 128, "num_hidden_layers": 3,
+            "num_attention_heads": HEADS, "max_position_embeddings": CONTEXT, "hidden_dropout_prob": 0.0,
+            "attention_probs_dropout_prob": 0.0, "initializer_range": SPREAD,
+        },
+        vision_config={
+            "image_size": PICTURE, "width_coefficient": 1.0, "depth_coefficient": 1.0, "kernel_sizes": [3, 5, 5, 5],
+            "in_channels": [32, 16, 24, 40], "out_channels": [16, 24, 40, 64], "strides": [1, 2, 2, 2],
+            "num_block_repeats": [1, 1, 1, 1], "expand_ratios": [1, 4, 4, 4], "hidden_dim": 64,
+            "depthwise_padding": [], "drop_connect_rate": 0.0, "dropout_rate": 0.0,
+        },
+        projection_dim=64, temperature_init_value=0.1,
+    )  # fmt: skip
+    _write(folder, "AlignModel", config, seed)
+
+
 def _fusion_v2(folder: Path, words: Sequence[str], seed: int) -> None:
     images, texts = folder / "image_encoder", folder / "text_encoder"
     images.mkdir(parents=True)

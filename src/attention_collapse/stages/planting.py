@@ -292,7 +292,7 @@ def match(
         recipe,
         loss_of,
         label="matching",
-        rate=recipe.matching_learning_rate,
+        rate=recipe.matching_learning_rate[trainee.kind],
     )
 
 

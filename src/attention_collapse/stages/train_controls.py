@@ -1,4 +1,4 @@
-"""Stage train_controls: train the embedded study's small models: one OpenCLIP model, and those with planted answers.
+"""Stage train_controls: train the embedded study's small models: two dual encoders, and those with planted answers.
 
 The checkpoints are committed data. The stage lists no code among its dependencies, so it is never run unasked;
 `dvc repro -f train_controls` trains anew. A training run that was interrupted goes on after the last finished model.
@@ -7,11 +7,13 @@ The checkpoints are committed data. The stage lists no code among its dependenci
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from PIL import Image
 from safetensors.torch import load_file, save_file
 from torch import Tensor
@@ -22,51 +24,72 @@ from attention_collapse.data.scenes import SIZE, captions, render, sample
 from attention_collapse.errors import ParamsError
 from attention_collapse.files import evidence_id, read_json, sha256_file, whole_file, write_json
 from attention_collapse.models import load
-from attention_collapse.models.contrastive import retrieval, scenes_config, train, write_restricted_merges
-from attention_collapse.models.openclip_model import OpenClip
-from attention_collapse.models.small import WRITERS, planted_spec, save
+from attention_collapse.models.contrastive import (
+    align_towers,
+    openclip_towers,
+    retrieval,
+    scenes_config,
+    train,
+    write_restricted_merges,
+)
+from attention_collapse.models.interface import TwoTowers
+from attention_collapse.models.small import CONTEXT, WRITERS, planted_spec, save, write_align
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Plant, TrainControls
 from attention_collapse.stages.layout import Study, run_stage
 from attention_collapse.stages.planting import Trainee, accuracies, match, warm_up
 
-NAME = "openclip-scenes"
+OPENCLIP, ALIGN = "openclip-scenes", "align-scenes"
 MERGES = "bpe_merges.txt.gz"
+WEIGHTS = {OPENCLIP: "open_clip_model.safetensors", ALIGN: "model.safetensors"}
 
 
-def _tensors(model: OpenClip, n: int, seed: int, *, held_out: bool) -> tuple[Tensor, Tensor]:
+def _tensors(model: TwoTowers, n: int, seed: int, *, held_out: bool) -> tuple[Tensor, Tensor]:
     """(scene, 3, size, size) pixels and (scene, caption, context) tokens of `n` scenes."""
     rng = np.random.default_rng([seed, 2])
     pixels, tokens = [], []
     for scene in tqdm(sample(n, seed, held_out=held_out), desc="rendering", unit="scene", disable=None):
-        pixels.append(model.batch("image", [render(scene, rng)]).inputs["image"][0])
-        tokens.append(model.batch("text", captions(scene)).inputs["text"])
+        image, text = model.batch("image", [render(scene, rng)]), model.batch("text", captions(scene))
+        pixels.append(next(iter(image.inputs.values()))[0])
+        ids = next(iter(text.inputs.values()))
+        tokens.append(F.pad(ids, (0, CONTEXT - ids.shape[1])))  # both kinds pad with id 0
     return torch.stack(pixels), torch.stack(tokens)
 
 
-def _contrastive(study: Study, params: TrainControls) -> None:
-    """Write the checkpoint folder (open_clip's hub layout) and its held-out retrieval accuracy."""
-    out = study.root / "data" / "controls" / NAME
-    staging = out.with_name(f".{NAME}.tmp")
+def _openclip(folder: Path, words: list[str], seed: int) -> ModelSpec:
+    """Write the folder of an untrained OpenCLIP model, without weights."""
+    merges = write_restricted_merges(words, folder / MERGES)
+    write_json(folder / "open_clip_config.json", scenes_config(merges, MERGES))
+    return ModelSpec(kind="openclip", weights="untrained", architecture=str(folder), seed=seed)
+
+
+def _align(folder: Path, words: list[str], seed: int) -> ModelSpec:
+    """Write the folder of an untrained ALIGN."""
+    write_align(folder, words, seed)
+    return ModelSpec(kind="align", weights="checkpoint", path=str(folder))
+
+
+def _contrastive(study: Study, params: TrainControls, name: str) -> None:
+    """Write a dual encoder's checkpoint folder (its library's hub layout) and its held-out retrieval accuracy."""
+    out = study.root / "data" / "controls" / name
+    staging = out.with_name(f".{name}.tmp")
     shutil.rmtree(staging, ignore_errors=True)
     staging.mkdir(parents=True)
     words = {word for scene in sample(2000, 0, held_out=False) for text in captions(scene) for word in text.split()}
-    merges = write_restricted_merges(sorted(words), staging / MERGES)
-    write_json(staging / "open_clip_config.json", scenes_config(merges, MERGES))
-    fresh = ModelSpec(kind="openclip", weights="untrained", architecture=str(staging), seed=params.seed)
-    model = load(NAME, fresh)
-    assert isinstance(model, OpenClip)  # noqa: S101 — for the type checker
-    module = model.module.requires_grad_(True)
+    write, towers_of = (_openclip, openclip_towers) if name == OPENCLIP else (_align, partial(align_towers, padding=0))
+    model: Any = load(name, write(staging, sorted(words), params.seed))
+    towers = towers_of(model.module.requires_grad_(True))
     pixels, tokens = _tensors(model, params.scenes, params.seed + 1, held_out=False)
     losses = train(
-        module, pixels, tokens, steps=params.steps, batch_size=params.batch_size,
+        towers, pixels, tokens, steps=params.steps, batch_size=params.batch_size,
         learning_rate=params.learning_rate, weight_decay=params.weight_decay, seed=params.seed,
     )  # fmt: skip
     result: dict[str, Any] = dict(
-        retrieval(module, *_tensors(model, params.held_out_scenes, params.seed + 2, held_out=True))
+        retrieval(towers, *_tensors(model, params.held_out_scenes, params.seed + 2, held_out=True))
     )
-    weights = staging / "open_clip_model.safetensors"
-    save_file({name: value.contiguous() for name, value in module.state_dict().items()}, weights)
+    weights = staging / WEIGHTS[name]
+    state = {key: value.contiguous() for key, value in model.module.state_dict().items()}
+    save_file(state, weights, {"format": "pt"} if name == ALIGN else None)
     digest = sha256_file(weights)
     result |= {
         "final_loss": float(np.mean(losses[-50:])),
@@ -74,14 +97,14 @@ def _contrastive(study: Study, params: TrainControls) -> None:
         "training_scenes": params.scenes,
         "parameters": model.provenance["parameters"],
         "weights_sha256": digest,
-        "stage": f"train_controls@{NAME}",
+        "stage": f"train_controls@{name}",
         "evidence_id": evidence_id("train_controls", params.model_dump(), {"weights": digest}),
     }
     shutil.rmtree(out, ignore_errors=True)
     Path(staging).replace(out)
-    write_json(study.root / "metrics" / "controls" / f"{NAME}.json", result)
+    write_json(study.root / "metrics" / "controls" / f"{name}.json", result)
     print(
-        f"{NAME}: held-out R@1 {result['image_to_text_r1']:.3f} (image to text), {result['text_to_image_r1']:.3f} "
+        f"{name}: held-out R@1 {result['image_to_text_r1']:.3f} (image to text), {result['text_to_image_r1']:.3f} "
         f"(text to image), chance {result['chance']:.3f}"
     )
 
@@ -158,14 +181,14 @@ def main(study: Study, control: str) -> None:
         )
     torch.set_num_threads(study.params.extract_attention.threads)
     kind = control.removeprefix("planted-")
-    if control == NAME:
-        _contrastive(study, controls)
+    if control in WEIGHTS:
+        _contrastive(study, controls, control)
     elif kind in WRITERS and kind != control:
         _planted(study, plant, kind)
     else:
         raise ParamsError(
             f"no control is called {control!r}",
-            expected=f"{NAME} or one of {', '.join(f'planted-{kind}' for kind in WRITERS)}",
+            expected=f"one of {', '.join([*WEIGHTS, *(f'planted-{kind}' for kind in WRITERS)])}",
             remedy="correct the name",
         )
 
