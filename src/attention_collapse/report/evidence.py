@@ -25,6 +25,7 @@ import math
 import re
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -112,6 +113,11 @@ class Evidence:
                 raise DataError(f"{shown}: two scalars are named {key}", expected="one", remedy="rename a key")
             scalars[key] = Citation(shown, run, line, key, value)
         return cls(shown, name, run, data, scalars)
+
+    @cached_property
+    def by_line(self) -> Mapping[int, Citation]:
+        """Line -> the scalar on it."""
+        return {found.line: found for found in self.scalars.values()}
 
     def __contains__(self, key: str) -> bool:
         return key in self.scalars
