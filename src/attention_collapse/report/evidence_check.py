@@ -179,7 +179,9 @@ class Check:
                 continue
             own = found.key.removesuffix("log10_p") + "p_text" if form == "log10p" else found.key
             if not key.endswith(f".{own}"):
-                self._fail(file, line, f"{key} cites {found}, which is {found.key}", f"the line of {key}", "run `dvc repro`")
+                self._fail(
+                    file, line, f"{key} cites {found}, which is {found.key}", f"the line of {key}", "run `dvc repro`"
+                )
             self._printed(file, line, found, form, shown, markup="tex")
 
     def _latex(self, file: str, text: str) -> None:
@@ -224,7 +226,9 @@ class Check:
                 )
             found = self._resolve(file, line, cited, run, int(number))
             if found and found.key != key:
-                self._fail(file, line, f"{key} cites {found}, which is {found.key}", f"the line of {key}", "run `dvc repro`")
+                self._fail(
+                    file, line, f"{key} cites {found}, which is {found.key}", f"the line of {key}", "run `dvc repro`"
+                )
             elif found:
                 self._printed(file, line, found, form, shown, markup="md")
         for line, word in typed_numbers(_blank(text, LINK, *UNPRINTED_MD)):
