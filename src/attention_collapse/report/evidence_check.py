@@ -4,8 +4,8 @@ A number is a word that begins with a digit; a word that begins with a letter, s
 name. A number may stand
 
 - in `paper/generated/**/*.tex`, if it is a citation (`\acdef`, `\acval`);
-- in `paper/` otherwise as `\ac{key}` or `\acval`, or as `\given{0.7}`: a definition or a threshold, no result; digits of
-  LaTeX itself count for nothing: lengths, options, labels, cite keys, paths, and single indices and exponents ($H_0$);
+- in `paper/` otherwise as `\ac{key}` or `\acval`, or as `\given{0.7}`: a definition or a threshold, no result; digits
+  of LaTeX itself count for nothing: lengths, options, labels, cite keys, paths, single indices and exponents ($H_0$);
 - in `reports/**/*.md` as a citation, or in a code span (`0.7`): a definition, no result.
 """
 
