@@ -1,4 +1,4 @@
-"""The command line: `attention-collapse diagnose | models | verify | status | track`."""
+"""The command line: `attention-collapse diagnose | models | verify | status | evidence | track`."""
 
 from __future__ import annotations
 
@@ -70,6 +70,19 @@ def _status(_: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
+def _evidence(_: argparse.Namespace) -> int:
+    from attention_collapse.report.evidence_check import Check
+
+    check = Check(Path()).run()
+    for failure in check.failures:
+        print(failure)
+    if check.failures:
+        print(f"{len(check.failures)} failures")
+        return 1
+    print(f"{check.citations} citations in {check.files} files resolve; no number is typed by hand")
+    return 0
+
+
 def _track(arguments: argparse.Namespace) -> int:
     from attention_collapse.params import load_params
     from attention_collapse.report.tracking import mirror
@@ -123,6 +136,9 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("models", help="list the models there are").set_defaults(run=_models)
     commands.add_parser("verify", help="re-run the embedded study and compare every number").set_defaults(run=_verify)
     commands.add_parser("status", help="exit 1 if a committed result is out of date").set_defaults(run=_status)
+    evidence = commands.add_parser("evidence", help="exit 1 unless every printed number resolves to its metrics line")
+    evidence.add_argument("action", choices=("check",))
+    evidence.set_defaults(run=_evidence)
     track = commands.add_parser("track", help="mirror the results into MLflow")
     track.add_argument("--uri", help="tracking server (default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db)")
     track.set_defaults(run=_track)

@@ -1,57 +1,58 @@
-import math
-
 import pytest
 
-from attention_collapse.report.latex import escape, flatten, macros, number, p_value, table
+from attention_collapse.files import write_json
+from attention_collapse.report.evidence import Evidence, printed
+from attention_collapse.report.latex import escape, interval, macros, table, tex, value
+
+
+@pytest.fixture
+def source(tmp_path):
+    data = {"b": {"mean": 0.12345, "log10_p": -4.5, "p": 3e-5, "control": True, "ci_low": -0.1, "ci_high": None}}
+    write_json(tmp_path / "m.json", data | {"a": "x_y", "evidence_id": "ab12"})
+    return Evidence.read(tmp_path, "m.json", "s")
 
 
 @pytest.mark.parametrize(
-    ("value", "text"),
+    ("found", "form", "text"),
     [
-        (0.69053, "0.691"),
-        (-0.0004, "0.000"),
-        (-1.5, "$-$1.500"),
-        (None, "--"),
-        (math.nan, "--"),
-        (100, "100"),
-        (1.0, "1.000"),
+        (0.69053, 3, "0.691"),
+        (-1.5, 3, "$-$1.500"),
+        (None, 3, "--"),
+        (0.638, "percent1", r"63.8\,\%"),
+        (3e-5, "p", "$<0.001$"),
+        (-28.4, "log10p", "$<10^{-28}$"),
+        ("5 % of x_y", "text", r"5 \% of x\_y"),
     ],
 )
-def test_numbers(value, text):
-    assert number(value) == text
-
-
-@pytest.mark.parametrize(
-    ("log10_p", "text"),
-    [
-        (math.log10(0.0123), "0.012"),
-        (-3.2, "$<10^{-3}$"),
-        (-28.4, "$<10^{-28}$"),
-        (-1000, "$<10^{-300}$"),
-        (None, "--"),
-    ],
-)
-def test_p_values_are_never_zero_and_bounds_are_true(log10_p, text):
-    assert p_value(log10_p) == text
+def test_numbers(found, form, text):
+    assert tex(found, printed(found, form)) == text
 
 
 def test_text_is_escaped():
     assert escape(r"a_b & 5% \x~{}") == r"a\_b \& 5\% \textbackslash{}x\textasciitilde{}\{\}"
 
 
-def test_one_macro_a_scalar():
-    data = {"b": {"mean": 0.12345, "log10_p": -4.5, "p": 3e-5, "control": True}, "a": "x_y"}
-    assert dict(flatten(data, "s")).keys() == {"s.a", "s.b.mean", "s.b.log10_p", "s.b.control", "s.b.p"}
-    assert macros(data, "s").splitlines() == [
-        r"\acdef{s.a}{x\_y}",
-        r"\acdef{s.b.control}{yes}",
-        r"\acdef{s.b.p_text}{$<10^{-4}$}",
-        r"\acdef{s.b.log10_p}{$-$4.500}",
-        r"\acdef{s.b.mean}{0.123}",
-        r"\acdef{s.b.p}{$<0.001$}",
+def test_one_macro_a_scalar_with_its_evidence(source):
+    assert macros(source).splitlines() == [
+        r"\acdef{s.a}{text}{x\_y}{m.json}{ab12}{2}",
+        r"\acdef{s.b.ci_high}{3}{--}{m.json}{ab12}{4}",
+        r"\acdef{s.b.ci_low}{3}{$-$0.100}{m.json}{ab12}{5}",
+        r"\acdef{s.b.control}{text}{yes}{m.json}{ab12}{6}",
+        r"\acdef{s.b.log10_p}{3}{$-$4.500}{m.json}{ab12}{7}",
+        r"\acdef{s.b.p_text}{log10p}{$<10^{-4}$}{m.json}{ab12}{7}",
+        r"\acdef{s.b.mean}{3}{0.123}{m.json}{ab12}{8}",
+        r"\acdef{s.b.p}{p}{$<0.001$}{m.json}{ab12}{9}",
+        r"\acdef{s.evidence_id}{text}{ab12}{m.json}{ab12}{11}",
     ]
+    assert macros(source, ["a"]) == r"\acdef{s.a}{text}{x\_y}{m.json}{ab12}{2}" + "\n"
+
+
+def test_a_cell_names_its_macro_and_an_absent_number_is_a_dash(source):
+    assert value(source, "b.mean", 1) == r"\acval{s.b.mean}{1}{0.1}"
+    assert value(source, "b.sd") == "--"
+    assert interval(source, "b") == r"[\acval{s.b.ci_low}{3}{$-$0.100}, \acval{s.b.ci_high}{3}{--}]"
 
 
 def test_a_table_has_as_many_cells_as_columns():
     text = table([("l", "A"), ("r", "B")], [["x", "1"]])
-    assert "\\begin{tabular}{@{}lr@{}}" in text and "x & 1 \\\\" in text
+    assert "\\begin{tabular}{@{}lr@{}}" in text and "x\n& 1 \\\\" in text

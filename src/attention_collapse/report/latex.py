@@ -1,16 +1,18 @@
-"""LaTeX from metrics: one macro a number, and booktabs tables. The only place where a number is rounded."""
+r"""LaTeX from metrics: one macro a number, and booktabs tables whose numbers carry their evidence.
+
+`\acdef{key}{form}{text}{file}{run}{line}` defines a number with its citation, `\ac{key}` prints it, and
+`\acval{key}{other form}{other text}` prints it in another form; paper/main.tex says what LaTeX makes of them.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+
+from attention_collapse.report.evidence import DASH, Evidence, Scalar, printed
 
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
     sign: f"\\{sign}" for sign in "&%$#_{}"
 }
-
-
 P_VALUES = {"p", "p_holm", "wilcoxon_p"}
 
 
@@ -19,59 +21,64 @@ def escape(text: str) -> str:
     return "".join(SPECIAL.get(sign, sign) for sign in text)
 
 
-def number(value: float | int | None, decimals: int = 3) -> str:
-    """A number for print: integers whole, others with `decimals` places, undefined as a dash."""
-    if value is None or (isinstance(value, float) and not math.isfinite(value)):
-        return "--"
-    if isinstance(value, int):
-        return f"{value}"
-    text = f"{value:.{decimals}f}"
-    text = text.lstrip("-") if float(text) == 0 else text
-    return text.replace("-", "$-$")
+def given(text: str) -> str:
+    r"""LaTeX that is a name or a definition and no result, so that digits in it need no evidence: `\given{0.7}`."""
+    return f"\\given{{{text}}}"
 
 
-def p_value(log10_p: float | None) -> str:
-    """A p-value from its decimal logarithm: 0.012, or a bound where three places would print 0."""
-    if log10_p is None:
-        return "--"
-    if log10_p >= -3:
-        return f"{10**log10_p:.3f}"
-    exponent = math.ceil(log10_p)
-    return rf"$<10^{{{max(exponent, -300)}}}$"
+def tex(found: Scalar, plain: str) -> str:
+    """What `printed` gave for a value, as LaTeX."""
+    if isinstance(found, str):
+        return escape(plain)
+    if plain == DASH:
+        return plain
+    if plain.startswith("<10^"):
+        return f"$<10^{{{plain.removeprefix('<10^')}}}$"
+    if plain.startswith("<"):
+        return f"${plain}$"
+    return plain.replace("-", "$-$").replace(" %", r"\,\%")
 
 
-def flatten(data: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
-    """("a.b.c", value) of every scalar, in sorted order."""
-    for key in sorted(data):
-        value = data[key]
-        if isinstance(value, Mapping):
-            yield from flatten(value, f"{prefix}.{key}")
-        else:
-            yield f"{prefix}.{key}", value
+def value(source: Evidence, key: str, form: int | str = 3) -> str:
+    r"""A number for a table's cell: its text, linked to the evidence of its `\acdef`; a dash if the file has none."""
+    if key not in source:
+        return DASH
+    found = source.cite(key)
+    return f"\\acval{{{source.name}.{key}}}{{{form}}}{{{tex(found.value, printed(found.value, form))}}}"
 
 
-def macros(data: Mapping[str, Any], prefix: str) -> str:
-    r"""One `\acdef{key}{text}` a scalar; `\ac{key}` prints it, and an unknown key stops LaTeX."""
+def interval(source: Evidence, key: str, form: int | str = 3) -> str:
+    """ "[low, high]" of the summary `key`, each end with its evidence."""
+    return f"[{value(source, f'{key}.ci_low', form)}, {value(source, f'{key}.ci_high', form)}]"
+
+
+def usual_form(key: str, found: Scalar) -> str:
+    """The form of a number's macro: of p-values "p", of other numbers three decimals."""
+    if isinstance(found, str | bool):
+        return "text"
+    return "p" if key.rsplit(".", 1)[-1] in P_VALUES else "3"
+
+
+def macros(source: Evidence, keys: Iterable[str] | None = None) -> str:
+    r"""One `\acdef` a scalar of the file, or of the named ones; beside `x.log10_p` also `x.p_text`, the p-value."""
     lines = []
-    for key, value in flatten(data, prefix):
-        if isinstance(value, bool):
-            text = "yes" if value else "no"
-        elif key.endswith(".log10_p"):
-            lines.append(f"\\acdef{{{key.removesuffix('.log10_p')}.p_text}}{{{p_value(value)}}}")
-            text = number(value)
-        elif key.rsplit(".", 1)[-1] in P_VALUES:
-            text = "--" if value is None else r"$<0.001$" if value < 0.001 else number(float(value))
-        else:
-            text = escape(value) if isinstance(value, str) else number(value)
-        lines.append(f"\\acdef{{{key}}}{{{text}}}")
+    for key in source.scalars if keys is None else keys:
+        found = source.cite(key)
+        forms = {key: usual_form(key, found.value)}
+        if key.endswith(".log10_p"):
+            forms[key.removesuffix("log10_p") + "p_text"] = "log10p"
+        for name, form in forms.items():
+            text = tex(found.value, printed(found.value, form))
+            place = f"{{{found.file}}}{{{found.run}}}{{{found.line}}}"
+            lines.append(f"\\acdef{{{source.name}.{name}}}{{{form}}}{{{text}}}{place}")
     return "\n".join(lines) + "\n"
 
 
 def table(columns: Sequence[tuple[str, str]], rows: Sequence[Sequence[str]]) -> str:
-    """A booktabs tabular. `columns`: (alignment, heading); cells are LaTeX already."""
+    """A booktabs tabular, one cell a line. `columns`: (alignment, heading); cells are LaTeX already."""
     alignment = "".join(align for align, _ in columns)
     head = " & ".join(heading for _, heading in columns)
-    body = "\n".join(" & ".join(row) + r" \\" for row in rows)
+    body = "\n".join("\n& ".join(row) + r" \\" for row in rows)
     return (
         f"\\begin{{tabular}}{{@{{}}{alignment}@{{}}}}\n\\toprule\n{head} \\\\\n\\midrule\n"
         f"{body}\n\\bottomrule\n\\end{{tabular}}\n"

@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from attention_collapse.files import json_text, sha256_bytes
-from attention_collapse.report.latex import flatten
 
 DEFAULT_URI = "sqlite:///mlflow.db"
 
@@ -25,6 +24,16 @@ class Result:
     metrics: Mapping[str, Any]
     params: Mapping[str, Any]
     files: tuple[Path, ...]
+
+
+def flatten(data: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
+    """("a.b.c", value) of every scalar, in sorted order."""
+    for key in sorted(data):
+        value = data[key]
+        if isinstance(value, Mapping):
+            yield from flatten(value, f"{prefix}.{key}")
+        else:
+            yield f"{prefix}.{key}", value
 
 
 def mirror(results: list[Result], revision: str, uri: str | None = None) -> tuple[int, int]:

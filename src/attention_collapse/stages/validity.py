@@ -15,8 +15,9 @@ from attention_collapse.errors import ParamsError
 from attention_collapse.files import evidence_id, read_json, write_json, write_text
 from attention_collapse.measures.mcs import TEXT_COLLAPSE, VISION_COLLAPSE
 from attention_collapse.params import Plant, Stats
+from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.figures import save, use_style
-from attention_collapse.report.latex import macros, number, table
+from attention_collapse.report.latex import macros, table, value
 from attention_collapse.report.validity import CONTRASTS, NAMES, measure_label, planted_samples, separation
 from attention_collapse.stages.layout import Study, run_stage
 from attention_collapse.stats.validity import Contrast, contrast, flagged, rank_correlation, threshold, verdict
@@ -166,42 +167,37 @@ def judge(
     }
 
 
-def validity_table(kinds: Mapping[str, Any]) -> str:
+def validity_table(kinds: Mapping[str, Any], source: Evidence) -> str:
     """AUROC where the image, and where the text, is ignored, by measure and kind; a star where it is trusted."""
     columns = [("l", "Measure"), *[("r", f"{NAMES[kind]}: image") if i == 0 else ("r", "text")
                                    for kind in kinds for i in range(2)]]  # fmt: skip
     rows = []
     for name in dict.fromkeys(name for found in kinds.values() for name in found["measures"]):
         row = [measure_label(name).replace("·", "--")]
-        for found in kinds.values():
-            measure = found["measures"].get(name)
+        for kind, found in kinds.items():
+            trusted = found["measures"].get(name, {}).get("verdict") == "trusted"
             for place, side in enumerate(CONTRASTS):
-                value = number(measure[side]["auroc"], 2) if measure and side in measure else "--"
-                star = r"$^\star$" if measure and measure["verdict"] == "trusted" and place else ""
-                row.append(value + star)
+                star = r"$^\star$" if trusted and place else ""
+                row.append(value(source, f"kinds.{kind}.measures.{name}.{side}.auroc", 2) + star)
         rows.append(row)
     return table(columns, rows)
 
 
-def alarms_table(kinds: Mapping[str, Any]) -> str:
+def alarms_table(kinds: Mapping[str, Any], source: Evidence) -> str:
     """Share of balanced models' images that a published threshold calls collapse, and of truly collapsed ones."""
     columns = [("l", "Measure"), ("l", "Kind"), ("r", "false alarms"), ("r", "hits: image ignored"),
                ("r", "hits: text ignored")]  # fmt: skip
-
-    def percent(value: float | None) -> str:
-        return "--" if value is None else number(100 * value, 0) + r"\,\%"
-
     rows: list[list[str]] = []
     for name, reading in READINGS.items():
         first = name
         for kind, found in kinds.items():
             column = f"{name}_all" if f"{name}_all" in found["measures"] else name
-            measure = found["measures"].get(column)
-            if reading.published is None or measure is None:
+            if reading.published is None or column not in found["measures"]:
                 continue
-            hits = [percent(measure[side]["hits_published"]) for side in CONTRASTS]
+            measure = f"kinds.{kind}.measures.{column}"
+            shares = [f"{measure}.false_alarms_published", *[f"{measure}.{side}.hits_published" for side in CONTRASTS]]
             shown = measure_label(column).replace("·", "--") if first else ""
-            rows.append([shown, NAMES[kind], percent(measure["false_alarms_published"]), *hits])
+            rows.append([shown, NAMES[kind], *[value(source, share, "percent0") for share in shares]])
             first = ""
     return table(columns, rows)
 
@@ -257,9 +253,14 @@ def main(study: Study) -> None:
     shutil.rmtree(study.validity_plots, ignore_errors=True)
     save(separation(result), study.validity_plots / "separation")
     save(planted_samples(_samples(plant)), study.validity_plots / "planted_samples")
-    write_text(study.validity_paper / "validity.tex", HEADER + validity_table(kinds))
-    write_text(study.validity_paper / "alarms.tex", HEADER + alarms_table(kinds))
-    write_text(study.validity_paper / "numbers.tex", HEADER + macros(result, f"{study.params.study}.validity"))
+    written = Evidence.read(study.root, study.validity, f"{study.params.study}.validity")
+    files = {
+        "validity": validity_table(kinds, written),
+        "alarms": alarms_table(kinds, written),
+        "numbers": macros(written),
+    }
+    for file, text in files.items():
+        write_text(study.validity_paper / f"{file}.tex", HEADER + text)
     for kind, found, good in zip(kinds, kinds.values(), trusted, strict=True):
         print(f"{kind}: {found['n_models']} models; trusted: {', '.join(sorted(good)) or 'none'}")
 
