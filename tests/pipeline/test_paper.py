@@ -1,9 +1,10 @@
-"""The paper compiles, prints the metrics' numbers, and links each to its line."""
+"""The paper compiles, prints and links the metrics' numbers, and cites only works whose facts were checked."""
 
 import os
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 from conftest import ROOT
@@ -11,39 +12,96 @@ from conftest import ROOT
 from attention_collapse.files import read_json
 from attention_collapse.report.evidence import Evidence
 
+PAPER = ROOT / "paper"
+SOURCES = [PAPER / "main.tex", *sorted((PAPER / "sections").glob("*.tex"))]
+BASE = "https://host.example/~o/a_b/blob/c0ffee"  # where links begin in the test
+PAGES = 8  # CVPR's limit, without references
 
-@pytest.mark.skipif(not shutil.which("latexmk"), reason="latexmk is not on this machine")
-def test_the_pdf_prints_the_metrics(tmp_path):
-    shutil.copytree(ROOT / "paper", tmp_path / "paper", ignore=shutil.ignore_patterns("*.pdf", "*.aux"))
-    shutil.copytree(ROOT / "plots", tmp_path / "plots")
-    base = "https://host.example/~o/a_b/blob/c0ffee"
-    done = subprocess.run(
-        ["latexmk", "main.tex"], cwd=tmp_path / "paper", capture_output=True, text=True,
-        env=os.environ | {"ATTENTION_COLLAPSE_EVIDENCE_BASE": base},
-    )  # fmt: skip
+
+def without_comments(text: str) -> str:
+    """The text that LaTeX reads."""
+    return re.sub(r"(?<!\\)%.*", "", text)
+
+
+def test_every_work_cited_is_in_the_bibliography_and_every_entry_is_cited_and_says_how_it_was_checked():
+    cited = set()
+    for path in SOURCES:
+        for keys in re.findall(r"\\cite\w*(?:\[[^]]*\])*\{([^}]*)\}", without_comments(path.read_text())):
+            cited |= {key.strip() for key in keys.split(",")}
+    entries = re.findall(r"((?:^%.*\n)*)^@\w+\{([^,\s]+),", (PAPER / "references.bib").read_text(), re.MULTILINE)
+    keys = [key for _, key in entries]
+    assert cited and cited == set(keys) and len(keys) == len(set(keys))
+    assert [key for comment, key in entries if not re.search(r"^% checked: \S", comment, re.MULTILINE)] == []
+
+
+def test_what_the_abstract_says_of_measures_is_what_the_planted_models_showed():
+    trusted = read_json(ROOT / "metrics" / "embedded" / "validity.json")["trusted_for_every_kind"]
+    assert "no measure of attention does" in re.sub(r"\s+", " ", (PAPER / "main.tex").read_text())
+    assert "shapley_share" in trusted
+    assert not re.search(r"mcs|entropy|mass", str(trusted))
+
+
+@pytest.fixture(scope="module")
+def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the paper, built as CI builds it."""
+    if not shutil.which("latexmk"):
+        pytest.skip("latexmk is not on this machine")
+    folder = tmp_path_factory.mktemp("built")
+    shutil.copytree(PAPER, folder / "paper", ignore=shutil.ignore_patterns("*.pdf", "*.aux", "*.bbl", "*.fdb_latexmk"))
+    shutil.copytree(ROOT / "plots", folder / "plots")
+    environment = os.environ | {"ATTENTION_COLLAPSE_EVIDENCE_BASE": BASE}
+    command = ["latexmk", "main.tex"]
+    done = subprocess.run(command, cwd=folder / "paper", capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout[-3000:]
-    log = (tmp_path / "paper" / "main.log").read_text(errors="replace")
-    assert "undefined" not in log.lower().replace("undefined on input line", "UNDEF") and "UNDEF" not in log
+    return folder / "paper"
+
+
+def text_of(built: Path, *options: str) -> str:
+    """The PDF's text, a form feed after each page."""
     if not shutil.which("pdftotext"):
         pytest.skip("pdftotext is not on this machine: the PDF was built, its text not read")
-    text = subprocess.run(
-        ["pdftotext", "-layout", "main.pdf", "-"], cwd=tmp_path / "paper", capture_output=True, text=True
-    ).stdout
+    command = ["pdftotext", *options, "main.pdf", "-"]
+    return subprocess.run(command, cwd=built, capture_output=True, text=True, check=True).stdout
+
+
+def test_every_reference_resolves(built):
+    log = (built / "main.log").read_text(errors="replace")
+    assert not re.search(r"undefined|multiply defined", log.replace("\n", ""))
+    assert "Warning--" not in (built / "main.blg").read_text()
+    assert "??" not in text_of(built) and "[?]" not in text_of(built)
+
+
+def test_no_line_or_table_runs_out_of_its_column(built):
+    log = (built / "main.log").read_text(errors="replace")
+    assert [width for width in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log) if float(width) > 2] == []
+
+
+def test_the_text_keeps_to_the_page_limit_and_no_table_comes_after_it(built):
+    pages = text_of(built).split("\f")
+    at = next(index for index, page in enumerate(pages) if re.search(r"^References$", page, re.MULTILINE))
+    before = re.split(r"^References$", pages[at], maxsplit=1, flags=re.MULTILINE)[0]
+    assert at + bool(before.strip()) <= PAGES
+    assert not re.search(r"^(Table|Figure) \d+\.", "\n".join(pages[at + 1 :]), re.MULTILINE)
+
+
+def test_the_pdf_prints_the_metrics(built):
+    text = text_of(built, "-layout")
     models = read_json(ROOT / "metrics" / "embedded" / "stats.json")["models"]
     for result in models.values():
         assert f"{result['mcs']['mean']:.3f}" in text and f"{result['mcs_null']['mean']:.3f}" in text
     reference = read_json(ROOT / "metrics" / "null_reference.json")
     for tower in reference["towers"].values():
         assert f"{tower['mean']:.4f}" in text
-    assert "has not been run" in re.sub(r"\s+", " ", text)
-    links = subprocess.run(
-        ["pdfinfo", "-url", "main.pdf"], cwd=tmp_path / "paper", capture_output=True, text=True
-    ).stdout.split()
+
+
+def test_each_number_links_to_its_line(built):
+    models = read_json(ROOT / "metrics" / "embedded" / "stats.json")["models"]
+    links = subprocess.run(["pdfinfo", "-url", "main.pdf"], cwd=built, capture_output=True, text=True).stdout.split()
     statistics = Evidence.read(ROOT, "metrics/embedded/stats.json")
     for name in models:
         for key in ("mcs.mean", "mcs.ci_low", "share_of_pairs_above_0_7", "tests.mcs_vs_0_7.log10_p"):
             found = statistics.cite(f"models.{name}.{key}")
-            assert f"{base}/{found.file}#L{found.line}" in links
+            assert f"{BASE}/{found.file}#L{found.line}" in links
 
 
 @pytest.mark.skipif(not shutil.which("latexmk"), reason="latexmk is not on this machine")
@@ -78,3 +136,15 @@ def test_links_begin_at_the_commit_if_it_holds_the_files(tmp_path, remote, chang
     expected = base.format(commit=git("rev-parse", "HEAD"))
     written = (tmp_path / "paper" / "evidence.base").read_text()
     assert written == f"\\renewcommand{{\\evidencebase}}{{{expected}}}\n"
+
+
+@pytest.mark.parametrize(
+    "file, sentence",
+    [
+        ("generated/coco/numbers.tex", "has not been run for this build"),
+        ("generated/embedded-audit/table.tex", "The table of the audit is absent from this build"),
+    ],
+)
+def test_what_has_not_run_is_said_to_be_absent(built, file, sentence):
+    text = re.sub(r"\s+", " ", text_of(built))
+    assert (sentence in text) is not (PAPER / file).exists()

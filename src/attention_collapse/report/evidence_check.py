@@ -31,6 +31,7 @@ TITLE = re.compile(r"([^#]*)#([^#]*)#([0-9]+) (\S+) (.*)")
 OPTION = r"(?:\[[^\]]*\])"
 UNPRINTED_TEX = (
     r"(?<!\\)%.*",
+    r"(?s)\\documentclass.*?(?=\\title\{)",  # the preamble
     rf"\\given{GROUP}",
     rf"\\begin{{[a-zA-Z]*tabular[*x]?}}{OPTION}?{GROUP}",
     rf"\\(?:label|\w*ref|\w*cite\w*|input|includegraphics|bibliography\w*|begin|end|IfFileExists|InputIfFileExists|url|href"
