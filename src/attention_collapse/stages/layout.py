@@ -13,6 +13,7 @@ from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Params, load_params
 
 NULL_REFERENCE = Path("metrics/null_reference.json")  # of no study: it follows from token counts alone
+REPORTED_CLAIMS = Path("data/reported_claims.yaml")  # of no study: the numbers that started the project
 
 
 @dataclass(frozen=True)
@@ -109,6 +110,21 @@ class Study:
     def statistics(self) -> Path:
         """Committed: intervals and tests of all models."""
         return self.metrics / "stats.json"
+
+    @property
+    def decision(self) -> Path:
+        """Committed: what the statistics add up to."""
+        return self.metrics / "decision.json"
+
+    @property
+    def audit(self) -> Path:
+        """Committed: the reported claims, what they imply and what was measured."""
+        return self.metrics / "audit.json"
+
+    @property
+    def audit_paper(self) -> Path:
+        """Committed: the audit's table and macros."""
+        return self.root / "paper" / "generated" / f"{self.params.study}-audit"
 
     @property
     def plots(self) -> Path:
