@@ -6,25 +6,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from attention_collapse.errors import ParamsError, PipelineError
+from attention_collapse.errors import ParamsError
 from attention_collapse.files import evidence_id, read_json, write_json
 from attention_collapse.measures.mcs import SEVERE
-from attention_collapse.stages.layout import Study, run_stage
+from attention_collapse.stages.layout import Study, need, run_stage
 from attention_collapse.stats.decision import Gates, Severity, combine, decide, named
 
 MEASURES = ("mcs", "mcs_calibrated", "mass_share", "shapley_share")
 READINGS = ("decision", "severe_two_of_three", "severe_all")
-
-
-def need(mapping: Any, key: str, where: str) -> Any:
-    """`mapping[key]`; a missing key is a file of another version, never a default."""
-    if not isinstance(mapping, Mapping) or key not in mapping:
-        raise PipelineError(
-            f"{where} has no {key!r}",
-            expected="the statistics that this version of the stage stats writes",
-            remedy="run `dvc repro`",
-        )
-    return mapping[key]
 
 
 def severity_entry(statistics: Any, model: str, measure: str, file: Path) -> Mapping[str, Any]:

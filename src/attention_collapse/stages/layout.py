@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from attention_collapse.errors import AttentionCollapseError, ParamsError
+from attention_collapse.errors import AttentionCollapseError, ParamsError, PipelineError
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Params, load_params
 
@@ -145,6 +146,17 @@ class Study:
                 remedy="add it under `models`",
             )
         return self.params.models[model]
+
+
+def need(mapping: Any, key: str, where: str) -> Any:
+    """`mapping[key]`; a missing key is a file of another version, never a default."""
+    if not isinstance(mapping, Mapping) or key not in mapping:
+        raise PipelineError(
+            f"{where} has no {key!r}",
+            expected="a file as this version writes it",
+            remedy="run `dvc repro`",
+        )
+    return mapping[key]
 
 
 def run_stage(main: Callable[..., None], *, per_model: bool = False) -> None:
