@@ -1,4 +1,4 @@
-"""The command line: `attention-collapse diagnose | models | verify | status | evidence | track`."""
+"""The command line: one subcommand a job; `attention-collapse --help` lists them."""
 
 from __future__ import annotations
 
@@ -44,6 +44,14 @@ def _models(_: argparse.Namespace) -> int:
     print("A checkpoint folder in open_clip's or the hub's layout may stand in place of a name. A study pins each hub")
     print("revision at its first run and insists on it from then on.")
     return 0
+
+
+def _check(arguments: argparse.Namespace) -> int:
+    from attention_collapse.check import check
+
+    lines, severe = check(arguments.study, arguments.max_imbalance, arguments.measure)
+    print("\n".join(lines))
+    return 1 if severe else 0
 
 
 def _verify(_: argparse.Namespace) -> int:
@@ -112,6 +120,13 @@ def _not_negative(text: str) -> int:
     return value
 
 
+def _imbalance(text: str) -> float:
+    value = float(text)
+    if not 0.5 <= value < 1:
+        raise argparse.ArgumentTypeError(f"{value} is no imbalance: 0.5 (balanced) to below 1")
+    return value
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="attention-collapse", description="Modality use of vision-language models.")
     commands = parser.add_subparsers(required=True, metavar="command")
@@ -134,6 +149,22 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--out", type=Path, help="also write the result as JSON")
     one.set_defaults(run=_diagnose)
     commands.add_parser("models", help="list the models there are").set_defaults(run=_models)
+    gate = commands.add_parser(
+        "check",
+        help="exit 1 if a model of a study is severe",
+        description="Exit 1 if a model under test is severe, 0 if none is; a model without a verdict is named. At the "
+        "threshold 0.8, severe means that the study's one-sided test of 'mean imbalance <= 0.8', corrected over the "
+        "models under test, rejects at decision.alpha; at any other, that the lower bound of the mean's confidence "
+        "interval lies above the threshold. Controls are never judged.",
+    )
+    gate.add_argument("--max-imbalance", type=_imbalance, default=0.8, help="mean of max(s, 1 - s) (default: 0.8)")
+    gate.add_argument("--study", default="embedded", help="a study whose statistics are here (default: embedded)")
+    gate.add_argument(
+        "--measure",
+        choices=("mcs", "mcs_calibrated", "mass_share", "shapley_share"),
+        help="the share s (default: the study's decision.measure)",
+    )
+    gate.set_defaults(run=_check)
     commands.add_parser("verify", help="re-run the embedded study and compare every number").set_defaults(run=_verify)
     commands.add_parser("status", help="exit 1 if a committed result is out of date").set_defaults(run=_status)
     evidence = commands.add_parser("evidence", help="exit 1 unless every printed number resolves to its metrics line")

@@ -137,6 +137,18 @@ class Stats(Section):
     seed: int = Field(default=0, ge=0)
 
 
+class Decision(Section):
+    """Which measure counts, which one confirms a GO, and the gates (the measurement contract, section 6)."""
+
+    measure: Literal["mcs", "mcs_calibrated", "mass_share", "shapley_share"] = "mcs_calibrated"
+    confirm_with: Literal["mcs", "mcs_calibrated", "mass_share", "shapley_share"] = "shapley_share"
+    models_tested: int = Field(default=3, ge=1)
+    models_severe: int = Field(default=2, ge=1)
+    alpha: float = Field(default=0.05, gt=0, lt=1)
+    imbalance: float = Field(default=0.8, ge=0.5, lt=1)
+    power: float = Field(default=0.8, gt=0, lt=1)
+
+
 class Verify(Section):
     """How closely a reproduction must agree with the committed metrics: |a − b| ≤ atol + rtol · |committed|."""
 
@@ -157,6 +169,7 @@ class Params(Section):
     contribution: Contribution = Contribution()
     compute_mcs: ComputeMcs = ComputeMcs()
     stats: Stats = Stats()
+    decision: Decision = Decision()
     verify: Verify = Verify()
 
     @model_validator(mode="after")

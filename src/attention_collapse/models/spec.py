@@ -15,6 +15,7 @@ KINDS = (
 )  # fmt: skip
 OPEN_CLIP = ("openclip", "openclip-coca")
 FACTORY = ("python", "scorer")
+IN_HOUSE = ("fusion-v1", "fusion-v2")  # our own architectures; every other kind is external
 BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2}
 FIELDS_BY_WEIGHTS = {
     "pretrained": ({"architecture", "tag"}, {"revision", "sha256"}),
@@ -90,6 +91,13 @@ class ModelSpec(BaseModel):
     def is_control(self) -> bool:
         """True for untrained weights: shown beside the models under test, never counted among them."""
         return self.weights == "untrained"
+
+    @property
+    def standing(self) -> Literal["control", "in-house", "external"]:
+        """What a model is to the decision: in-house ones alone support no claim about models in the field."""
+        if self.is_control:
+            return "control"
+        return "in-house" if self.kind in IN_HOUSE else "external"
 
     @property
     def origin(self) -> str:

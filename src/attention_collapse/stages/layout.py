@@ -4,15 +4,17 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from attention_collapse.errors import AttentionCollapseError, ParamsError
+from attention_collapse.errors import AttentionCollapseError, ParamsError, PipelineError
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Params, load_params
 
 NULL_REFERENCE = Path("metrics/null_reference.json")  # of no study: it follows from token counts alone
+REPORTED_CLAIMS = Path("data/reported_claims.yaml")  # of no study: the numbers that started the project
 
 
 @dataclass(frozen=True)
@@ -111,6 +113,21 @@ class Study:
         return self.metrics / "stats.json"
 
     @property
+    def decision(self) -> Path:
+        """Committed: what the statistics add up to."""
+        return self.metrics / "decision.json"
+
+    @property
+    def audit(self) -> Path:
+        """Committed: the reported claims, what they imply and what was measured."""
+        return self.metrics / "audit.json"
+
+    @property
+    def audit_paper(self) -> Path:
+        """Committed: the audit's table and macros."""
+        return self.root / "paper" / "generated" / f"{self.params.study}-audit"
+
+    @property
     def plots(self) -> Path:
         """Committed figures and plot data."""
         return self.root / "plots" / self.params.study
@@ -129,6 +146,17 @@ class Study:
                 remedy="add it under `models`",
             )
         return self.params.models[model]
+
+
+def need(mapping: Any, key: str, where: str) -> Any:
+    """`mapping[key]`; a missing key is a file of another version, never a default."""
+    if not isinstance(mapping, Mapping) or key not in mapping:
+        raise PipelineError(
+            f"{where} has no {key!r}",
+            expected="a file as this version writes it",
+            remedy="run `dvc repro`",
+        )
+    return mapping[key]
 
 
 def run_stage(main: Callable[..., None], *, per_model: bool = False) -> None:

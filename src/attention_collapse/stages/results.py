@@ -8,7 +8,7 @@ from attention_collapse.stages.layout import Study
 
 
 def results_of(study: Study) -> list[Result]:
-    """One result a model and one for the study's statistics; empty for a study that has not run."""
+    """One result a model, one for the statistics, the decision and the audit; empty for a study that has not run."""
     params, results = study.params, []
     for name, spec in params.models.items():
         if study.scores(name).is_file():
@@ -27,4 +27,8 @@ def results_of(study: Study) -> list[Result]:
         results.append(
             Result(params.study, "stats", "stats", metrics, params.stats.model_dump(), (study.statistics, *tables))
         )
+    for file, settings in ((study.decision, params.decision.model_dump()), (study.audit, {})):
+        if file.is_file():
+            metrics = read_json(file)
+            results.append(Result(params.study, metrics["stage"], metrics["stage"], metrics, settings, (file,)))
     return results

@@ -1,0 +1,199 @@
+"""The stage decision and `attention-collapse check`, on statistics written by hand."""
+
+import json
+
+import pytest
+
+from attention_collapse.cli import main as cli
+from attention_collapse.errors import ParamsError, PipelineError
+from attention_collapse.files import read_json, write_json
+from attention_collapse.params import Params
+from attention_collapse.stages import decision
+from attention_collapse.stages.layout import Study
+from attention_collapse.stages.results import results_of
+
+SEVERE = {"mean": 0.9, "ci_low": 0.88, "ci_high": 0.92, "share_severe": 1.0, "p": 1e-9, "log10_p": -9.0,
+          "p_holm": 3e-9, "power": 0.99, "n_needed": 20, "n": 100}  # fmt: skip
+BALANCED = SEVERE | {"mean": 0.6, "ci_low": 0.58, "ci_high": 0.62, "share_severe": 0.0, "p": 1.0, "log10_p": 0.0,
+                     "p_holm": 1.0}  # fmt: skip
+NOTHING = dict.fromkeys(SEVERE) | {"n": 0, "reason": "no query of a dual encoder sees both groups"}
+UNDEFINED = {"mass_share": "no query of a dual encoder sees both groups"}
+
+
+def entry(control=False, **measures):
+    severity = {"mcs": BALANCED, "mcs_calibrated": BALANCED, "mass_share": NOTHING, "shapley_share": BALANCED}
+    severity |= measures
+    if control:  # Holm's family is the models under test
+        severity = {name: {k: v for k, v in one.items() if k != "p_holm"} for name, one in severity.items()}
+    return {"control": control, "family": "dual encoder", "severity": severity}
+
+
+BOTH = {"mcs_calibrated": SEVERE, "shapley_share": SEVERE}
+
+
+def write(root, models, **settings):
+    """A study whose models have these statistics; a name says what the model is."""
+    specs = {}
+    for name in models:
+        specs[name] = {"kind": "clip", "weights": "hub", "repo": "a/b"}
+        if name.startswith("control"):
+            specs[name] = {"kind": "clip", "weights": "untrained", "architecture": "a/b", "seed": 0}
+        if name.startswith("ours"):
+            specs[name] = {"kind": "fusion-v2", "weights": "checkpoint", "path": "x"}
+    data = {"study": "s", "params_file": "params.yaml", "models": specs, "decision": settings}
+    (root / "params.yaml").write_text(json.dumps(data))  # JSON is YAML
+    study = Study(Params.model_validate(data), root)
+    write_json(study.statistics, {"models": models, "evidence_id": "0123456789abcdef"})
+    for name in models:
+        write_json(study.scores(name), {"reasons": UNDEFINED, "n_images": 100, "evidence_id": name, "stage": "x"})
+    return study
+
+
+def run(root, models, **settings):
+    study = write(root, models, **settings)
+    decision.main(study)
+    return read_json(study.decision)
+
+
+def test_go_by_both_measures(tmp_path):
+    found = run(tmp_path, {"a": entry(**BOTH), "b": entry(**BOTH), "c": entry(), "control-0": entry(control=True)})
+    assert (found["decision"], found["confirmed"], found["severe_all"]) == ("GO", True, "NEED_MORE_DATA")
+    assert found["measures"]["mcs"]["decision"] == "NO_GO"
+    assert found["measures"]["mcs_calibrated"]["gates"]["models_tested"]["found"] == 3  # the control is none of them
+    assert found["measures"]["mass_share"]["decision"] == "NEED_MORE_DATA"
+    assert found["measures"]["mass_share"]["not_defined_for"] == dict.fromkeys("abc", UNDEFINED["mass_share"])
+    assert (found["images_needed"], found["models_needed"]) == (0, 0)
+
+
+def test_a_go_that_the_causal_measure_does_not_confirm_is_none(tmp_path):
+    attention_only = entry(mcs_calibrated=SEVERE)
+    found = run(tmp_path, {"a": attention_only, "b": attention_only, "c": entry()})
+    assert (found["decision"], found["confirmed"]) == ("NEED_MORE_DATA", False)
+    assert "mcs_calibrated says GO" in found["reason"] and "shapley_share says NO_GO" in found["reason"]
+
+
+def test_the_measures_and_gates_are_the_parameters(tmp_path):
+    models = {"a": entry(mcs=SEVERE, shapley_share=SEVERE), "b": entry()}
+    settings = {"measure": "mcs", "models_tested": 2, "models_severe": 1}
+    assert run(tmp_path, models, **settings)["decision"] == "GO"
+    assert run(tmp_path, models)["decision"] == "NEED_MORE_DATA"
+
+
+def test_in_house_models_alone_are_a_pivot(tmp_path):
+    assert run(tmp_path, {"ours": entry(**BOTH), "b": entry(), "c": entry()})["decision"] == "PIVOT"
+
+
+def test_one_model_needs_two_more(tmp_path):
+    found = run(tmp_path, {"a": entry(**BOTH), "control-0": entry(control=True, **BOTH)})
+    assert (found["decision"], found["models_needed"], found["images_needed"]) == ("NEED_MORE_DATA", 2, 0)
+
+
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        ({}, "none"),
+        ({"shapley_share": BALANCED | {"n": 97}}, "a shapley_share (3 images undefined)"),
+        ({"mcs": BALANCED | {"p": None, "p_holm": None, "reason": "no variance"}}, "a mcs (no variance)"),
+        ({"mcs": NOTHING | {"reason": "0 defined values"}}, "a mcs (100 images undefined)"),
+        ({"mass_share": NOTHING}, "none"),  # the kind does not define it
+    ],
+)
+def test_diagnostic_success_is_every_measure_that_the_kind_defines(tmp_path, change, named):
+    found = run(tmp_path, {"a": entry(**change), "b": entry(), "c": entry()})
+    assert (found["diagnostic_success"], found["diagnostic_failures"]) == (named == "none", named)
+
+
+def test_a_control_that_failed_is_a_diagnostic_failure(tmp_path):
+    broken = entry(control=True, mcs=BALANCED | {"n": 99})
+    assert run(tmp_path, {"a": entry(), "control-0": broken})["diagnostic_success"] is False
+
+
+@pytest.mark.parametrize("key", ["n", "mean", "ci_low", "ci_high", "p", "p_holm", "power", "n_needed"])
+def test_a_missing_key_is_named(tmp_path, key):
+    short = {name: value for name, value in BALANCED.items() if name != key}
+    with pytest.raises(PipelineError, match=rf"models\.a\.severity\.mcs has no '{key}'"):
+        run(tmp_path, {"a": entry(mcs=short)})
+
+
+def test_statistics_of_another_version_or_of_other_models_are_named(tmp_path):
+    study = write(tmp_path, {"a": entry()})
+    write_json(study.statistics, {"models": {"a": {"control": False}}, "evidence_id": "x"})
+    with pytest.raises(PipelineError, match=r"models\.a has no 'severity'"):
+        decision.main(study)
+    write_json(study.statistics, {"models": {}, "evidence_id": "x"})
+    with pytest.raises(PipelineError, match="models has no 'a'"):
+        decision.main(study)
+
+
+def test_a_gate_that_the_statistics_do_not_test_is_refused(tmp_path):
+    with pytest.raises(ParamsError, match=r"decision.imbalance is 0.9"):
+        run(tmp_path, {"a": entry()}, imbalance=0.9)
+
+
+def test_the_evidence_follows_parameters_and_inputs(tmp_path):
+    one = run(tmp_path, {"a": entry()})
+    assert run(tmp_path, {"a": entry()}) == one
+    assert run(tmp_path, {"a": entry()}, alpha=0.01)["evidence_id"] != one["evidence_id"]
+    assert run(tmp_path, {"ours": entry()})["evidence_id"] != one["evidence_id"]
+
+
+def test_the_decision_is_among_the_results(tmp_path):
+    study = write(tmp_path, {"a": entry()})
+    assert "decision" not in [result.name for result in results_of(study)]
+    write_json(study.scores("a"), {"reasons": UNDEFINED, "n_images": 100, "evidence_id": "a", "stage": "x"})
+    decision.main(study)
+    assert "decision" in [result.name for result in results_of(study)]
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+def check(capsys, *arguments):
+    status = cli(["check", "--study", "s", *arguments])
+    return status, capsys.readouterr()
+
+
+def test_check_fails_on_a_severe_model_alone(here, capsys):
+    write(here, {"a": entry(**BOTH), "b": entry(), "control-0": entry(control=True, **BOTH)})
+    status, out = check(capsys)
+    assert status == 1 and "a: mean imbalance 0.900 [0.880, 0.920] by mcs_calibrated" in out.out
+    assert "a: " in out.out and out.out.count("SEVERE") == 1 and "control-0" not in out.out
+    status, out = check(capsys, "--measure", "mcs")
+    assert status == 0 and "0 severe of 2 judged, 2 under test" in out.out
+    write(here, {"b": entry(), "control-0": entry(control=True, **BOTH)})
+    assert check(capsys)[0] == 0
+
+
+def test_check_uses_the_test_at_its_value_and_the_interval_elsewhere(here, capsys):
+    near = SEVERE | {"mean": 0.82, "ci_low": 0.79, "p_holm": 0.01}
+    write(here, {"a": entry(mcs_calibrated=near)})
+    assert check(capsys, "--max-imbalance", "0.8")[0] == 1  # the test rejects, though the interval holds 0.8
+    assert check(capsys, "--max-imbalance", "0.79")[0] == 0
+    assert check(capsys, "--max-imbalance", "0.78")[0] == 1
+    write(here, {"a": entry(mcs_calibrated=near | {"p_holm": 0.2, "ci_low": 0.805})})
+    assert check(capsys, "--max-imbalance", "0.8")[0] == 0
+
+
+def test_check_names_a_model_without_the_measure(here, capsys):
+    write(here, {"a": entry()})
+    status, out = check(capsys, "--measure", "mass_share")
+    assert status == 0 and "NO VERDICT (no query of a dual encoder sees both groups)" in out.out
+    assert "0 severe of 0 judged, 1 under test" in out.out
+
+
+def test_check_says_what_is_missing_without_a_traceback(here, capsys):
+    study = write(here, {"a": entry()})
+    assert cli(["check", "--study", "nowhere"]) == 1
+    assert "no study 'nowhere'" in capsys.readouterr().err
+    study.statistics.unlink()
+    status, out = check(capsys)
+    assert status == 1 and "stats.json: no such file" in out.err
+    for wrong in (["--measure", "karma"], ["--max-imbalance", "80"], ["--max-imbalance", "0.4"]):
+        with pytest.raises(SystemExit) as stopped:
+            check(capsys, *wrong)
+        assert stopped.value.code == 2
+    (here / "params.yaml").unlink()
+    assert check(capsys)[0] == 1
