@@ -34,9 +34,13 @@ def test_one_image_fewer_would_not_do(d, alternative):
 @pytest.mark.parametrize(
     ("d", "reason"),
     [
-        (0.0, "no effect"), (-0.5, "no effect"), (1e-5, "more than"), (math.nan, "no standard"), (math.inf, "no standard"),
+        (0.0, "no effect"),
+        (-0.5, "no effect"),
+        (1e-5, "more than"),
+        (math.nan, "no standard"),
+        (math.inf, "no standard"),
     ],
-)  # fmt: skip
+)
 def test_a_number_of_images_that_does_not_exist(d, reason):
     n, why = images_needed(d, alternative="greater")
     assert math.isnan(n) and reason in why
