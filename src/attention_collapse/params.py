@@ -130,10 +130,11 @@ class ComputeMcs(Section):
 
 
 class Stats(Section):
-    """Resampling."""
+    """Resampling, and the smallest difference of a mean share that matters (power, tests of equivalence)."""
 
     n_resamples: int = Field(default=10_000, ge=100)
     confidence: float = Field(default=0.95, gt=0, lt=1)
+    margin: float = Field(default=0.05, gt=0, lt=1)
     seed: int = Field(default=0, ge=0)
 
 

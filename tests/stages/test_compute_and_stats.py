@@ -9,7 +9,7 @@ from conftest import ROOT, coco_folder
 
 from attention_collapse.errors import PipelineError
 from attention_collapse.files import read_json
-from attention_collapse.params import Params
+from attention_collapse.params import Params, Stats
 from attention_collapse.stages import (
     compute_mcs,
     contribution,
@@ -93,6 +93,66 @@ def test_statistics_cover_models_and_controls(study):
     assert layer["mcs_ci_low"] <= layer["mcs"] <= layer["mcs_ci_high"]
 
 
+def test_severity_stands_beside_its_power(study):
+    models = read_json(study.statistics)["models"]
+    images, shares = pd.read_csv(study.images_table("trained")), pd.read_csv(study.contributions_table("trained"))
+    for measure, values in (
+        ("mcs_calibrated", images["mcs_calibrated_all"]),
+        ("shapley_share", shares["shapley_share"]),
+    ):
+        entry = models["trained"]["severity"][measure]
+        assert entry["mean"] == pytest.approx(np.maximum(values, 1 - values).mean(), rel=1e-5)
+        assert (entry["value"], entry["alternative"], entry["margin"]) == (0.8, "greater", 0.05)
+        assert entry["p_holm"] == entry["p"] and 0 <= entry["power"] <= 1  # a family of one
+        assert "p_holm" not in models["fresh-0"]["severity"][measure]
+    none = models["trained"]["severity"]["mass_share"]  # a dual encoder attends to no other modality
+    assert none["p"] is None and none["n"] == 0
+    assert none["reason"] == read_json(study.scores("trained"))["reasons"]["mass_share"]
+    assert models["trained"]["diagnostics"]["mass_share"]["reason"] == none["reason"]
+
+
+def test_causal_measures_are_those_of_the_contribution_metrics(study):
+    models = read_json(study.statistics)["models"]
+    for model in models:
+        causal = read_json(study.contributions(model))
+        assert all(models[model][name] == causal[name] for name in stats.CAUSAL)
+
+
+def test_models_are_compared_image_by_image(study):
+    statistics = read_json(study.statistics)
+    tables = [pd.read_csv(study.images_table(name))["mcs_calibrated_all"] for name in ("trained", "fresh-0")]
+    [(name, entry)] = statistics["pairs_of_models"]["mcs_calibrated"].items()
+    assert name == "trained_vs_fresh-0" and (entry["a"], entry["b"]) == ("trained", "fresh-0")
+    assert entry["mean"] == pytest.approx((tables[0] - tables[1]).mean(), rel=1e-4)
+    assert entry["family"] == "model and its untrained control" and entry["p_holm"] == entry["p"]
+    assert statistics["meta"]["mcs_calibrated"]["mean"] is None
+    assert "1 model, 2 or more" in statistics["meta"]["mcs_calibrated"]["reason"]
+    assert statistics["a_priori"]["n"] == 34
+
+
+def test_pairs_and_summary_of_several_models():
+    """Two families of Holm's correction; the difference a − c is the sum of a − b and b − c."""
+    rng = np.random.default_rng(0)
+    columns = {
+        name: {measure: pd.Series(rng.normal(mean, 0.1, 40)) for measure in (*stats.COMPARED, *stats.SUMMARISED)}
+        for name, mean in (("a", 0.6), ("b", 0.62), ("c", 0.7), ("a-untrained", 0.5))
+    }
+    params = Stats(n_resamples=200)
+    found = stats.pairs_of_models(columns, ["a", "b", "c"], {"a": "a-untrained"}, params)["mcs_calibrated"]
+    assert list(found) == ["a_vs_b", "a_vs_c", "b_vs_c", "a_vs_a-untrained"]
+    assert found["a_vs_c"]["mean"] == pytest.approx(found["a_vs_b"]["mean"] + found["b_vs_c"]["mean"])
+    between = [found[name] for name in ("a_vs_b", "a_vs_c", "b_vs_c")]
+    smallest = min(between, key=lambda entry: entry["p"])
+    assert smallest["p_holm"] == pytest.approx(3 * smallest["p"])
+    assert found["a_vs_a-untrained"]["p_holm"] == found["a_vs_a-untrained"]["p"]
+    results = {
+        name: {measure: {"mean": v.mean(), "sd": v.std(), "n": len(v)} for measure, v in measures.items()}
+        for name, measures in columns.items()
+    }
+    summary = stats.summary_over_models(results, ["a", "b", "c"], 0.95)
+    assert summary["shapley_share"]["k"] == 3 and 0.55 < summary["mcs_calibrated"]["mean"] < 0.75
+
+
 def test_evidence_changes_with_the_inputs_only(study, tmp_path, tiny_openclip):
     shutil.copytree(study.root / "in", tmp_path / "in")
     same, other = tiny_study(tmp_path, tiny_openclip), tiny_study(tmp_path, tiny_openclip, rows="readout")
@@ -159,5 +219,9 @@ def test_one_image_gives_reasons_instead_of_intervals(tmp_path, tiny_openclip):
     result = read_json(one.statistics)["models"]["trained"]
     assert result["mcs"]["ci_low"] is None and "1 defined value" in result["mcs"]["reason"]
     assert result["tests"]["mcs_vs_0_7"]["p"] is None and result["reading_null"] == "undefined"
+    severity = result["severity"]["shapley_share"]
+    assert severity["p"] is None and severity["power"] is None and severity["n_needed"] is None
+    assert "nothing to draw ablation partners from" in severity["reason"] and severity["n_needed_reason"]
+    assert result["diagnostics"]["mcs"]["shapiro_p"] is None and "3 or more" in result["diagnostics"]["mcs"]["reason"]
     figures.main(one)
     assert (one.plots / "trained" / "layer_wise_attention.png").is_file()

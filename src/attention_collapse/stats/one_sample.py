@@ -1,23 +1,32 @@
-"""What one sample of images says: mean, BCa interval, one-sample tests with effect sizes, Holm's correction.
+"""What samples of images say: means, BCa intervals, one-sample tests with effect sizes, Holm's correction.
 
 The unit of analysis is the image. Where a quantity does not exist (one image, no variance, undefined values) the
-result holds NaN for it and a `reason`; nothing is imputed and nothing raises.
+result holds NaN for it and a `reason`; nothing is imputed and nothing raises. Samples over the same images go through
+the `_columns` functions together: they are resampled with the same images, once.
 """
 
 from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import pingouin as pg
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
-Alternative = Literal["two-sided", "greater", "less"]
+from attention_collapse.stats.effect_size import LARGEST_T, cohen_d_interval, hedges_factor
+from attention_collapse.stats.permutation import Alternative, sign_flip
+
+Rng = int | np.random.Generator  # a seed, or a generator that goes on, as scipy takes either
 LN10 = math.log(10.0)
+BATCH = 4_000_000  # draws held at once, 32 MB
+TESTED = (
+    "t", "df", "p", "log10_p", "cohen_d", "cohen_d_ci_low", "cohen_d_ci_high", "hedges_g", "hedges_g_ci_low",
+    "hedges_g_ci_high", "wilcoxon_p", "permutation_p",
+)  # fmt: skip
 
 
 def _sample(values: ArrayLike) -> tuple[NDArray[np.float64], str | None]:
@@ -32,10 +41,82 @@ def _sample(values: ArrayLike) -> tuple[NDArray[np.float64], str | None]:
     return finite, None
 
 
-def describe(
-    values: ArrayLike, *, confidence: float = 0.95, n_resamples: int = 10_000, rng: np.random.Generator
-) -> dict[str, Any]:
-    """Mean, standard deviation (ddof 1), n, and the BCa bootstrap interval of the mean (Efron 1987, by scipy).
+def bootstrap_columns(
+    values: NDArray[np.float64], *, confidence: float, n_resamples: int, rng: np.random.Generator
+) -> NDArray[np.float64]:
+    """BCa intervals of column means (Efron 1987, by scipy), every column resampled with the same images.
+
+    Parameters
+    ----------
+    values
+        (image, column), finite.
+
+    Returns
+    -------
+    ndarray
+        (2, column): low, high; NaN where a column has no interval (fewer than 2 images, no variance).
+    """
+    n, columns = values.shape
+    interval = np.full((2, columns), math.nan)
+    varied = np.array([_sample(column)[1] is None for column in values.T], bool)
+    if not varied.any():
+        return interval
+    chosen = values[:, varied]
+    centre = chosen.mean(0)
+    away = chosen - centre
+
+    def mean(images: NDArray[Any], axis: int = -1) -> NDArray[np.float64]:  # (..., draw) -> (column, ...)
+        rows = images.reshape(-1, images.shape[axis]).astype(np.int64)
+        places = rows + n * np.arange(len(rows))[:, None]
+        times = np.bincount(places.ravel(), minlength=n * len(rows)).reshape(len(rows), n)  # each image was drawn
+        means = centre[:, None] + away.T @ times.T.astype(np.float64) / images.shape[axis]
+        return means.reshape(-1, *images.shape[:-1])
+
+    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
+        warnings.simplefilter("ignore")  # an interval that scipy cannot give (few, tied values) comes back as NaN
+        found = stats.bootstrap(
+            (np.arange(n),), mean, vectorized=True, confidence_level=confidence, n_resamples=n_resamples,
+            method="BCa", rng=rng, batch=max(1, BATCH // n),
+        ).confidence_interval  # fmt: skip
+    interval[:, varied] = found.low, found.high
+    return interval
+
+
+def describe_columns(
+    columns: Mapping[str, ArrayLike], *, confidence: float = 0.95, n_resamples: int = 10_000, rng: Rng
+) -> dict[str, dict[str, Any]]:
+    """`describe` of samples over the same images; those defined for the same images share one bootstrap."""
+    arrays = {name: np.asarray(values, np.float64) for name, values in columns.items()}
+    result: dict[str, dict[str, Any]] = {}
+    groups: dict[bytes, list[str]] = {}
+    for name, values in arrays.items():
+        x, reason = _sample(values)
+        result[name] = {
+            "mean": float(x.mean()) if x.size else math.nan,
+            "sd": float(x.std(ddof=1)) if x.size > 1 else math.nan,
+            "n": int(x.size),
+            "n_undefined": int(values.size - x.size),
+            "ci_low": math.nan,
+            "ci_high": math.nan,
+        }
+        if reason:
+            result[name]["reason"] = reason
+        else:
+            groups.setdefault(np.isfinite(values).tobytes(), []).append(name)
+    for names in groups.values():
+        table = np.column_stack([arrays[name][np.isfinite(arrays[name])] for name in names])
+        intervals = bootstrap_columns(
+            table, confidence=confidence, n_resamples=n_resamples, rng=np.random.default_rng(rng)
+        )
+        for name, low, high in zip(names, *intervals.tolist(), strict=True):
+            result[name] |= {"ci_low": low, "ci_high": high}
+            if not math.isfinite(low + high):
+                result[name]["reason"] = "too few different values for a BCa interval"
+    return result
+
+
+def describe(values: ArrayLike, *, confidence: float = 0.95, n_resamples: int = 10_000, rng: Rng) -> dict[str, Any]:
+    """Mean, standard deviation (ddof 1), n, and the BCa bootstrap interval of the mean.
 
     Returns
     -------
@@ -43,36 +124,7 @@ def describe(
         mean, sd, n, n_undefined (NaN values, left out and counted), ci_low, ci_high, and `reason` where the interval
         does not exist.
     """
-    x, reason = _sample(values)
-    result: dict[str, Any] = {
-        "mean": float(x.mean()) if x.size else math.nan,
-        "sd": float(x.std(ddof=1)) if x.size > 1 else math.nan,
-        "n": int(x.size),
-        "n_undefined": int(np.size(values) - x.size),
-        "ci_low": math.nan,
-        "ci_high": math.nan,
-    }
-    if reason:
-        return result | {"reason": reason}
-    interval = stats.bootstrap(
-        (x,), np.mean, confidence_level=confidence, n_resamples=n_resamples, method="BCa", rng=rng
-    ).confidence_interval
-    return result | {"ci_low": float(interval.low), "ci_high": float(interval.high)}
-
-
-def bootstrap_columns(
-    values: NDArray[np.float64], *, confidence: float, n_resamples: int, rng: np.random.Generator
-) -> NDArray[np.float64]:
-    """BCa intervals of the column means of (image, column): (2, column), NaN where a column has no variance."""
-    if len(values) < 2:
-        return np.full((2, values.shape[1]), math.nan)
-    with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
-        warnings.simplefilter("ignore")  # a constant column has no BCa interval; it comes back as NaN
-        interval = stats.bootstrap(
-            (values,), np.mean, axis=0, vectorized=True, confidence_level=confidence, n_resamples=n_resamples,
-            method="BCa", rng=rng, batch=max(1, 20_000_000 // max(1, values.size)),
-        ).confidence_interval  # fmt: skip
-    return np.stack([interval.low, interval.high])
+    return describe_columns({"": values}, confidence=confidence, n_resamples=n_resamples, rng=rng)[""]
 
 
 def _log10_p(t: float, df: float, alternative: Alternative) -> float:
@@ -89,33 +141,72 @@ def _log10_p(t: float, df: float, alternative: Alternative) -> float:
     return (log_p + (math.log(2.0) if alternative == "two-sided" else 0.0)) / LN10
 
 
-def one_sample(values: ArrayLike, value: float, alternative: Alternative = "two-sided") -> dict[str, Any]:
-    """One-sample t-test against `value` (pingouin), with Wilcoxon's signed-rank test beside it (scipy).
+def one_sample_columns(
+    tests: Mapping[str, tuple[ArrayLike, float, Alternative]],
+    *,
+    confidence: float = 0.95,
+    n_resamples: int = 10_000,
+    rng: Rng,
+) -> dict[str, dict[str, Any]]:
+    """`one_sample` of (values, value, alternative) over the same images; the permutation tests share their signs."""
+    arrays = {name: np.asarray(values, np.float64) for name, (values, _, _) in tests.items()}
+    if not tests:
+        return {}
+    flipped = sign_flip(
+        np.column_stack([arrays[name] - value for name, (_, value, _) in tests.items()]),
+        [alternative for _, _, alternative in tests.values()],
+        n_resamples=n_resamples,
+        rng=np.random.default_rng(rng),
+    )
+    return {
+        name: _tested(arrays[name], value, alternative, confidence, float(p))
+        for (name, (_, value, alternative)), p in zip(tests.items(), flipped, strict=True)
+    }
+
+
+def _tested(
+    values: NDArray[np.float64], value: float, alternative: Alternative, confidence: float, permutation_p: float
+) -> dict[str, Any]:
+    x, reason = _sample(values)
+    result: dict[str, Any] = {"value": value, "alternative": alternative, "n": int(x.size)}
+    if reason:
+        return result | dict.fromkeys(TESTED, math.nan) | {"reason": reason}
+    student = stats.ttest_1samp(x, value, alternative=alternative)
+    t, df = float(student.statistic), float(student.df)
+    d, factor = float((x.mean() - value) / x.std(ddof=1)), hedges_factor(df)
+    low, high = cohen_d_interval(t, x.size, confidence)
+    ranks = stats.wilcoxon(x - value, alternative=alternative)
+    effect = (d, low, high, d * factor, low * factor, high * factor)
+    numbers = (t, df, float(student.pvalue), _log10_p(t, df, alternative), *effect, float(ranks.pvalue), permutation_p)
+    if abs(t) > LARGEST_T:
+        result["reason"] = "no interval of the effect size: next to no variance"
+    return result | dict(zip(TESTED, numbers, strict=True))
+
+
+def one_sample(
+    values: ArrayLike,
+    value: float,
+    alternative: Alternative = "two-sided",
+    *,
+    confidence: float = 0.95,
+    n_resamples: int = 10_000,
+    rng: Rng = 0,
+) -> dict[str, Any]:
+    """One-sample t-test against `value`, with Wilcoxon's signed-rank and a sign-flip permutation test beside it.
 
     Returns
     -------
     dict
-        value, alternative, n, t, df, p, log10_p, cohen_d (signed: (mean − value) / sd), hedges_g (with the exact
-        small-sample factor), wilcoxon_p, and `reason` where the test does not exist.
+        value, alternative, n, t, df, p, log10_p; cohen_d (signed: (mean − value) / sd) and hedges_g (with the exact
+        small-sample factor), each with _ci_low and _ci_high (two-sided, by the noncentral t); wilcoxon_p;
+        permutation_p (never 0); and `reason` where the test does not exist.
 
     Notes
     -----
-    pingouin prints |d|; here d keeps the sign of the difference.
+    The t-test takes normal means for granted, Wilcoxon's and the permutation test symmetry about `value`.
     """
-    x, reason = _sample(values)
-    names = ("t", "df", "p", "log10_p", "cohen_d", "hedges_g", "wilcoxon_p")
-    result: dict[str, Any] = {"value": value, "alternative": alternative, "n": int(x.size)}
-    if reason:
-        return result | dict.fromkeys(names, math.nan) | {"reason": reason}
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # the Bayes factor that pingouin adds overflows for a large t; it is not used
-        row = pg.ttest(x, value, alternative=alternative).iloc[0]
-    t, df = float(row["T"]), float(row["dof"])
-    d = float((x.mean() - value) / x.std(ddof=1))
-    correction = math.exp(math.lgamma(df / 2) - math.lgamma((df - 1) / 2)) / math.sqrt(df / 2) if df > 1 else math.nan
-    ranks = stats.wilcoxon(x - value, alternative=alternative)
-    numbers = (t, df, float(row["p_val"]), _log10_p(t, df, alternative), d, d * correction, float(ranks.pvalue))
-    return result | dict(zip(names, numbers, strict=True))
+    test = {"": (values, value, alternative)}
+    return one_sample_columns(test, confidence=confidence, n_resamples=n_resamples, rng=rng)[""]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:

@@ -1,0 +1,79 @@
+"""How surely a t-test of one sample (or of paired differences) shows an effect, and how many images that takes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+import pingouin as pg
+from numpy.typing import ArrayLike
+from scipy import stats
+
+from attention_collapse.stats.one_sample import BATCH, Rng
+from attention_collapse.stats.permutation import Alternative
+
+
+def t_test_power(d: float, n: int, *, alpha: float = 0.05, alternative: Alternative = "two-sided") -> float:
+    """Power, 0 to 1, of the t-test of n values whose true mean lies d standard deviations away (noncentral t)."""
+    if n < 2 or math.isnan(d):
+        return math.nan
+    return float(pg.power_ttest(d=d, n=n, alpha=alpha, contrast="one-sample", alternative=alternative))
+
+
+def images_needed(
+    d: float, *, power: float = 0.8, alpha: float = 0.05, alternative: Alternative = "two-sided"
+) -> tuple[float, str | None]:
+    """The fewest images with which the t-test of an effect d reaches `power`, and why there is no such number.
+
+    d = 0.5, two-sided, α = 0.05, power 0.8: 34. NaN with a reason for an effect of 0, in the wrong direction, or so
+    small that more than 10⁷ images would be needed.
+    """
+    towards = {"two-sided": abs(d), "greater": d, "less": -d}[alternative]
+    if not towards > 0 or math.isinf(d):
+        return math.nan, "no standard deviation to plan with" if not math.isfinite(d) else "no effect to show"
+    if t_test_power(d, 2, alpha=alpha, alternative=alternative) >= power:
+        return 2, None
+    n = float(pg.power_ttest(d=d, power=power, alpha=alpha, contrast="one-sample", alternative=alternative))
+    return (math.nan, "more than 10^7 images") if math.isnan(n) else (math.ceil(n), None)
+
+
+def simulated_power(
+    values: ArrayLike,
+    effect: float,
+    *,
+    alpha: float = 0.05,
+    alternative: Alternative = "greater",
+    n_simulations: int = 10_000,
+    rng: Rng,
+) -> float:
+    """Power of the t-test at this n if the true mean lay `effect` beyond the tested value, with these residuals.
+
+    Residuals (values − mean) are drawn with replacement and `effect` is added, so that the power is that of the
+    values' own distribution, not of a normal one.
+
+    Parameters
+    ----------
+    values
+        (image,); NaN left out.
+    effect
+        True mean minus the tested value, in units of the values.
+
+    Returns
+    -------
+    float
+        Share of simulated studies in which p ≤ α; NaN for fewer than 2 values or without variance.
+    """
+    x = np.asarray(values, np.float64)
+    x = x[np.isfinite(x)]
+    if x.size < 2 or np.ptp(x) <= 1e-12 * max(1.0, float(np.abs(x).max())):
+        return math.nan
+    residuals, n, generator = x - x.mean(), x.size, np.random.default_rng(rng)
+    critical = stats.t.isf(alpha / 2 if alternative == "two-sided" else alpha, n - 1)
+    sign = -1.0 if alternative == "less" else 1.0
+    shown, batch = 0, max(1, BATCH // n)
+    for start in range(0, n_simulations, batch):
+        drawn = residuals[generator.integers(n, size=(min(batch, n_simulations - start), n))] + effect
+        with np.errstate(divide="ignore", invalid="ignore"):  # a draw of one image n times over has no variance
+            t = sign * drawn.mean(1) / (drawn.std(1, ddof=1) / math.sqrt(n))
+        shown += int(((np.abs(t) if alternative == "two-sided" else t) >= critical).sum())
+    return shown / n_simulations

@@ -1,0 +1,73 @@
+"""The severity test: its parts by hand, its laws, and its level by simulation."""
+
+import math
+
+import numpy as np
+import pytest
+from scipy import stats as sp
+
+from attention_collapse.stats.severity import severity_columns
+
+
+def severity(shares, **options):
+    given = {"threshold": 0.8, "margin": 0.05, "alpha": 0.05, "n_resamples": 1000, "rng": 0} | options
+    return severity_columns({"s": shares}, **given)["s"]
+
+
+def test_the_imbalance_looks_at_both_sides():
+    result = severity([0.1, 0.95, 0.7, 0.25])  # imbalances 0.9, 0.95, 0.7, 0.75
+    assert result["mean"] == pytest.approx(0.825) and result["share_severe"] == 0.5
+    # t = 0.025 / (sd / 2); sd of 0.075, 0.125, −0.125, −0.075 about 0: √(2 · (0.075² + 0.125²) / 3)
+    assert result["t"] == pytest.approx(0.05 / math.sqrt(2 * (0.075**2 + 0.125**2) / 3))
+    assert result["p"] == pytest.approx(sp.t.sf(result["t"], 3)) and result["alternative"] == "greater"
+
+
+def test_a_share_and_its_complement_are_as_severe():
+    s = np.random.default_rng(1).beta(8, 2, 60)
+    one, other = severity(s), severity(1 - s)
+    assert one == {key: pytest.approx(value, nan_ok=True) for key, value in other.items()}
+
+
+def test_the_images_needed_are_those_of_the_margin_in_standard_deviations():
+    # sd 0.1 and margin 0.05: d = 0.5, one-sided α = 0.05, power 0.8: n = 27 (G*Power 3.1; Cohen 1988, table 2.4.1)
+    x = np.array([-1, 1] * 20) * 0.1 * math.sqrt(39 / 40) + 0.85
+    result = severity(x)
+    assert result["sd"] == pytest.approx(0.1) and (result["n_needed"], result["n_still_needed"]) == (27, 0)
+    assert severity(x[:4])["n_needed"] > 4 and severity(x[:4])["n_still_needed"] == severity(x[:4])["n_needed"] - 4
+    assert severity(x, alpha=0.01)["n_needed"] > 27 and severity(x, alpha=0.01)["power_alpha"] == 0.01
+    assert severity(x, margin=0.025)["n_needed"] > 4 * 26
+
+
+def test_power_is_that_of_the_margin_not_of_the_observed_mean():
+    low, high = (np.random.default_rng(2).normal(mean, 0.03, 50) for mean in (0.6, 0.9))
+    assert severity(low)["power"] == pytest.approx(severity(high)["power"], abs=0.02)
+    assert severity(low)["power"] > 0.99 and severity(low)["p"] > 0.99 and severity(high)["p"] < 1e-6
+
+
+@pytest.mark.parametrize(
+    ("shares", "reason"),
+    [([0.9], "1 defined"), ([math.nan] * 4, "0 defined"), ([0.9] * 6, "no variance"), ([0.1, 0.9], "no variance")],
+)
+def test_degenerate_shares_give_reasons(shares, reason):
+    result = severity(shares)
+    assert reason in result["reason"] and "no standard deviation" in result["n_needed_reason"]
+    assert all(math.isnan(result[name]) for name in ("p", "power", "n_needed", "n_still_needed", "ci_low"))
+
+
+def test_measures_together_are_as_measures_alone():
+    generator = np.random.default_rng(3)
+    shares = {"a": generator.beta(5, 2, 40), "b": np.where(generator.random(40) < 0.2, np.nan, generator.random(40))}
+    together = severity_columns(shares, threshold=0.8, margin=0.05, alpha=0.05, n_resamples=1000, rng=0)
+    for name, values in shares.items():
+        # The permutation test's signs fall on other images where some are undefined.
+        alone = severity(values)
+        assert together[name] == {key: pytest.approx(value, nan_ok=True) for key, value in alone.items()}
+
+
+def test_the_level():
+    """At a mean imbalance of exactly 0.80 a model is called severe in at most 5.5 % of studies."""
+    generator = np.random.default_rng(13)
+    shares = {str(i): 0.8 + generator.uniform(-0.15, 0.15, 40) for i in range(3000)}
+    found = severity_columns(shares, threshold=0.8, margin=0.05, alpha=0.05, n_resamples=100, rng=0)
+    p = [result["p"] for result in found.values()]
+    assert np.mean(np.array(p) <= 0.05) <= 0.055 and sp.kstest(p, "uniform").pvalue > 0.001
