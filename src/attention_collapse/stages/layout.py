@@ -115,6 +115,10 @@ class Study:
         """Committed figures and plot data."""
         return self.root / "plots" / self.params.study
 
+    def overlay(self, model: str) -> Path:
+        """The model's attention over pictures of the pairs; committed for our own scenes alone (see .gitignore)."""
+        return self.root / "plots" / f"{self.params.study}-overlay" / model
+
     @property
     def paper(self) -> Path:
         """Committed tables and macros of this study."""
