@@ -103,7 +103,8 @@ def forest(models: Models, causal: Models, confidence: float) -> Figure:
         for axes, summary in ((left, models[name]["mcs"]), (right, causal.get(name, {}).get("shapley_share"))):
             axes.text(1.02, y, _shown(summary), transform=axes.get_yaxis_transform(), va="center", fontsize=7)
     _model_axis(left, names, models)
-    for axes in (left, right):
+    for axes, heading in ((left, "MCS [CI]"), (right, "share [CI]")):
+        axes.text(1.02, 1.0, heading, transform=axes.transAxes, va="bottom", fontsize=7, color="0.4")
         axes.set_xlim(0, 1)
         axes.set_xticks([0, TEXT_COLLAPSE, 0.5, VISION_COLLAPSE, 1] if axes is left else [0, 0.5, 1])
     right.tick_params(axis="y", length=0)

@@ -1,4 +1,4 @@
-"""The figures of one model, and what all figures share. Every score is drawn with its null; the same data give the same bytes."""
+"""The figures of one model, and what all figures share. Scores stand beside nulls; equal data give equal bytes."""
 
 from __future__ import annotations
 
@@ -172,6 +172,6 @@ def attention_entropy(name: str, heads: pd.DataFrame, rows: str) -> Figure:
         axes.tick_params(length=0)
     panels[0].set_ylabel("head")
     bar = figure.colorbar(ScalarMappable(Normalize(0, 1), HEAT), ax=panels, location="bottom", aspect=40, pad=0.03)
-    bar.set_label("entropy ÷ ln n (share; 1: uniform over the n visible keys)")
+    bar.set_label("entropy ÷ ln n (1: uniform over the n keys)")
     figure.suptitle(f"{name} · rows: {rows}, mean over items", x=0.01, ha="left", fontsize=8)
     return figure

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
@@ -39,43 +40,48 @@ class Overlay:
     mass: float
 
 
-def attention_overlay(name: str, shown: Sequence[Overlay] | str, who: str) -> Figure:
+def attention_overlay(name: str, shown: Sequence[Overlay] | str, readout: str) -> Figure:
     """A row a pair: the picture, the readout's attention over it, and uniform attention on the same scale.
 
     Attention is not contribution: the map says what was read from, not what the score depends on. A string in place of
-    the pairs says why there are none.
+    the pairs says why there are none. `readout` says whose attention it is: "image" or "text".
     """
-    heading = f"{name}\nattention of the {who}, last layer, mean of heads"
+    pairs = [] if isinstance(shown, str) else shown
+    height = 0.9 if not pairs else 0.4 + 1.42 * len(pairs) + 0.45  # inches; placed by hand, for the rows are alike
+    figure = Figure(figsize=(WIDTH, height), layout="none")
+
+    def place(x: float, top: float, width: float, tall: float) -> Axes:  # inches from the top left
+        return figure.add_axes((x / WIDTH, 1 - (top + tall) / height, width / WIDTH, tall / height))
+
+    def write(top: float, words: str) -> None:
+        figure.text(0.05 / WIDTH, 1 - top / height, words, va="top", fontsize=7)
+
+    write(0.04, f"{name}\n{readout}'s readout: attention in the last layer, mean of heads")
     if isinstance(shown, str):
-        figure = Figure(figsize=(WIDTH, 0.9), layout="constrained")
-        figure.suptitle(heading, x=0.01, ha="left", fontsize=8)
-        figure.text(0.01, 0.25, "\n".join(textwrap.wrap(f"Not drawn: {shown}.", 56)), fontsize=7.5, color="0.35")
+        write(0.45, textwrap.fill(f"Not drawn: {shown}.", 54))
         return figure
-    scale = Normalize(0, max(2.0, max(float(item.grid.max()) for item in shown)))
-    figure = Figure(figsize=(WIDTH, 0.95 + 1.3 * len(shown)), layout="constrained")
-    figure.suptitle(heading, x=0.01, ha="left", fontsize=8)
-    parts = figure.subfigures(len(shown), 1, squeeze=False)[:, 0]
-    panels = []
-    for part, item in zip(parts, shown, strict=True):
-        part.suptitle(textwrap.shorten(item.title, 62, placeholder=" …"), x=0.01, ha="left", fontsize=7)
-        picture, *maps = part.subplots(1, 3)
+    scale = Normalize(0, max(2.0, max(float(item.grid.max()) for item in pairs)))
+    for index, item in enumerate(pairs):
+        top = 0.4 + 1.42 * index
+        write(top, textwrap.shorten(item.title, 54, placeholder=" …"))
+        picture, *maps = (place(0.05 + 1.06 * column, top + 0.16, 1.02, 1.02) for column in range(3))
         picture.imshow(item.picture)
-        picture.set_xlabel("picture", fontsize=7)
         low, high = np.percentile(item.seen, (1, 99))
-        height, width = item.seen.shape
-        uniform = np.ones_like(item.grid)
-        for axes, grid, label in zip(
-            maps, (item.grid, uniform), (f"{item.mass:.0%} on patches", "uniform"), strict=True
-        ):
-            axes.imshow(item.seen, cmap="gray", vmin=low, vmax=max(high, low + 1e-6))
+        span = max(high - low, 1e-6)  # below, the picture in its middle greys: its own light must not read as attention
+        tall, wide = item.seen.shape
+        for axes, grid in zip(maps, (item.grid, np.ones_like(item.grid)), strict=True):
+            axes.imshow(item.seen, cmap="gray", vmin=low - span, vmax=high + span)
             axes.imshow(  # patches as they are: smoothing would claim a resolution that attention does not have
-                grid, cmap=HEAT, norm=scale, alpha=0.7, extent=(-0.5, width - 0.5, height - 0.5, -0.5),
+                grid, cmap=HEAT, norm=scale, alpha=0.65, extent=(-0.5, wide - 0.5, tall - 0.5, -0.5),
                 interpolation="nearest",
             )  # fmt: skip
-            axes.set_xlabel(label, fontsize=7)
-        panels += [picture, *maps]
-    for axes in panels:
-        axes.set(xticks=[], yticks=[])
-    bar = figure.colorbar(ScalarMappable(scale, HEAT), ax=panels, location="bottom", aspect=40, pad=0.02)
-    bar.set_label("attention to a patch ÷ uniform attention")
+        labels = ("picture", f"{item.mass:.0%} on patches", "uniform attention")
+        for axes, label in zip((picture, *maps), labels, strict=True):
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+            axes.set_xlabel(label, fontsize=7, labelpad=2)
+    bar = figure.colorbar(
+        ScalarMappable(scale, HEAT), cax=place(0.2, height - 0.43, WIDTH - 0.4, 0.09), orientation="horizontal"
+    )
+    bar.set_label("attention to a patch ÷ uniform attention", fontsize=7, labelpad=1)
     return figure

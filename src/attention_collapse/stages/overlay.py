@@ -123,8 +123,8 @@ def main(study: Study, model: str) -> None:
         ids = [(row["image_id"], row["caption_ids"][0]) for row in listed]
     use_style()
     shutil.rmtree(folder, ignore_errors=True)
-    who = "class token or pooled query" if loaded.family == DUAL_ENCODER else "text's readout"
-    save(attention_overlay(model, shown, who), folder / "attention_overlay")
+    readout = "image" if loaded.family == DUAL_ENCODER else "text"
+    save(attention_overlay(model, shown, readout), folder / "attention_overlay")
     cells = [
         [*ids[index], y, x, float(value)]
         for index, item in enumerate(shown if isinstance(shown, list) else [])
