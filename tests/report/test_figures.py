@@ -39,7 +39,11 @@ def saved(figure, tmp_path):
 
 
 MODELS = {"control": model(0.5, control=True), "a": model(0.72), "b": model(0.25)}
-CAUSAL = {"a": {"shapley_share": summary(0.4)}, "b": {"shapley_share": NONE}, "control": {"shapley_share": summary(0.9)}}
+CAUSAL = {
+    "a": {"shapley_share": summary(0.4)},
+    "b": {"shapley_share": NONE},
+    "control": {"shapley_share": summary(0.9)},
+}
 
 
 def test_the_forest_shows_every_score_beside_its_null(tmp_path):
@@ -102,7 +106,9 @@ def test_the_heat_map_holds_each_heads_entropy_on_one_shared_scale(tmp_path):
     saved(figure, tmp_path)
 
 
-@pytest.mark.parametrize(("vision", "text"), [((0, 0), (0, 0)), ((0, 0), (2, 2)), ((1, 1), (1, 1)), ((32, 32), (24, 16))])
+@pytest.mark.parametrize(
+    ("vision", "text"), [((0, 0), (0, 0)), ((0, 0), (2, 2)), ((1, 1), (1, 1)), ((32, 32), (24, 16))]
+)
 def test_heat_maps_of_any_size(vision, text, tmp_path):
     figure = figures.attention_entropy("m", heads(vision, text), "all")
     assert texts(figure).count("no attention") == (vision == (0, 0)) + (text == (0, 0))

@@ -156,7 +156,14 @@ def attention_entropy(name: str, heads: pd.DataFrame, rows: str) -> Figure:
         x, y = (np.append(np.arange(len(values)) + 0.5, len(values) + 0.5) for values in (layers, numbers))
         axes.set_facecolor("0.85")  # a cell without a value
         axes.pcolormesh(
-            x, y, np.ma.masked_invalid(grid.to_numpy(float)), cmap=HEAT, vmin=0, vmax=1, edgecolors="white", linewidth=0.3
+            x,
+            y,
+            np.ma.masked_invalid(grid.to_numpy(float)),
+            cmap=HEAT,
+            vmin=0,
+            vmax=1,
+            edgecolors="white",
+            linewidth=0.3,
         )
         if len(layers) <= 4 and len(numbers) <= 12:
             for (row, column), value in np.ndenumerate(grid.to_numpy(float)):
