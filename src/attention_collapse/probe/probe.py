@@ -88,7 +88,7 @@ class AttentionProbe:
         `rows(site, batch, n_queries)` -> (row,) positions of the queries to reduce, None for all of them. The cost
         falls with the rows; a site with no rows is seen but yields no statistics.
     weights
-        Keep the weights of those rows too, in `SiteStats.weights`: memory for every chosen row and key, so for few rows.
+        Keep the weights of those rows too, in `SiteStats.weights`: a number for every chosen row and key, so for few.
     allow_unseen
         Leave the block quietly although an attention module ran and yielded nothing.
 

@@ -60,7 +60,7 @@ def attention_overlay(name: str, shown: Sequence[Overlay] | str, readout: str) -
     if isinstance(shown, str):
         write(0.45, textwrap.fill(f"Not drawn: {shown}.", 54))
         return figure
-    scale = Normalize(0, max(2.0, max(float(item.grid.max()) for item in pairs)))
+    scale = Normalize(0, max(2.0, *(float(item.grid.max()) for item in pairs)))
     for index, item in enumerate(pairs):
         top = 0.4 + 1.42 * index
         write(top, textwrap.shorten(item.title, 54, placeholder=" …"))
