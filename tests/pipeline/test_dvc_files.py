@@ -22,7 +22,7 @@ CASES = [(study, name) for study, pipeline in PIPELINES.items() for name in pipe
 def test_a_stage_depends_on_exactly_its_code(study, name):
     deps = {dep for dep in body(PIPELINES[study]["stages"][name]).get("deps", []) if dep.startswith("src/")}
     expected = set() if name in NO_CODE else closure(f"{PACKAGE}.stages.{name}")
-    if name in ("figures", "validity"):
+    if name in ("figures", "overlay", "validity"):
         expected |= {"src/attention_collapse/report/style.mplstyle"}
     assert deps == expected
 
@@ -71,6 +71,10 @@ def test_no_coco_image_or_caption_is_committed():
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.splitlines()
     assert not [name for name in files if name.endswith((".jpg", ".jpeg")) or "captions_val2017" in name]
+    overlays = {name.split("/")[1] for name in files if name.startswith("plots/") and "-overlay/" in name}
+    assert overlays <= {"embedded-overlay"}
+    ignored = ["git", "check-ignore", "-q", "plots/coco-overlay/model/attention_overlay.png"]
+    assert subprocess.run(ignored, cwd=ROOT, check=False).returncode == 0
 
 
 def test_committed_checkpoints_are_small():

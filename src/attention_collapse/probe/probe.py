@@ -18,6 +18,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from attention_collapse.errors import ProbeError
 from attention_collapse.probe.reduce import FusedCall, Grouping, Reduced, SiteStats, eager, fused, softmax_input
+from attention_collapse.probe.weights import eager_weights, fused_weights
 
 aten = torch.ops.aten
 
@@ -50,6 +51,7 @@ HEAD_COUNTS = ("num_heads", "num_attention_heads", "n_heads", "heads")
 
 Keys = Callable[[str, int, int], Tensor | None]
 Rows = Callable[[str, int, int], Tensor | None]
+Seen = tuple[Reduced, Tensor | None, Tensor | None]  # statistics, rows, weights
 
 
 class _Tap(TorchDispatchMode):
@@ -85,6 +87,8 @@ class AttentionProbe:
     rows
         `rows(site, batch, n_queries)` -> (row,) positions of the queries to reduce, None for all of them. The cost
         falls with the rows; a site with no rows is seen but yields no statistics.
+    weights
+        Keep the weights of those rows too, in `SiteStats.weights`: a number for every chosen row and key, so for few.
     allow_unseen
         Leave the block quietly although an attention module ran and yielded nothing.
 
@@ -107,19 +111,20 @@ class AttentionProbe:
         on_stats: Callable[[SiteStats], None] | None = None,
         keys: Keys | None = None,
         rows: Rows | None = None,
+        weights: bool = False,
         allow_unseen: bool = False,
     ) -> None:
         self.stats: list[SiteStats] = []
         self._names = {module: name for name, module in model.named_modules()}
         self._on_stats = on_stats or self.stats.append
-        self._keys, self._rows = keys, rows
+        self._keys, self._rows, self._weights = keys, rows, weights
         self._allow_unseen = allow_unseen
 
     def __enter__(self) -> AttentionProbe:
         self._running: list[nn.Module] = []
         self._ran: set[str] = set()
         self._calls: dict[str, int] = {}
-        self._pending: tuple[torch.Size, str, tuple[Reduced, Tensor | None] | ProbeError | None] | None = None
+        self._pending: tuple[torch.Size, str, Seen | ProbeError | None] | None = None
         self._lost: set[str] = set()
         self._opaque: ProbeError | None = None
         self._fastpath = torch.backends.mha.get_fastpath_enabled()
@@ -170,18 +175,20 @@ class AttentionProbe:
             self._count(site)
             return
         groups = self._groups(site, batch, call.key.shape[2], call.query.device)
-        self._emit(site, fused(call, groups, rows), rows, "fused")
+        weights = fused_weights(call, rows) if self._weights else None
+        self._emit(site, fused(call, groups, rows), rows, weights, "fused")
 
-    def _eager(self, site: str, logits: Tensor) -> tuple[Reduced, Tensor | None] | ProbeError | None:
-        """Statistics and rows of a softmax that may be attention; None where no row is wanted."""
+    def _eager(self, site: str, logits: Tensor) -> Seen | ProbeError | None:
+        """Statistics, rows and weights of a softmax that may be attention; None where no row is wanted."""
         batch, _, queries, keys = logits.shape
         rows = self._chosen(site, batch, queries)
         if rows is not None and len(rows) == 0:
             return None
         try:
-            return softmax_input(logits, self._groups(site, batch, keys, logits.device), rows), rows
+            reduced = softmax_input(logits, self._groups(site, batch, keys, logits.device), rows)
         except ProbeError as error:  # labels that do not fit: an error only if this is attention
             return error
+        return reduced, rows, eager_weights(logits, rows) if self._weights else None
 
     def _before(self, func: Any, args: Any) -> None:
         """Look at an operator that is about to run."""
@@ -245,7 +252,7 @@ class AttentionProbe:
         self._calls[site] = self._calls.get(site, -1) + 1
         return self._calls[site]
 
-    def _emit(self, site: str, reduced: Reduced, rows: Tensor | None, route: str) -> None:
+    def _emit(self, site: str, reduced: Reduced, rows: Tensor | None, weights: Tensor | None, route: str) -> None:
         call, support = self._count(site), reduced.support
         blind = support == 0  # a padded query row sees no key: undefined, never 0
         mass, own = reduced.mass, reduced.group_entropy
@@ -263,6 +270,7 @@ class AttentionProbe:
                 group_support=reduced.group_support,
                 rows=rows,
                 route=route,
+                weights=weights,
             )
         )
 

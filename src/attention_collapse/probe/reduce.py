@@ -58,6 +58,8 @@ class SiteStats:
         (row,) the query positions that were reduced, or None for all of them.
     route
         "fused" (one kernel for the whole attention) or "eager" (a softmax of its own): what the model ran.
+    weights
+        (batch, head, row, key), shares that add to 1 (NaN where a query sees no key), if the probe was asked for them.
     """
 
     site: str
@@ -69,6 +71,7 @@ class SiteStats:
     group_support: Tensor | None
     rows: Tensor | None
     route: str
+    weights: Tensor | None = None
 
 
 class Grouping:

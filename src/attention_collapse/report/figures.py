@@ -1,8 +1,8 @@
-"""The figures of one model. Every score is drawn with its null; the same data give the same bytes."""
+"""The figures of one model, and what all figures share. Scores stand beside nulls; equal data give equal bytes."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +11,17 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
 from matplotlib.figure import Figure
 
 from attention_collapse.files import whole_file
 from attention_collapse.measures.mcs import TEXT_COLLAPSE, VISION_COLLAPSE
 
 STYLE = Path(__file__).with_name("style.mplstyle")
-VISION, TEXT, SCORE, CALIBRATED, NULL, PRIOR = "#0072B2", "#D55E00", "#000000", "#009E73", "#777777", "#B0508B"
-WIDTH = 3.25  # inches: one column
+CAUSAL, SCORE, CALIBRATED, NULL, PRIOR = "#0072B2", "#000000", "#009E73", "#777777", "#B0508B"
+HEAT = "cividis"  # perceptually uniform, and made for colour-blind readers
+WIDTH, BOTH_COLUMNS = 3.25, 6.75  # inches: one column, two with the gap
 
 
 def use_style() -> None:
@@ -42,38 +45,62 @@ def save(figure: Figure, stem: Path) -> list[Path]:
     return paths
 
 
-def _thresholds(axes: Axes, *, horizontal: bool) -> None:
+def number(summary: Mapping[str, Any] | None, key: str = "mean") -> float:
+    """A value of the statistics; NaN where it is null or absent."""
+    value = (summary or {}).get(key)
+    return np.nan if value is None else float(value)
+
+
+def error_bar(summary: Mapping[str, Any]) -> list[list[float]] | None:
+    """Distances from the mean to its interval, as `errorbar` takes them; None without an interval."""
+    mean, low, high = (number(summary, key) for key in ("mean", "ci_low", "ci_high"))
+    return None if np.isnan(low) else [[mean - low], [high - mean]]
+
+
+def thresholds(axes: Axes, *, horizontal: bool) -> None:
+    """The published thresholds, dotted, and balance, solid."""
     line = axes.axhline if horizontal else axes.axvline
     for value in (TEXT_COLLAPSE, VISION_COLLAPSE):
         line(value, color="0.6", linewidth=0.7, linestyle=(0, (1, 2)), zorder=0)
+    line(0.5, color="0.8", linewidth=0.7, zorder=0)
 
 
-def layer_wise_attention(name: str, bands: Mapping[str, Mapping[str, float]], rows: str, confidence: float) -> Figure:
-    """Layer MCS with its interval over images, its null, and the calibrated score."""
+def layer_wise_attention(name: str, bands: Mapping[str, Mapping[str, Any]], rows: str, confidence: float) -> Figure:
+    """Layer MCS with its interval over images, its null, and the calibrated score. Without layers: why."""
     layers = [int(layer) for layer in bands]
-
-    def column(key: str) -> np.ndarray:
-        return np.array([np.nan if (value := band[key]) is None else value for band in bands.values()])
-
     figure = Figure(figsize=(WIDTH, 2.6), layout="constrained")
     axes = figure.add_subplot()
-    _thresholds(axes, horizontal=True)
+    thresholds(axes, horizontal=True)
     for key, colour, label, style in (
         ("mcs", SCORE, "MCS", "o-"),
         ("mcs_null", NULL, "null (uniform attention)", "--"),
         ("mcs_calibrated", CALIBRATED, "calibrated (0.5 = null)", "s-"),
     ):
-        axes.plot(layers, column(key), style, color=colour, label=label)
-        axes.fill_between(
-            layers, column(f"{key}_ci_low"), column(f"{key}_ci_high"), color=colour, alpha=0.25, linewidth=0
+        mean, low, high = (
+            np.array([number(band, key + end) for band in bands.values()]) for end in ("", "_ci_low", "_ci_high")
         )
-    for value in (TEXT_COLLAPSE, VISION_COLLAPSE):
-        axes.text(1.02, value, f"{value}", transform=axes.get_yaxis_transform(), va="center", color="0.45", fontsize=7)
-    axes.set(xlabel="layer", ylabel="vision's share of entropy", ylim=(0, 1), xticks=layers)
-    axes.axhline(0.5, color="0.8", linewidth=0.7, zorder=0)
+        axes.plot(layers, mean, style, color=colour, label=label)
+        axes.fill_between(layers, low, high, color=colour, alpha=0.25, linewidth=0)
+        axes.vlines(layers, low, high, color=colour, linewidth=0.8)  # a band of one layer has no width
+    for value, side in ((TEXT_COLLAPSE, "text"), (VISION_COLLAPSE, "vision")):
+        axes.text(
+            1.01, value, f"{value}\n{side}\ncollapse", transform=axes.get_yaxis_transform(), va="center", color="0.4",
+            fontsize=7, linespacing=0.95,
+        )  # fmt: skip
+    axes.set(xlabel="layer", ylabel="vision's share of entropy", ylim=(0, 1))
+    axes.set_xlim(min(layers, default=1) - 0.3, max(layers, default=1) + 0.3)
+    layer_ticks(axes, layers, most=12)
+    if not layers:
+        axes.text(0.5, 0.5, "no layer has both entropies", transform=axes.transAxes, ha="center", va="bottom")
     axes.set_title(f"{name} · rows: {rows}\nband: {100 * confidence:g} % CI over images", loc="left")
     figure.legend(*axes.get_legend_handles_labels(), loc="outside lower center", ncols=2, columnspacing=1.0)
     return figure
+
+
+def layer_ticks(axes: Axes, layers: Sequence[int], *, most: int) -> None:
+    """Every layer, or every second, fifth … where there are more than `most`; the first always."""
+    step = next(step for step in (1, 2, 5, 10, 20, 50) if len(layers) <= step * most)
+    axes.set_xticks(list(layers)[::step])
 
 
 def modality_contribution(
@@ -86,22 +113,22 @@ def modality_contribution(
     lines.append(("mcs_calibrated", "calibrated", CALIBRATED))
     figure = Figure(figsize=(WIDTH, 0.85 + 0.36 * len(lines)), layout="constrained")
     axes = figure.add_subplot()
-    _thresholds(axes, horizontal=False)
-    axes.axvline(0.5, color="0.8", linewidth=0.7, zorder=0)
+    thresholds(axes, horizontal=False)
     jitter = np.random.default_rng(0)
     for height, (key, _, colour) in enumerate(reversed(lines)):
-        summary = result[key]
+        summary, mean = result[key], number(result[key])
+        if np.isnan(mean):
+            axes.text(0.02, height, "not defined", color="0.5", va="center", fontsize=7)
+            continue
         if f"{key}_{rows}" in images:
             values = images[f"{key}_{rows}"].to_numpy(float)
             scatter = height + jitter.uniform(-0.28, 0.28, values.size)
             axes.scatter(values, scatter, s=4, color=colour, alpha=0.3, linewidths=0)
         axes.errorbar(
-            summary["mean"], height, xerr=_error(summary), color=colour, marker="D", markersize=4, capsize=2,
+            mean, height, xerr=error_bar(summary), color=colour, marker="D", markersize=4, capsize=2,
             markeredgecolor="white", markeredgewidth=0.6, linewidth=1.2,
         )  # fmt: skip
-        axes.text(
-            1.02, height, f"{summary['mean']:.3f}", color=colour, va="center", transform=axes.get_yaxis_transform()
-        )
+        axes.text(1.02, height, f"{mean:.3f}", color=colour, va="center", transform=axes.get_yaxis_transform())
     axes.set_yticks(range(len(lines)), [label for _, label, _ in reversed(lines)])
     axes.set(xlim=(0, 1), ylim=(-0.5, len(lines) - 0.5), xlabel="vision's share of attention entropy")
     axes.set_xticks([0, 0.3, 0.5, 0.7, 1])
@@ -109,30 +136,49 @@ def modality_contribution(
     return figure
 
 
-def _error(summary: Mapping[str, Any]) -> list[list[float]] | None:
-    if summary.get("ci_low") is None:
-        return None
-    return [[summary["mean"] - summary["ci_low"]], [summary["ci_high"] - summary["mean"]]]
-
-
 def attention_entropy(name: str, heads: pd.DataFrame, rows: str) -> Figure:
-    """Entropy of each head and layer, the layer's mean, and the uniform value, one panel a tower."""
-    figure = Figure(figsize=(WIDTH, 2.2), layout="constrained")
-    panels = figure.subplots(1, 2, sharey=False)
-    for axes, tower, colour in zip(panels, ("vision", "text"), (VISION, TEXT), strict=True):
-        part = heads[heads["tower"] == tower]
-        mean = part.groupby("layer")[[f"entropy_{rows}", f"uniform_{rows}"]].mean()
-        axes.plot(mean.index, mean[f"uniform_{rows}"], "--", color=NULL, label="uniform (null)")
-        axes.plot(mean.index, mean[f"entropy_{rows}"], "-", color=colour, label="mean of heads")
-        axes.scatter(
-            part["layer"], part[f"entropy_{rows}"], s=5, color=colour, alpha=0.5, linewidths=0, label="one head"
+    """Heat map of entropy over its maximum, ln n, by layer and head: vision and text side by side on one scale."""
+    towers = {tower: heads[heads["tower"] == tower] for tower in ("vision", "text")}
+    grids = {
+        tower: part.pivot_table(index="head", columns="layer", values=f"entropy_normalized_{rows}", dropna=False)
+        for tower, part in towers.items()
+    }
+    most = max((len(grid) for grid in grids.values()), default=0)
+    figure = Figure(figsize=(WIDTH, 1.35 + 0.13 * min(max(most, 4), 16)), layout="constrained")
+    panels = figure.subplots(1, 2)
+    for axes, (tower, grid) in zip(panels, grids.items(), strict=True):
+        axes.set_title(f"{tower} tower")
+        if grid.empty:
+            axes.text(0.5, 0.5, "no attention", transform=axes.transAxes, ha="center", va="center", color="0.4")
+            axes.set(xticks=[], yticks=[])
+            continue
+        layers, numbers = grid.columns.to_list(), grid.index.to_list()
+        x, y = (np.append(np.arange(len(values)) + 0.5, len(values) + 0.5) for values in (layers, numbers))
+        axes.set_facecolor("0.85")  # a cell without a value
+        axes.pcolormesh(
+            x,
+            y,
+            np.ma.masked_invalid(grid.to_numpy(float)),
+            cmap=HEAT,
+            vmin=0,
+            vmax=1,
+            edgecolors="white",
+            linewidth=0.3,
         )
-        top = float(max(part[f"uniform_{rows}"].max(), part[f"entropy_{rows}"].max()))
-        axes.set(xlabel="layer", ylim=(0, top * 1.08), title=f"{tower} tower")
-        layers = mean.index.to_list()
-        axes.set_xticks(layers if len(layers) <= 6 else layers[::2])
-    panels[0].set_ylabel("attention entropy (nats)")
-    handles, labels = panels[0].get_legend_handles_labels()
-    figure.legend(handles, labels, loc="outside lower center", ncols=3, columnspacing=1.0)
-    figure.suptitle(f"{name} · rows: {rows}", fontsize=8)
+        if len(layers) <= 4 and len(numbers) <= 12:
+            for (row, column), value in np.ndenumerate(grid.to_numpy(float)):
+                if np.isfinite(value):
+                    ink = "white" if value < 0.5 else "black"
+                    axes.text(column + 1, row + 1, f"{value:.2f}", ha="center", va="center", fontsize=7, color=ink)
+        axes.set(xlabel="layer", ylim=(len(numbers) + 0.5, 0.5))
+        layer_ticks(axes, layers, most=6)
+        step = 1 if len(numbers) <= 8 else 4 if len(numbers) <= 16 else 8
+        axes.set_yticks(range(1, len(numbers) + 1, step), [str(head) for head in numbers[::step]])
+        for spine in axes.spines.values():
+            spine.set_visible(False)
+        axes.tick_params(length=0)
+    panels[0].set_ylabel("head")
+    bar = figure.colorbar(ScalarMappable(Normalize(0, 1), HEAT), ax=panels, location="bottom", aspect=40, pad=0.03)
+    bar.set_label("entropy ÷ ln n (1: uniform over the n keys)")
+    figure.suptitle(f"{name} · rows: {rows}, mean over items", x=0.01, ha="left", fontsize=8)
     return figure

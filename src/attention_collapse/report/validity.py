@@ -10,7 +10,8 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
-BOTH_COLUMNS = 6.75  # inches
+from attention_collapse.report.figures import BOTH_COLUMNS
+
 COLOURS = {  # of verdicts; Okabe and Ito's hues, told apart by lightness too
     "trusted": "#0072B2", "partial": "#A6D3EE", "blind": "#E6E6E6", "misleading": "#E69F00", "undefined": "#FFFFFF",
 }  # fmt: skip

@@ -8,6 +8,7 @@ from typing import Any
 import pandas as pd
 
 from attention_collapse.files import read_json, write_csv
+from attention_collapse.report.comparison import comparison, forest
 from attention_collapse.report.figures import (
     attention_entropy,
     layer_wise_attention,
@@ -21,7 +22,7 @@ Rows = list[list[Any]]
 
 
 def main(study: Study) -> None:
-    """Write `plots/<study>/<model>/*.png|pdf` and one CSV a figure for all models."""
+    """Write `plots/<study>/<model>/*.png|pdf`, the figures of all models, and the data for `dvc plots diff` as CSV."""
     statistics = read_json(study.statistics)
     results, confidence = statistics["models"], statistics["confidence"]
     use_style()
@@ -41,6 +42,9 @@ def main(study: Study) -> None:
         means = heads.groupby(["tower", "layer"])[[f"entropy_{rows}", f"uniform_{rows}"]].mean().reset_index()
         for tower, layer, entropy, uniform in means.to_numpy(object).tolist():
             entropy_rows += [[name, layer, tower, entropy], [name, layer, f"{tower} null", uniform]]
+    causal = {name: read_json(study.contributions(name)) for name in results}
+    save(forest(results, causal, confidence), study.plots / "modality_contribution")
+    save(comparison(results, causal, confidence), study.plots / "cross_model_comparison")
     tables = (
         ("layer_wise_attention", ["model", "layer", "score", "value"], layer_rows),
         ("modality_contribution", ["model", "score", "value"], score_rows),
@@ -48,7 +52,7 @@ def main(study: Study) -> None:
     )
     for stem, columns, data in tables:
         write_csv(study.plots / f"{stem}.csv", columns, data)
-    print(f"{3 * len(results)} figures -> {study.plots}")
+    print(f"{3 * len(results) + 2} figures -> {study.plots}")
 
 
 if __name__ == "__main__":

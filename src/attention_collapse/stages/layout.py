@@ -133,6 +133,11 @@ class Study:
         return self.root / "plots" / self.params.study
 
     @property
+    def overlays(self) -> Path:
+        """Attention over pictures of the pairs, a folder a model; committed for our own scenes alone (.gitignore)."""
+        return self.root / "plots" / f"{self.params.study}-overlay"
+
+    @property
     def paper(self) -> Path:
         """Committed tables and macros of this study."""
         return self.root / "paper" / "generated" / self.params.study

@@ -1,0 +1,87 @@
+"""Attention drawn over pictures, beside what attention that looks at nothing in particular would look like."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.cm import ScalarMappable
+from matplotlib.colors import Normalize
+from matplotlib.figure import Figure
+
+from attention_collapse.report.figures import HEAT, WIDTH
+
+
+@dataclass(frozen=True)
+class Overlay:
+    """One pair.
+
+    Attributes
+    ----------
+    title
+        What it is.
+    picture
+        (height, width, 3) as in the data set, 0 to 255.
+    seen
+        (height, width) what the model received, in any unit: its crop and shape, shown in grey.
+    grid
+        (side, side) attention to each patch over uniform attention within the image: 0 and more, mean 1.
+    mass
+        Share of the attention that the image's patches get, 0 to 1; the rest goes to other tokens.
+    """
+
+    title: str
+    picture: np.ndarray
+    seen: np.ndarray
+    grid: np.ndarray
+    mass: float
+
+
+def attention_overlay(name: str, shown: Sequence[Overlay] | str, readout: str) -> Figure:
+    """A row a pair: the picture, the readout's attention over it, and uniform attention on the same scale.
+
+    Attention is not contribution: the map says what was read from, not what the score depends on. A string in place of
+    the pairs says why there are none. `readout` says whose attention it is: "image" or "text".
+    """
+    pairs = [] if isinstance(shown, str) else shown
+    height = 0.9 if not pairs else 0.4 + 1.42 * len(pairs) + 0.45  # inches; placed by hand, for the rows are alike
+    figure = Figure(figsize=(WIDTH, height), layout="none")
+
+    def place(x: float, top: float, width: float, tall: float) -> Axes:  # inches from the top left
+        return figure.add_axes((x / WIDTH, 1 - (top + tall) / height, width / WIDTH, tall / height))
+
+    def write(top: float, words: str) -> None:
+        figure.text(0.05 / WIDTH, 1 - top / height, words, va="top", fontsize=7)
+
+    write(0.04, f"{name}\n{readout}'s readout: attention in the last layer, mean of heads")
+    if isinstance(shown, str):
+        write(0.45, textwrap.fill(f"Not drawn: {shown}.", 54))
+        return figure
+    scale = Normalize(0, max(2.0, *(float(item.grid.max()) for item in pairs)))
+    for index, item in enumerate(pairs):
+        top = 0.4 + 1.42 * index
+        write(top, textwrap.shorten(item.title, 54, placeholder=" …"))
+        picture, *maps = (place(0.05 + 1.06 * column, top + 0.16, 1.02, 1.02) for column in range(3))
+        picture.imshow(item.picture)
+        low, high = np.percentile(item.seen, (1, 99))
+        span = max(high - low, 1e-6)  # below, the picture in its middle greys: its own light must not read as attention
+        tall, wide = item.seen.shape
+        for axes, grid in zip(maps, (item.grid, np.ones_like(item.grid)), strict=True):
+            axes.imshow(item.seen, cmap="gray", vmin=low - span, vmax=high + span)
+            axes.imshow(  # patches as they are: smoothing would claim a resolution that attention does not have
+                grid, cmap=HEAT, norm=scale, alpha=0.65, extent=(-0.5, wide - 0.5, tall - 0.5, -0.5),
+                interpolation="nearest",
+            )  # fmt: skip
+        labels = ("picture", f"{item.mass:.0%} on patches", "uniform attention")
+        for axes, label in zip((picture, *maps), labels, strict=True):
+            axes.set(xticks=[], yticks=[])
+            axes.spines[:].set_visible(False)
+            axes.set_xlabel(label, fontsize=7, labelpad=2)
+    bar = figure.colorbar(
+        ScalarMappable(scale, HEAT), cax=place(0.2, height - 0.43, WIDTH - 0.4, 0.09), orientation="horizontal"
+    )
+    bar.set_label("attention to a patch ÷ uniform attention", fontsize=7, labelpad=1)
+    return figure

@@ -1,0 +1,79 @@
+"""The pairs are chosen by rule, and the map is the readout's own attention."""
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from PIL import Image
+
+from attention_collapse.models import load
+from attention_collapse.models.interface import Batch, Read
+from attention_collapse.models.pictures import patch_keys
+from attention_collapse.models.spec import ModelSpec
+from attention_collapse.probe import IMAGE, OTHER
+from attention_collapse.report.overlay import Overlay, attention_overlay
+from attention_collapse.stages.overlay import chosen_images, overlays, readout_attention
+
+
+def test_lowest_median_and_highest_are_chosen_and_ties_go_by_id():
+    images = pd.DataFrame({"image_id": [5, 4, 3, 2, 1], "mcs_all": [0.9, 0.5, 0.5, np.nan, 0.1]})
+    assert chosen_images(images, "mcs_all") == [("lowest", 1, 0.1), ("median", 3, 0.5), ("highest", 5, 0.9)]
+    assert chosen_images(images.iloc[:1], "mcs_all") == [("lowest", 5, 0.9)]  # once, not three times
+    assert chosen_images(images.iloc[3:4], "mcs_all") == [] and chosen_images(images, "mcs_readout") == []
+
+
+@pytest.fixture(scope="module")
+def tiny(tiny_openclip):
+    model = load("tiny", ModelSpec(kind="openclip", weights="checkpoint", path=str(tiny_openclip)))
+    rng = np.random.default_rng(0)
+    pictures = [rng.integers(0, 256, (40, 40, 3), dtype=np.uint8) for _ in range(2)]
+    return model, pictures, model.batch("image", [Image.fromarray(picture) for picture in pictures])
+
+
+def test_the_map_is_the_class_tokens_attention_as_pytorch_gives_it(tiny):
+    model, pictures, batch = tiny
+    [read] = batch.reads
+    attention, seen = model.module.get_submodule(read.sites[-1]), []
+    hook = attention.register_forward_pre_hook(
+        lambda _module, args, kwargs: seen.append((args, kwargs)), with_kwargs=True
+    )
+    model.run(batch)
+    hook.remove()
+    args, kwargs = seen[0]
+    _, pattern = attention(*args, **(kwargs | {"need_weights": True, "average_attn_weights": True}))  # mean over heads
+    shares = readout_attention(model, batch, read)
+    assert torch.allclose(shares.sum(-1), torch.ones(2, dtype=torch.float64))
+    assert torch.allclose(shares, pattern[:, 0].double(), atol=1e-6)
+    found = overlays(model, "openclip", pictures, batch, ["a", "b"])
+    own = pattern[1, 0, 1:].double()
+    assert found[1].mass == pytest.approx(float(own.sum()), abs=1e-6)
+    assert np.allclose(found[1].grid, (own / own.mean()).view(4, 4).numpy(), atol=1e-5)  # 17 tokens: 4 × 4 patches
+
+
+def test_tokens_that_are_no_grid_of_patches_are_refused_with_a_reason():
+    def batch(labels):
+        read = Read("vision", ("site",), {}, torch.ones(1))
+        return Batch({"image": torch.zeros(1, 3, 8, 8)}, (read,), {"site": torch.tensor([labels])}, (False,)), read
+
+    assert "kind vilt" in patch_keys("vilt", *batch([OTHER, IMAGE]))
+    assert "3 image tokens" in patch_keys("openclip", *batch([OTHER, IMAGE, IMAGE, IMAGE]))
+    _, keys = patch_keys("openclip", *batch([OTHER, IMAGE, IMAGE, OTHER, IMAGE, IMAGE]))
+    assert keys.tolist() == [[1, 2, 4, 5]]
+
+
+def test_the_figure_shows_the_map_and_uniform_attention_on_one_scale():
+    grid = np.array([[0.0, 1.0], [0.5, 2.5]])
+    item = Overlay("lowest MCS", np.zeros((6, 4, 3), np.uint8), np.arange(16.0).reshape(4, 4), grid, 0.25)
+    axes = attention_overlay("m", [item], "image").axes
+    drawn = [one.images[1] for one in axes[1:3]]
+    assert np.array_equal(drawn[0].get_array(), grid) and np.array_equal(drawn[1].get_array(), np.ones((2, 2)))
+    assert drawn[0].get_clim() == drawn[1].get_clim() == (0, 2.5)
+    assert axes[1].get_xlabel() == "25% on patches"
+    flat = attention_overlay("m", [Overlay("one", item.picture, np.zeros((4, 4)), np.ones((2, 2)), 1.0)], "text")
+    flat.canvas.draw()
+
+
+def test_a_model_without_a_map_says_why():
+    figure = attention_overlay("m", "the vision tower is convolutional and has no attention", "image")
+    assert not figure.axes
+    assert "convolutional" in " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
