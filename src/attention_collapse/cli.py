@@ -1,4 +1,4 @@
-"""The command line: `attention-collapse diagnose | models | verify | status | track`."""
+"""The command line: `attention-collapse diagnose | models | verify | status | diff | track`."""
 
 from __future__ import annotations
 
@@ -70,6 +70,14 @@ def _status(_: argparse.Namespace) -> int:
     return 1 if problems else 0
 
 
+def _diff(arguments: argparse.Namespace) -> int:
+    from attention_collapse.difference import difference
+    from attention_collapse.report.difference import LIMIT
+
+    print(difference(arguments.old, arguments.new, limit=None if arguments.all else LIMIT), end="")
+    return 0
+
+
 def _track(arguments: argparse.Namespace) -> int:
     from attention_collapse.params import load_params
     from attention_collapse.report.tracking import mirror
@@ -123,6 +131,11 @@ def _parser() -> argparse.ArgumentParser:
     commands.add_parser("models", help="list the models there are").set_defaults(run=_models)
     commands.add_parser("verify", help="re-run the embedded study and compare every number").set_defaults(run=_verify)
     commands.add_parser("status", help="exit 1 if a committed result is out of date").set_defaults(run=_status)
+    diff = commands.add_parser("diff", help="metrics and decisions of two git revisions, as Markdown")
+    diff.add_argument("old", metavar="REV", help="branch, tag or commit")
+    diff.add_argument("new", metavar="REV", nargs="?", help="the other one (default: the working tree)")
+    diff.add_argument("--all", action="store_true", help="list every value that changed")
+    diff.set_defaults(run=_diff)
     track = commands.add_parser("track", help="mirror the results into MLflow")
     track.add_argument("--uri", help="tracking server (default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db)")
     track.set_defaults(run=_track)
