@@ -91,6 +91,14 @@ def _evidence(_: argparse.Namespace) -> int:
     return 0
 
 
+def _diff(arguments: argparse.Namespace) -> int:
+    from attention_collapse.difference import difference
+    from attention_collapse.report.difference import LIMIT
+
+    print(difference(arguments.old, arguments.new, limit=None if arguments.all else LIMIT), end="")
+    return 0
+
+
 def _track(arguments: argparse.Namespace) -> int:
     from attention_collapse.params import load_params
     from attention_collapse.report.tracking import mirror
@@ -170,6 +178,11 @@ def _parser() -> argparse.ArgumentParser:
     evidence = commands.add_parser("evidence", help="exit 1 unless every printed number resolves to its metrics line")
     evidence.add_argument("action", choices=("check",))
     evidence.set_defaults(run=_evidence)
+    diff = commands.add_parser("diff", help="metrics and decisions of two git revisions, as Markdown")
+    diff.add_argument("old", metavar="REV", help="branch, tag or commit")
+    diff.add_argument("new", metavar="REV", nargs="?", help="the other one (default: the working tree)")
+    diff.add_argument("--all", action="store_true", help="list every value that changed")
+    diff.set_defaults(run=_diff)
     track = commands.add_parser("track", help="mirror the results into MLflow")
     track.add_argument("--uri", help="tracking server (default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db)")
     track.set_defaults(run=_track)
