@@ -1,8 +1,7 @@
-import re
-
 """The audit against section 8 of the measurement contract: its table's values, and the same by hand."""
 
 import math
+import re
 
 import pytest
 import yaml
@@ -174,7 +173,6 @@ def test_the_tables_print_every_claim(tmp_path):
     assert set(ORDER) == set(CLAIMS)
     study = write(tmp_path, {"m": result()}, {"m": SMALL})
     audit.main(study)
-    found = read_json(study.audit)
     source = Evidence.read(tmp_path, study.audit, "s.audit")
     latex, markdown = audit_table(source), re.sub(r"\[([^]]*)\]\([^\"]*\"[^\"]*\"\)", r"\1", audit_markdown(source))
     assert (study.audit_paper / "table.tex").read_text().endswith(latex)
