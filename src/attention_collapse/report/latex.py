@@ -11,7 +11,7 @@ SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasc
 }
 
 
-P_VALUES = {"p", "p_holm", "wilcoxon_p"}
+P_VALUES = {"p", "p_holm", "wilcoxon_p", "permutation_p", "tost_p", "shapiro_p", "q_p"}
 
 
 def escape(text: str) -> str:
