@@ -69,6 +69,7 @@ def test_values_equal_to_six_digits_are_counted_not_listed():
     printed = text({MCS: {"mcs": pair(0.12345651, 0.12345652), "n": pair(5, 5), "null": pair(0.1, 0.2)}})
     assert [row[0] for row in rows(printed)] == ["`null`"]
     assert "Values: 1 changed, 0 newly defined, 0 no longer defined, 2 unchanged" in printed
+    assert rows(text({MCS: {"parameters": pair(151277313, 151277314)}}))  # whole numbers are held whole
 
 
 def test_nan_on_both_sides_is_no_change():
