@@ -11,6 +11,7 @@ A form says how a value is printed, so that `attention-collapse evidence check` 
 
     3           three decimals, or any other number of them; an integer is whole
     "percent1"  100 times the value, one decimal
+    "rest1"     100 times one minus the value, one decimal: the text's share, where the file holds the image's
     "p"         a p-value: three decimals, or <0.001
     "log10p"    a p-value given by its decimal logarithm: three decimals, or the next power of ten above it
     "text"      text as it is, a truth value as yes or no
@@ -163,7 +164,7 @@ def printed(value: Scalar, form: int | str) -> str:
     """
     if value is None or (isinstance(value, float) and not math.isfinite(value)):
         return DASH
-    match = re.fullmatch(r"(percent)?([0-9])|p|log10p|text", str(form))
+    match = re.fullmatch(r"(percent|rest)?([0-9])|p|log10p|text", str(form))
     if not match or isinstance(value, bool | str) != (form == "text"):
         raise DataError(
             f"{value!r} in the form {form!r}", expected="a form of report/evidence.py", remedy="correct the form"
@@ -175,7 +176,7 @@ def printed(value: Scalar, form: int | str) -> str:
     if form == "p":
         return "<0.001" if value < 0.001 else _fixed(value, 3)
     if match[1]:
-        return f"{_fixed(100 * value, int(match[2]))} %"
+        return f"{_fixed(100 * (value if match[1] == 'percent' else 1 - value), int(match[2]))} %"
     return f"{value}" if isinstance(value, int) else _fixed(value, int(match[2]))
 
 

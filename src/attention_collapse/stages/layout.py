@@ -16,6 +16,8 @@ from attention_collapse.params import Params, load_params
 NULL_REFERENCE = Path("metrics/null_reference.json")  # of no study: it follows from token counts alone
 REPORTED_CLAIMS = Path("data/reported_claims.yaml")  # of no study: the numbers that started the project
 
+VALIDITY = Path("metrics/embedded/validity.json")  # of every study: the planted models are the embedded study's
+
 
 @dataclass(frozen=True)
 class Study:
@@ -141,6 +143,11 @@ class Study:
     def paper(self) -> Path:
         """Committed tables and macros of this study."""
         return self.root / "paper" / "generated" / self.params.study
+
+    @property
+    def reports(self) -> Path:
+        """Committed reports of this study, in Markdown."""
+        return self.root / "reports" / self.params.study
 
     def spec(self, model: str) -> ModelSpec:
         """The parameters of one model."""

@@ -1,0 +1,220 @@
+"""`<model>_diagnostic_results.md`: everything the study found about one model."""
+
+from __future__ import annotations
+
+from attention_collapse.report.markdown import (
+    DASH,
+    Sources,
+    code,
+    estimate,
+    figure,
+    interval,
+    number,
+    table,
+    text,
+)
+
+ATTENTION = {
+    "entropy_vision": "entropy, vision (nats)",
+    "entropy_text": "entropy, text (nats)",
+    "cross_modal_entropy": "cross-modal entropy (nats)",
+    "cross_modal_entropy_normalized": "cross-modal entropy, of its maximum",
+    "cross_modal_entropy_surrogate": "its surrogate: similarity, not attention (nats)",
+    "mass_share": "mass share of the image",
+    "mass_share_null": "null of the mass share",
+    "mass_per_token_ratio": "mass per token, image ÷ text",
+}
+CAUSAL = {
+    "shapley_share": "Shapley share of the image",
+    "shapley_share_mean_image": "the same against the mean image",
+    "interaction": "interaction (units of the score)",
+    "accuracy": "accuracy against a foil",
+    "perceptual_score_image": "accuracy lost with another image",
+    "perceptual_score_text": "accuracy lost with another text",
+    "emap_gap": "accuracy lost without interaction (EMAP)",
+    "t_shap": "T-SHAP, the text's share",
+    "t_shap_floor": "what T-SHAP gives for noise",
+}
+SHARES = (
+    ("mcs", "MCS, as published", "of attention entropy", False),
+    ("mcs_null", "MCS of uniform attention (the null)", "of attention entropy", False),
+    ("mcs_calibrated", "calibrated MCS", "of attention entropy in units of its null", False),
+    ("mass_share", "mass share", "of the attention of the text's queries", False),
+    ("shapley_share", "Shapley share", "of what the score depends on", False),
+    ("t_shap", "T-SHAP", "of what the score depends on, by word and image cell", True),
+)
+TESTS = {
+    "mcs_vs_0_5": "MCS ≠ `0.5`",
+    "mcs_vs_0_7": "MCS > `0.7`",
+    "imbalance_vs_0_8": "imbalance of MCS > `0.8`",
+    "mcs_vs_null": "MCS ≠ its null",
+    "mcs_calibrated_vs_0_5": "calibrated MCS ≠ `0.5`",
+}
+HOW_TO_READ = """\
+**Two questions.** Attention measures say where the model looks; Shapley shares, perceptual scores and the EMAP gap say
+what its answer depends on. Only the second is a contribution, and the two may disagree.
+
+**The original reading** takes MCS below `0.3` for collapse of the text and above `0.7` for collapse of vision, and an
+imbalance max(s, `1` − s) above `0.8` for severe. **The null reading** asks what attention that looks at nothing in
+particular would score with the same numbers of tokens: a calibrated MCS of `0.5` is no departure from that. An MCS
+above `0.7` with a null near it is a statement about token counts. Untrained models leave the null too, so a departure
+is no sign of collapse either: hold it beside the untrained controls.
+"""
+
+
+def trust(sources: Sources) -> str:
+    """Which measures the planted models support, in one paragraph."""
+    validity = sources.validity
+    if validity is None:
+        return (
+            "No measure is supported by planted models yet: `metrics/embedded/validity.json`, the test on models whose "
+            "answer is known, does not exist.\n"
+        )
+    kinds = validity.data["kinds"]
+    counts = ", ".join(f"{code(kind)} ({number(validity, f'kinds.{kind}.n_models')} models)" for kind in kinds)
+    return (
+        f"On models whose answer was planted ({counts}), these measures told collapse from balance for every kind: "
+        f"{text(validity, 'trusted_for_every_kind')}. Every other measure failed for at least one kind, or does not "
+        "exist there, and supports no claim by itself.\n"
+    )
+
+
+def standing(sources: Sources, model: str) -> str:
+    """What the model is to the decision, in a sentence."""
+    return {
+        "control": "> **Control.** The weights are untrained. This is no result about a trained model, and it is not "
+        "counted in the decision.",
+        "in-house": "An in-house model under test: it alone supports no claim about models in the field.",
+        "external": "An external model under test.",
+    }[sources.standing[model]]
+
+
+def _about(sources: Sources, model: str) -> str:
+    scores, causal, statistics = sources.scores[model], sources.causal[model], sources.statistics
+    rows = [
+        ["kind", f"{code(sources.models[model])}, {text(scores, 'family')}"],
+        ["weights", text(scores, "weights")],
+        ["revision", text(scores, "weights_revision")],
+        ["sha256 of the weights", text(scores, "weights_sha256")],
+        ["parameters", number(scores, "parameters")],
+        ["control", "yes" if sources.standing[model] == "control" else "no"],
+        ["images, pairs", f"{number(scores, 'n_images')}, {number(scores, 'n_pairs')}"],
+        ["captions cut to the context", number(scores, "n_truncated_captions")],
+        ["query rows", text(scores, "rows")],
+        ["run ids", f"scores {text(scores, 'evidence_id')}, contributions {text(causal, 'evidence_id')}, "
+         f"statistics {text(statistics, 'evidence_id')}"],
+    ]  # fmt: skip
+    notes = [f"- {text(scores, key)}" for key in scores.scalars if key.startswith("notes.")]
+    return "\n".join([table([("l", "The model"), ("l", "")], rows), *notes])
+
+
+def _shares(sources: Sources, model: str) -> str:
+    statistics, rows = sources.statistics, []
+    for key, name, share_of, of_text in SHARES:
+        at = f"models.{model}.{key}"
+        forms = ("rest1", "percent1") if of_text else ("percent1", "rest1")
+        image, words = (number(statistics, f"{at}.mean", form) for form in forms)
+        side = "text" if of_text else "image"
+        rows.append([name, image, words, f"{side}: {interval(statistics, f'{at}.', 'percent1')}", share_of])
+    columns = [
+        ("l", "Share"), ("r", "vision %"), ("r", "text %"), ("l", f"CI{_level(sources)}"), ("l", "a share …"),
+    ]  # fmt: skip
+    return table(columns, rows)
+
+
+def _level(sources: Sources) -> str:
+    return f" ({number(sources.statistics, 'confidence', 'percent0')})"
+
+
+def _estimates(sources: Sources, model: str, names: dict[str, str]) -> str:
+    rows = [
+        [name, estimate(sources.statistics, f"models.{model}.{key}"),
+         number(sources.statistics, f"models.{model}.{key}.n")]
+        for key, name in names.items()
+    ]  # fmt: skip
+    return table([("l", "Measure"), ("l", f"mean (CI{_level(sources)})"), ("r", "images")], rows)
+
+
+def _severity(sources: Sources, model: str) -> str:
+    statistics, decision = sources.statistics, sources.decision
+    assert statistics is not None
+    rows = []
+    for measure in statistics.data["models"][model].get("severity", {}):
+        at = f"models.{model}.severity.{measure}"
+        rows.append([
+            code(measure), number(statistics, f"{at}.n"), estimate(statistics, at),
+            number(statistics, f"{at}.share_severe", "percent1"), number(statistics, f"{at}.log10_p", "log10p"),
+            number(statistics, f"{at}.p_holm", "p"), _effect(sources, at), number(statistics, f"{at}.power"),
+            number(statistics, f"{at}.n_needed"),
+            text(decision, f"measures.{measure}.models.{model}.severe"),
+        ])  # fmt: skip
+    columns = [
+        ("l", "Measure"), ("r", "images"), ("l", f"imbalance (CI{_level(sources)})"), ("r", "severe images"),
+        ("r", "p"), ("r", "p (Holm)"), ("l", "Cohen's d"), ("r", "power"), ("r", "images needed"), ("l", "severe"),
+    ]  # fmt: skip
+    return table(columns, rows)
+
+
+def _effect(sources: Sources, at: str, name: str = "cohen_d") -> str:
+    found, ends = number(sources.statistics, f"{at}.{name}", 2), interval(sources.statistics, f"{at}.{name}_", 2)
+    return found if ends == DASH else f"{found} ({ends})"
+
+
+def _tests(sources: Sources, model: str) -> str:
+    statistics, rows = sources.statistics, []
+    for key, name in TESTS.items():
+        at = f"models.{model}.tests.{key}"
+        rows.append([
+            name, number(statistics, f"{at}.t", 2), number(statistics, f"{at}.log10_p", "log10p"),
+            number(statistics, f"{at}.p_holm", "p"), number(statistics, f"{at}.wilcoxon_p", "p"),
+            number(statistics, f"{at}.permutation_p", "p"), _effect(sources, at), _effect(sources, at, "hedges_g"),
+        ])  # fmt: skip
+    columns = [
+        ("l", "Hypothesis"), ("r", "t"), ("r", "p"), ("r", "p (Holm)"), ("r", "p (Wilcoxon)"), ("r", "p (permutation)"),
+        ("l", "Cohen's d"), ("l", "Hedges' g"),
+    ]  # fmt: skip
+    return table(columns, rows)
+
+
+def _undefined(sources: Sources, model: str) -> str:
+    statistics = sources.statistics
+    assert statistics is not None
+    found = statistics.data["models"][model]
+    lines = [
+        f"- {code(name)}: {text(statistics, f'models.{model}.{name}.reason')}"
+        for name in (*(name for name, *_ in SHARES), *ATTENTION, *CAUSAL)
+        if isinstance(found.get(name), dict) and not found[name]["n"]
+    ]
+    return "\n".join(dict.fromkeys(lines)) + "\n" if lines else "None: the model defines every measure.\n"
+
+
+def diagnostic_results(sources: Sources, model: str) -> str:
+    """The report of one model that has results."""
+    statistics = sources.statistics
+    at = f"models.{model}"
+    readings = (
+        f"By the original thresholds: {text(statistics, f'{at}.reading_original')}; "
+        f"{number(statistics, f'{at}.share_of_pairs_above_0_7', 'percent1')} of the pairs lie above `0.7`, and uniform "
+        f"attention already has {number(statistics, f'{at}.share_of_nulls_above_0_7', 'percent1')} there. Against the "
+        f"null: {text(statistics, f'{at}.reading_null')}."
+    )
+    untrained = f"{at}.mcs_untrained"
+    if statistics is not None and f"{untrained}.mean" in statistics:
+        readings += (
+            f" The same architecture untrained scores {number(statistics, f'{untrained}.mean')} "
+            f"({number(statistics, f'{untrained}.n_seeds')} seeds)."
+        )
+    return "\n".join([
+        f"# {code(model)}: diagnostic results", "", f"Study {code(sources.study)}.", "", standing(sources, model), "",
+        _about(sources, model), "",
+        "## Where it looks, and what it uses", "", _shares(sources, model), readings, "",
+        "## Attention", "", _estimates(sources, model, ATTENTION),
+        "## Contribution", "", _estimates(sources, model, CAUSAL),
+        "## Imbalance and severity", "",
+        "The null hypothesis is a mean imbalance of at most `0.8`; controls are not corrected and decide nothing.", "",
+        _severity(sources, model),
+        "## Tests", "", _tests(sources, model),
+        "## Undefined measures", "", _undefined(sources, model),
+        "## Figures", "", *[figure(path) for path in sources.figures.get(model, ())],
+        "## How to read this", "", HOW_TO_READ, trust(sources),
+    ])  # fmt: skip

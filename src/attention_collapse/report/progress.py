@@ -1,0 +1,127 @@
+"""`progress_update.md` and `index.md`: what ran, what came out, what is in the way, what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attention_collapse.report.diagnostic import trust
+from attention_collapse.report.evidence import Evidence
+from attention_collapse.report.markdown import Sources, code, estimate, number, table, text
+from attention_collapse.report.verdict import headline
+
+
+def _runs(sources: Sources) -> str:
+    whole: dict[str, Evidence | None] = {
+        "fetch_coco": sources.pairs, "stats": sources.statistics, "decision": sources.decision,
+        "audit": sources.audit, "validity": sources.validity,
+    }  # fmt: skip
+    rows = [[code(stage), "all", text(found, "evidence_id") if found else "has not run"]
+            for stage, found in whole.items()]  # fmt: skip
+    for stage, files in (("compute_mcs", sources.scores), ("contribution", sources.causal)):
+        rows += [[code(stage), code(model), text(files.get(model), "evidence_id") if model in files else "has not run"]
+                 for model in sources.models]  # fmt: skip
+    return table([("l", "Stage"), ("l", "model"), ("l", "evidence id")], rows)
+
+
+def _results(sources: Sources) -> str:
+    statistics, rows = sources.statistics, []
+    for model in sources.measured:
+        at = f"models.{model}"
+        rows.append([
+            code(model), sources.standing[model], number(statistics, f"{at}.mcs.n"),
+            estimate(statistics, f"{at}.mcs"), number(statistics, f"{at}.mcs_null.mean"),
+            estimate(statistics, f"{at}.mcs_calibrated"), estimate(statistics, f"{at}.shapley_share"),
+            text(statistics, f"{at}.reading_original"), text(statistics, f"{at}.reading_null"),
+        ])  # fmt: skip
+    columns = [
+        ("l", "Model"), ("l", "standing"), ("r", "images"), ("l", "MCS (CI)"), ("r", "null"), ("l", "calibrated (CI)"),
+        ("l", "Shapley share of the image (CI)"), ("l", "original reading"), ("l", "null reading"),
+    ]  # fmt: skip
+    return table(columns, rows) if rows else "No model of this study has results: nothing is claimed.\n"
+
+
+def missing(sources: Sources) -> Mapping[str, str]:
+    """Model of the parameters without results -> the first thing that is absent."""
+    reasons = {}
+    for model in sources.models:
+        if model in sources.measured:
+            continue
+        command = f"`python -m attention_collapse.stages.extract_attention --params {sources.params_file} --model {model}`"
+        if model not in sources.checkpoints:
+            reasons[model] = (
+                f"its weights have not been loaded (no `data/{sources.study}/checkpoints/{model}.json`); "
+                f"{command} loads them or says why it cannot"
+            )
+        elif model not in sources.scores:
+            reasons[model] = "loaded, but without scores: the stage compute_mcs has not run"
+        elif model not in sources.causal:
+            reasons[model] = "scored, but without causal measures: the stage contribution has not run"
+        else:
+            reasons[model] = "measured, but not in the statistics: the stage stats has not run since"
+    return reasons
+
+
+def _blockers(sources: Sources) -> str:
+    lines = [f"- {code(model)} has no results: {reason}" for model, reason in missing(sources).items()]
+    statistics, decision, validity = sources.statistics, sources.decision, sources.validity
+    if statistics is None:
+        lines.insert(0, f"- study {code(sources.study)} has not run: there are no statistics, and nothing is filled in")
+    for model in sources.measured:
+        assert statistics is not None
+        if not statistics.data["models"][model]["mcs"]["n"]:
+            lines.append(f"- {code(model)} has no MCS: {text(statistics, f'models.{model}.mcs.reason')}")
+    if decision and not decision.data["diagnostic_success"]:
+        lines.append(f"- measures that did not come out whole: {text(decision, 'diagnostic_failures')}")
+    if sources.pairs and sources.pairs.data.get("n_skipped"):
+        lines.append(f"- pairs skipped: {number(sources.pairs, 'n_skipped')} (the manifest says why)")
+    if validity is None:
+        lines.append("- the planted models have not been measured, so no measure is known to be trustworthy")
+    else:
+        lines += [
+            f"- planted model {code(f'{kind} {name}')} is excluded by rule: "
+            f"{text(validity, f'kinds.{kind}.excluded.{name}')}"
+            for kind, found in validity.data["kinds"].items()
+            for name in found["excluded"]
+        ]
+    return "\n".join(lines) + "\n" if lines else "None.\n"
+
+
+def _recommendation(sources: Sources) -> str:
+    decision = sources.decision
+    if decision is None:
+        return "None: a study that has not run decides nothing.\n"
+    advice = {
+        "GO": "Go on: several external models are severe by the measure that counts, and by the one that confirms.",
+        "PIVOT": "Turn to the in-house models: only they are severe, and the external ones were tested with power.",
+        "NO_GO": "Stop: no model is severe, and the tests had the power to show it.",
+        "NEED_MORE_DATA": "Decide nothing yet. What would settle it stands below: images, models, or both.",
+    }[decision.data["decision"]]
+    return f"{advice}\n\n{headline(decision)}"
+
+
+def progress_update(sources: Sources) -> str:
+    """What ran, results, blockers, recommendation."""
+    pairs = sources.pairs
+    data = (
+        f"{number(pairs, 'n_images')} images with {number(pairs, 'n_captions')} captions from "
+        f"{text(pairs, 'source')}; {number(pairs, 'n_skipped')} skipped."
+        if pairs
+        else "No pairs yet."
+    )
+    return "\n".join([
+        f"# Progress of study {code(sources.study)}", "",
+        "This speaks of one study; each has a folder beside this one, and a study without a folder has not run.", "",
+        "## What ran", "", data, "", _runs(sources),
+        "## Results", "", _results(sources), trust(sources),
+        "## Blockers", "", _blockers(sources),
+        "## Recommendation", "", _recommendation(sources),
+    ])  # fmt: skip
+
+
+def index(sources: Sources, files: Mapping[str, str]) -> str:
+    """One line a report; `files`: file name -> what it is, of the reports that were written."""
+    rows = [[f"[{name.removesuffix('.md')}]({name})", about] for name, about in files.items()]
+    decision = sources.decision
+    about = f"Decision: {text(decision, 'decision')}." if decision else "This study has not run."
+    return "\n".join([f"# Reports of study {code(sources.study)}", "", about, "",
+                      table([("l", "Report"), ("l", "what it holds")], rows)])  # fmt: skip
