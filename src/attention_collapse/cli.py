@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from attention_collapse.errors import AttentionCollapseError
+from attention_collapse.params import DECISION_MEASURES
 
 
 def _diagnose(arguments: argparse.Namespace) -> int:
@@ -169,7 +170,7 @@ def _parser() -> argparse.ArgumentParser:
     gate.add_argument("--study", default="embedded", help="a study whose statistics are here (default: embedded)")
     gate.add_argument(
         "--measure",
-        choices=("mcs", "mcs_calibrated", "mass_share", "shapley_share"),
+        choices=DECISION_MEASURES,
         help="the share s (default: the study's decision.measure)",
     )
     gate.set_defaults(run=_check)

@@ -59,7 +59,7 @@ def test_the_tree_passes(tree):
         (SCORES, r"(share_of_pairs_above_0_7\}\{percent1\}\{)9", r"\g<1>8", r"printed 80.2\,\%"),
         (REPORT, r"\[0\.7", "[0.8", "printed 0.840"),
         # its place
-        (NUMBERS, r"(openclip-scenes\.mcs\.mean\}.*\{[0-9]*)[0-9]\}", r"\g<1>1}", "cites"),
+        (NUMBERS, r"(openclip-scenes\.mcs\.mean\}.*\{)[0-9]+\}", r"\g<1>2}", "which is confidence"),
         (NUMBERS, r"(openclip-scenes\.mcs\.mean\}.*\{)[0-9]+\}", r"\g<1>99999}", "holds no scalar"),
         (NUMBERS, r"(openclip-scenes\.mcs\.mean\}.*stats)", r"\g<1>x", "no such file"),
         (NUMBERS, r"(openclip-scenes\.mcs\.mean\}.*\{[0-9a-f]{15})[0-9a-f]\}", r"\g<1>x}", "run "),

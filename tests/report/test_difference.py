@@ -41,8 +41,8 @@ def rows(printed):
         (1.23457e12, 1.23458e12, ("1234570000000", "1234580000000", "+10000000")),
         (-0.2, 0.1, ("-0.200", "0.100", "+0.3")),
         (0.1, 0.30000000000000004, ("0.100", "0.300", "+0.2")),  # no noise of binary fractions
-        (None, 0.25, ("undefined", "0.250000", "")),
-        (0.25, None, ("0.250000", "undefined", "")),
+        (None, 0.25, ("undefined", "0.25", "")),
+        (0.25, None, ("0.25", "undefined", "")),
         (True, False, ("true", "false", "")),
         ("no | yes\n", "vision collapse", ("no \\| yes", "vision collapse", "")),
     ],
@@ -69,6 +69,7 @@ def test_values_equal_to_six_digits_are_counted_not_listed():
     printed = text({MCS: {"mcs": pair(0.12345651, 0.12345652), "n": pair(5, 5), "null": pair(0.1, 0.2)}})
     assert [row[0] for row in rows(printed)] == ["`null`"]
     assert "Values: 1 changed, 0 newly defined, 0 no longer defined, 2 unchanged" in printed
+    assert rows(text({MCS: {"parameters": pair(151277313, 151277314)}}))  # whole numbers are held whole
 
 
 def test_nan_on_both_sides_is_no_change():
@@ -133,9 +134,10 @@ def test_added_and_removed_models_are_named_and_listed_on_demand():
         "metrics/other.json": {"x": pair(None, 1)},
     }
     printed = text(metrics)
-    assert "Model added: `new` (embedded), 3 values (`--all` lists the values)." in printed
-    assert "Model removed: `gone` (embedded), 1 values (`--all` lists the values)." in printed
-    assert "File added: `metrics/other.json`, 1 values" in printed
+    hint = "and how many values (`--all` lists them):"
+    assert f"Models added {hint}\n\n- `new` in embedded (3)\n\n" in printed
+    assert f"Models removed {hint}\n\n- `gone` in embedded (1)\n\n" in printed
+    assert f"Files added {hint}\n\n- `metrics/other.json` (1)\n\n" in printed
     assert [row[0] for row in rows(printed)] == ["`models.stays.mcs.mean`", "`models.stays.p`"]
     assert len(rows(text(metrics, limit=None))) == 7
 

@@ -1,6 +1,7 @@
 """The audit against section 8 of the measurement contract: its table's values, and the same by hand."""
 
 import math
+import re
 
 import pytest
 import yaml
@@ -10,6 +11,7 @@ from attention_collapse.errors import DataError, PipelineError
 from attention_collapse.files import read_json, write_json
 from attention_collapse.params import Params
 from attention_collapse.report.audit import ORDER, audit_markdown, audit_table
+from attention_collapse.report.evidence import Evidence
 from attention_collapse.stages import audit
 from attention_collapse.stages.layout import REPORTED_CLAIMS, Study
 from attention_collapse.stats.claims import agrees, implied
@@ -171,10 +173,10 @@ def test_the_tables_print_every_claim(tmp_path):
     assert set(ORDER) == set(CLAIMS)
     study = write(tmp_path, {"m": result()}, {"m": SMALL})
     audit.main(study)
-    found = read_json(study.audit)
-    latex, markdown = audit_table(found), audit_markdown(found)
+    source = Evidence.read(tmp_path, study.audit, "s.audit")
+    latex, markdown = audit_table(source), re.sub(r"\[([^]]*)\]\([^\"]*\"[^\"]*\"\)", r"\1", audit_markdown(source))
     assert (study.audit_paper / "table.tex").read_text().endswith(latex)
-    assert r"\acdef{s.audit.claims.power.reported}{0.940}" in (study.audit_paper / "numbers.tex").read_text()
+    assert r"\acdef{s.audit.claims.power.reported}{3}{0.940}" in (study.audit_paper / "numbers.tex").read_text()
     assert latex.count(r" \\") == 1 + len(ORDER) and "±" not in latex
     rows = [line.strip("| ").split(" | ") for line in markdown.splitlines() if line.startswith("| ")]
     assert len(rows) == 1 + len(ORDER) and rows[1] == [

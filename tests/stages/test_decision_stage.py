@@ -7,7 +7,7 @@ import pytest
 from attention_collapse.cli import main as cli
 from attention_collapse.errors import ParamsError, PipelineError
 from attention_collapse.files import read_json, write_json
-from attention_collapse.params import Params
+from attention_collapse.params import DECISION_MEASURES, Params
 from attention_collapse.stages import decision
 from attention_collapse.stages.layout import Study
 from attention_collapse.stages.results import results_of
@@ -21,7 +21,7 @@ UNDEFINED = {"mass_share": "no query of a dual encoder sees both groups"}
 
 
 def entry(control=False, **measures):
-    severity = {"mcs": BALANCED, "mcs_calibrated": BALANCED, "mass_share": NOTHING, "shapley_share": BALANCED}
+    severity = dict.fromkeys(DECISION_MEASURES, BALANCED) | {"mass_share": NOTHING}
     severity |= measures
     if control:  # Holm's family is the models under test
         severity = {name: {k: v for k, v in one.items() if k != "p_holm"} for name, one in severity.items()}
@@ -40,6 +40,7 @@ def write(root, models, **settings):
             specs[name] = {"kind": "clip", "weights": "untrained", "architecture": "a/b", "seed": 0}
         if name.startswith("ours"):
             specs[name] = {"kind": "fusion-v2", "weights": "checkpoint", "path": "x"}
+    settings = {"measure": "mcs_calibrated", "confirm_with": "shapley_share"} | settings
     data = {"study": "s", "params_file": "params.yaml", "models": specs, "decision": settings}
     (root / "params.yaml").write_text(json.dumps(data))  # JSON is YAML
     study = Study(Params.model_validate(data), root)

@@ -8,9 +8,10 @@ import pytest
 from attention_collapse.stats.effect_size import cohen_d_interval, hedges_factor
 
 
-@pytest.mark.parametrize(("df", "factor"), [(2, 0.5642), (10, 0.9228), (20, 0.9619), (50, 0.9849)])
-def test_the_factor_of_hedges_table_1(df, factor):  # Hedges (1981), J. Educ. Stat. 6, table 1
-    assert hedges_factor(df) == pytest.approx(factor, abs=5e-5)
+# c(m) = Γ(m/2) / (√(m/2) Γ((m − 1)/2)), Hedges (1981), by hand: Γ(1) = 1, Γ(½) = √π; Γ(5) = 24, Γ(9/2) = 11.6317.
+@pytest.mark.parametrize(("df", "factor"), [(2, 1 / 3.141593**0.5), (10, 24 / (5**0.5 * 11.6317))])
+def test_the_factor_of_hedges(df, factor):
+    assert hedges_factor(df) == pytest.approx(factor, abs=5e-6)
 
 
 def test_there_is_no_factor_below_two_degrees_of_freedom():

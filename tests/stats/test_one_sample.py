@@ -159,6 +159,7 @@ def test_coverage_of_the_interval(skewed):
     assert np.mean(hits) == pytest.approx(0.95, abs=0.015)
 
 
+@pytest.mark.slow
 def test_under_the_null_hypothesis_every_p_is_uniform():
     """Type-I error at most 5.5 % (standard error 0.4 points), for values of known mean that are not normal."""
     generator = rng(12)

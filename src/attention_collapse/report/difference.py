@@ -98,8 +98,8 @@ def difference_text(
         listed = [value for value in listed if value.owner not in models and value.file not in files]
     parts = [f"# Metrics: {_code(old)} → {_code(new)}", _counts(values)]
     parts += [f"Could not be read, so not compared: {', '.join(map(_code, unread))}."] if unread else []
-    parts += _named("Model", {f"{_code(model)} ({study})": found for (study, model), found in models.items()}, limit)
-    parts += _named("File", {_code(file): found for file, found in files.items()}, limit)
+    parts += _named("Models", {f"{_code(model)} in {study}": found for (study, model), found in models.items()}, limit)
+    parts += _named("Files", {_code(file): found for file, found in files.items()}, limit)
     parts += [evidence] if evidence else []
     parts += ["## Decision", *_decisions(values, old, new)]
     groups = [(file, list(rows)) for file, rows in groupby(listed, key=lambda value: value.file)]
@@ -160,7 +160,7 @@ def _word(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float):
-        return _to_place(_held(value), -SIGNIFICANT_DIGITS)
+        return str(_held(value)).replace("E", "e")
     return " ".join(str(value).split()).replace("|", "\\|")
 
 
@@ -192,13 +192,13 @@ def _one_sided(owned: Iterable[tuple[Any, Value]]) -> dict[Any, list[Value]]:
 
 
 def _named(what: str, found: Mapping[str, list[Value]], limit: int | None) -> list[str]:
-    lines = []
+    """A list of the owners that were added, and one of those that were removed."""
+    hint = "" if limit is None else " and how many values (`--all` lists them)"
+    parts = []
     for side in ("added", "removed"):
-        names = [f"{name}, {len(values)} values" for name, values in sorted(found.items()) if _side(values) == side]
-        if names:
-            hint = "" if limit is None else " (`--all` lists the values)"
-            lines.append(f"{what}{'s' if len(names) > 1 else ''} {side}: {'; '.join(names)}{hint}.")
-    return lines
+        names = [f"- {name} ({len(values)})" for name, values in sorted(found.items()) if _side(values) == side]
+        parts += ["\n".join([f"{what} {side}{hint}:", "", *names])] if names else []
+    return parts
 
 
 def _counts(values: Sequence[Value]) -> str:

@@ -12,8 +12,10 @@ name. A number may stand
 from __future__ import annotations
 
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import lru_cache
 from pathlib import Path
 
 from attention_collapse.errors import DataError
@@ -25,7 +27,7 @@ PLAIN = r"\{([^{}]*)\}"
 ACDEF = re.compile(rf"\\acdef{PLAIN}{PLAIN}{GROUP}{PLAIN}{PLAIN}{PLAIN}")
 ACVAL = re.compile(rf"\\acval{PLAIN}{PLAIN}{GROUP}")
 AC = re.compile(rf"\\ac{PLAIN}")
-LINK = re.compile(r'\[((?:\\.|[^\]\\])*)\]\(((?:[^()\s]|\([^()]*\))*)#L([0-9]+) "([^"]*)"\)')
+LINK = re.compile(r'\[((?:\\.|[^\[\]\\])*)\]\(((?:[^()\s]|\([^()]*\))*)#L([0-9]+) "([^"]*)"\)')
 TITLE = re.compile(r"([^#]*)#([^#]*)#([0-9]+) (\S+) (.*)")
 
 OPTION = r"(?:\[[^\]]*\])"
@@ -70,19 +72,25 @@ class Failure:
 
 
 def _blank(text: str, *patterns: str | re.Pattern[str]) -> str:
-    """`text` with every match blanked, so that line numbers stay."""
+    """`text` without every match; its lines stay."""
     for pattern in patterns:
-        text = re.sub(pattern, lambda match: re.sub(r"[^\n]", " ", match[0]), text)
+        text = re.sub(pattern, lambda match: " " + "\n" * match[0].count("\n"), text)
     return text
 
 
+@lru_cache(maxsize=4)
+def _line_ends(text: str) -> list[int]:
+    return [match.start() for match in re.finditer("\n", text)]
+
+
 def _line(text: str, position: int) -> int:
-    return text.count("\n", 0, position) + 1
+    return bisect_left(_line_ends(text), position) + 1
 
 
 def typed_numbers(text: str) -> Iterator[tuple[int, str]]:
     """(line, word) of every word that begins with a digit."""
-    for match in WORD.finditer(text.replace("--", "  ")):
+    text = text.replace("--", "  ")
+    for match in WORD.finditer(text):
         word = match[0].strip(".+/@'_-")
         if word[0].isdigit():
             yield _line(text, match.start()), word
@@ -194,7 +202,7 @@ class Check:
         }
         code = _blank(text, r"(?<!\\)%.*")
         for match in [*AC.finditer(code), *ACVAL.finditer(code)]:
-            key, line = match[1], _line(text, match.start())
+            key, line = match[1], _line(code, match.start())
             if "#" in key or "\\" in key or key.split(".")[0] in absent:  # within a macro; of a study that has not run
                 continue
             self.citations += 1

@@ -13,7 +13,7 @@ from attention_collapse.report.evidence import DASH, Evidence, Scalar, printed
 SPECIAL = {"\\": r"\textbackslash{}", "~": r"\textasciitilde{}", "^": r"\textasciicircum{}"} | {
     sign: f"\\{sign}" for sign in "&%$#_{}"
 }
-P_VALUES = {"p", "p_holm", "wilcoxon_p"}
+P_VALUES = {"p", "p_holm", "wilcoxon_p", "permutation_p", "tost_p", "shapiro_p", "q_p"}
 
 
 def escape(text: str) -> str:

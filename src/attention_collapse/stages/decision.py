@@ -9,10 +9,10 @@ from typing import Any
 from attention_collapse.errors import ParamsError
 from attention_collapse.files import evidence_id, read_json, write_json
 from attention_collapse.measures.mcs import SEVERE
+from attention_collapse.params import DECISION_MEASURES
 from attention_collapse.stages.layout import Study, need, run_stage
 from attention_collapse.stats.decision import Gates, Severity, combine, decide, named
 
-MEASURES = ("mcs", "mcs_calibrated", "mass_share", "shapley_share")
 READINGS = ("decision", "severe_two_of_three", "severe_all")
 
 
@@ -47,7 +47,7 @@ def diagnostic_failures(statistics: Any, scores: Mapping[str, Mapping[str, Any]]
     """
     failures = []
     for model, about in scores.items():
-        for measure in MEASURES:
+        for measure in DECISION_MEASURES:
             if measure in about["reasons"]:
                 continue
             entry = severity_entry(statistics, model, measure, file)
@@ -71,7 +71,7 @@ def main(study: Study) -> None:
     statistics = read_json(file)
     scores = {name: read_json(study.scores(name)) for name in models}
     measures: dict[str, dict[str, Any]] = {}
-    for measure in MEASURES:
+    for measure in DECISION_MEASURES:
         under_test = [name for name, spec in models.items() if spec.standing != "control"]
         lacking = {name: scores[name]["reasons"][measure] for name in under_test if measure in scores[name]["reasons"]}
         measures[measure] = decide(

@@ -14,7 +14,7 @@ import pandas as pd
 from attention_collapse.errors import PipelineError
 from attention_collapse.files import evidence_id, read_json, sha256_file, write_json
 from attention_collapse.measures.mcs import SEVERE, VISION_COLLAPSE, original_reading
-from attention_collapse.params import Stats
+from attention_collapse.params import DECISION_MEASURES, Stats
 from attention_collapse.stages.layout import Study, run_stage
 from attention_collapse.stats.diagnostics import diagnose
 from attention_collapse.stats.meta import random_effects
@@ -41,7 +41,7 @@ CAUSAL = (
     "shapley_share", "shapley_share_mean_image", "interaction", "accuracy", "perceptual_score_image",
     "perceptual_score_text", "emap_gap", "t_shap", "t_shap_foil", "t_shap_floor",
 )  # fmt: skip
-DECISION_MEASURES = ("mcs", "mcs_calibrated", "mass_share", "shapley_share")
+SHARES = ("shapley_share", "shapley_share_mean_image")  # causal measures whose per-image values are tested
 DIAGNOSED = ("mcs", "mcs_calibrated", "imbalance", "mass_share", "shapley_share")
 COMPARED = ("mcs_calibrated", "shapley_share")
 SUMMARISED = ("mcs_calibrated", "mcs_minus_null", "shapley_share")
@@ -70,8 +70,7 @@ def columns_of(
         for name in MEASURES
     }
     columns["mcs_minus_null"] = columns["mcs"] - columns["mcs_null"]
-    columns["shapley_share"] = contributions.set_index("image_id")["shapley_share"].reindex(images.index)
-    return columns
+    return columns | dict(contributions.set_index("image_id")[[*SHARES]].reindex(images.index).items())
 
 
 def judge(

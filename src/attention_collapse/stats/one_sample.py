@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import pingouin as pg
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
@@ -211,6 +210,8 @@ def one_sample(
 
 def holm(p_values: Sequence[float]) -> list[float]:
     """Holm's step-down correction over one family; NaN stays NaN and does not count as a member."""
+    import pingouin as pg  # it imports plotting, and `describe` is wanted where nothing is tested
+
     p = np.asarray(p_values, np.float64)
     adjusted = np.full(p.shape, math.nan)
     defined = np.isfinite(p)
