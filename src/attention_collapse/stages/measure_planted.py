@@ -146,7 +146,7 @@ def main(study: Study, kind: str) -> None:
     plant, settings, contribution = study.params.plant, study.params.extract_attention, study.params.contribution
     if plant is None:
         raise ParamsError(f"{study.params.params_file} has no section plant", expected="one", remedy="add it")
-    torch.set_num_threads(settings.threads)
+    torch.set_num_threads(plant.threads)  # the models are too small for more
     controls = study.root / "data" / "controls" / f"planted-{kind}"
     frames: list[pd.DataFrame] = []
     result: dict[str, Any] = {}
