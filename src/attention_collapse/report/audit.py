@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Any
-
-from attention_collapse.report.latex import escape, number, table
+from attention_collapse.report import markdown
+from attention_collapse.report.evidence import Evidence
+from attention_collapse.report.latex import escape, given, table, value
 
 HEADINGS = ("Claim", "Reported", "Implied", "Implied by", "Measured here", "Consistent")
+KEYS = {"about": "text", "reported": 3, "implied": 3, "from": "text", "measured": 3, "consistent": "text"}
 
 ORDER = (
     "mcs", "sd", "cohen_d_if_sd", "cohen_d_if_half_width", "ci_low", "ci_high", "power", "middle_third", "seconds",
@@ -15,30 +15,32 @@ ORDER = (
 )  # fmt: skip
 
 
-def _rows(audit: Mapping[str, Any]) -> Iterator[tuple[str, str, str, str, str, str]]:
-    for claim in (audit["claims"][name] for name in ORDER):
-        numbers = [number(claim[key]) for key in ("reported", "implied", "measured")]
-        yield claim["about"], numbers[0], numbers[1], claim["from"], numbers[2], "yes" if claim["consistent"] else "no"
+def audit_table(audit: Evidence) -> str:
+    """The audit as a LaTeX tabular; a dash stands for what does not exist."""
+    rows = []
+    for name in ORDER:
+        claim, where = audit.data["claims"][name], f"claims.{name}"
+        about, source = (given(escape(claim[key]).replace("±", r"$\pm$")) for key in ("about", "from"))
+        reported, implied, measured = (value(audit, f"{where}.{key}") for key in ("reported", "implied", "measured"))
+        rows.append((about, reported, implied, source, measured, value(audit, f"{where}.consistent", "text")))
+    return table([*zip("lrrlrl", HEADINGS, strict=True)], rows)
 
 
-def audit_table(audit: Mapping[str, Any]) -> str:
-    """The audit as a LaTeX tabular; `audit` is the content of `audit.json`, a dash stands for what does not exist."""
-    columns = [*zip("lrrlrl", HEADINGS, strict=True)]
-    rows = [
-        (escape(about).replace("±", r"$\pm$"), reported, implied, escape(source).replace("±", r"$\pm$"), measured, same)
-        for about, reported, implied, source, measured, same in _rows(audit)
-    ]
-    return table(columns, rows)
-
-
-def audit_markdown(audit: Mapping[str, Any]) -> str:
+def audit_markdown(audit: Evidence) -> str:
     """The same table in Markdown, with the reason below for each claim that was not measured here."""
-    lines = ["| " + " | ".join(HEADINGS) + " |", "|---|---:|---:|---|---:|---|"]
-    lines += ["| " + " | ".join(row).replace("$-$", "−").replace("--", "–") + " |" for row in _rows(audit)]
-    lines += ["", f"Measured here: {audit['measured_in']}."]
-    lines += [
-        f"- {claim['about']}: {claim['reason']}"
-        for claim in (audit["claims"][name] for name in ORDER)
-        if "reason" in claim
+    rows = [[markdown.number(audit, f"claims.{claim}.{key}", form) for key, form in KEYS.items()] for claim in ORDER]
+    reasons = [
+        f"- {markdown.text(audit, f'claims.{claim}.about')}: {markdown.text(audit, f'claims.{claim}.reason')}"
+        for claim in ORDER
+        if f"claims.{claim}.reason" in audit
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join([
+        "# Audit of the reported claims", "",
+        f"What was claimed: {markdown.text(audit, 'claimed')}. Of {markdown.number(audit, 'n_claims')} claims, "
+        f"{markdown.number(audit, 'n_consistent')} follow from the other reported values. Measured here: "
+        f"{markdown.text(audit, 'measured_in')}.", "",
+        markdown.table([*zip("lrrlrl", HEADINGS, strict=True)], rows),
+        "Not measured here:", "", *reasons, "",
+        "Only a study with the claimed model on the claimed images can confirm or refute a claim; what the reported "
+        "values imply of one another is the same in every study.", "",
+    ])  # fmt: skip

@@ -46,7 +46,9 @@ def missing(sources: Sources) -> Mapping[str, str]:
     for model in sources.models:
         if model in sources.measured:
             continue
-        command = f"`python -m attention_collapse.stages.extract_attention --params {sources.params_file} --model {model}`"
+        command = (
+            f"`python -m attention_collapse.stages.extract_attention --params {sources.params_file} --model {model}`"
+        )
         if model not in sources.checkpoints:
             reasons[model] = (
                 f"its weights have not been loaded (no `data/{sources.study}/checkpoints/{model}.json`); "

@@ -18,6 +18,7 @@ from attention_collapse.files import evidence_id, read_json, sha256_file, write_
 from attention_collapse.measures.mcs import thirds
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.report.audit import audit_table
+from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.latex import macros
 from attention_collapse.stages.layout import REPORTED_CLAIMS, Study, need, run_stage
 from attention_collapse.stats.claims import Reported, effect, implied
@@ -128,8 +129,9 @@ def main(study: Study) -> None:
         ),
     }
     write_json(study.audit, result)
-    write_text(study.audit_paper / "table.tex", HEADER + audit_table(result))
-    write_text(study.audit_paper / "numbers.tex", HEADER + macros(result, f"{name}.audit"))
+    source = Evidence.read(study.root, study.audit, f"{name}.audit")
+    write_text(study.audit_paper / "table.tex", HEADER + audit_table(source))
+    write_text(study.audit_paper / "numbers.tex", HEADER + macros(source))
     print(f"{result['n_consistent']} of {len(claims)} claims consistent; measured here: {measured_in}")
 
 
