@@ -136,10 +136,8 @@ def _estimates(sources: Sources, model: str, names: dict[str, str]) -> str:
 
 
 def _severity(sources: Sources, model: str) -> str:
-    statistics, decision = sources.statistics, sources.decision
-    assert statistics is not None
-    rows = []
-    for measure in statistics.data["models"][model].get("severity", {}):
+    statistics, decision, rows = sources.statistics, sources.decision, []
+    for measure in sources.results(model)["severity"]:
         at = f"models.{model}.severity.{measure}"
         rows.append([
             code(measure), number(statistics, f"{at}.n"), estimate(statistics, at),
@@ -177,9 +175,7 @@ def _tests(sources: Sources, model: str) -> str:
 
 
 def _undefined(sources: Sources, model: str) -> str:
-    statistics = sources.statistics
-    assert statistics is not None
-    found = statistics.data["models"][model]
+    statistics, found = sources.statistics, sources.results(model)
     lines = [
         f"- {code(name)}: {text(statistics, f'models.{model}.{name}.reason')}"
         for name in (*(name for name, *_ in SHARES), *ATTENTION, *CAUSAL)

@@ -5,26 +5,23 @@ from __future__ import annotations
 from attention_collapse.report.diagnostic import trust
 from attention_collapse.report.markdown import Sources, code, interval, number, table, text
 
-MEASURES = """\
-| measure | what it is | range |
-|---|---|---|
-| `mcs` | H_vision / (H_vision + H_text), from mean attention entropies | `0` to `1` |
-| `mcs_null` | the same of uniform attention: what token counts alone give | `0` to `1` |
-| `mcs_calibrated` | the same with each entropy in units of its uniform value | `0` to `1`; `0.5` is no departure |
-| `mass_share` | attention mass of the text's queries on image keys, of that on both groups; single stream only | `0` to `1` |
-| `shapley_share` | \\|φ_image\\| / (\\|φ_image\\| + \\|φ_text\\|), Shapley values of the score, absent modality replaced | `0` to `1` |
-| imbalance | max(s, `1` − s) of a share s | `0.5` to `1` |
-| perceptual score, EMAP gap | accuracy lost with one modality permuted; without interaction | `−1` to `1` |
-| T-SHAP | the text's part of token-level Shapley values (MM-SHAP) | `0` to `1` |
-"""
-THRESHOLDS = """\
-| threshold | where it comes from |
-|---|---|
-| MCS below `0.3`, above `0.7` | the original report; judged on planted models and against the null, never taken as true |
-| imbalance above `0.8` | the original report's "severe"; the null hypothesis of the decision |
-| cross-modal entropy below `2.0` nats | the original report |
-| calibrated MCS `0.5` | a definition: attention as uniform as the null in both modalities |
-"""
+MEASURES = (
+    ("`mcs`", "H_vision / (H_vision + H_text), from mean attention entropies", "`0` to `1`"),
+    ("`mcs_null`", "the same of uniform attention: what token counts alone give", "`0` to `1`"),
+    ("`mcs_calibrated`", "the same with each entropy in units of its uniform value", "`0` to `1`; null: `0.5`"),
+    ("`mass_share`", "the image's part of the attention mass of the text's queries (single stream)", "`0` to `1`"),
+    ("`shapley_share`", r"\|φ_image\| / (\|φ_image\| + \|φ_text\|), Shapley values of the score", "`0` to `1`"),
+    ("imbalance", "max(s, `1` − s) of a share s", "`0.5` to `1`"),
+    ("perceptual scores", "accuracy lost with one modality permuted", "`−1` to `1`"),
+    ("EMAP gap", "accuracy lost by the additive projection of the scores", "`−1` to `1`"),
+    ("T-SHAP", "the text's part of token-level Shapley values (MM-SHAP)", "`0` to `1`"),
+)
+THRESHOLDS = (
+    ("MCS below `0.3`, above `0.7`", "the original report; judged here on planted models and against the null"),
+    ("imbalance above `0.8`", 'the original report\'s "severe"; the null hypothesis of the decision'),
+    ("cross-modal entropy below `2.0` nats", "the original report"),
+    ("calibrated MCS `0.5`", "a definition: both modalities as near to uniform attention"),
+)
 TESTS = """\
 - The **unit** is the image: the scores of its captions are averaged first, so n counts images, never pairs.
 - **Intervals** are BCa bootstrap intervals of the mean over images; those of effect sizes are noncentral t.
@@ -38,23 +35,22 @@ TESTS = """\
 - Normality and outliers are **reported, not acted on**: no image is dropped for its value.
 - Degenerate samples (one image, no variance, nothing defined) give no value and a reason.
 """
-SIMULATED = """\
-| claim | test |
-|---|---|
-| BCa intervals of means hold their level, for normal and skewed values | `tests/stats/test_one_sample.py::test_coverage_of_the_interval` |
-| p-values are uniform under the null hypothesis | `tests/stats/test_one_sample.py::test_under_the_null_hypothesis_every_p_is_uniform` |
-| Holm holds the family-wise error | `tests/stats/test_one_sample.py::test_holms_family_wise_error` |
-| permutation p-values are uniform under the null hypothesis | `tests/stats/test_permutation.py::test_under_the_null_hypothesis_p_is_uniform` |
-| intervals of effect sizes hold their level | `tests/stats/test_effect_size.py::test_coverage` |
-| TOST holds its level | `tests/stats/test_paired.py::test_the_level_of_tost` |
-| the severity test holds its level | `tests/stats/test_severity.py::test_the_level` |
-| simulated power is that of the noncentral t for normal values | `tests/stats/test_power.py::test_simulation_agrees_with_the_noncentral_t_for_normal_values` |
-| without an effect, power is the level | `tests/stats/test_power.py::test_without_an_effect_the_simulated_power_is_the_level` |
-| intervals of the meta-analysis hold their level | `tests/stats/test_meta.py::test_coverage` |
-| the normality test is uniform under normality | `tests/stats/test_diagnostics.py::test_under_normality_p_is_uniform` |
-
-Values are held against independent ones (R's pwr, metafor and MBESS, textbooks) in the same files, named in each test.
-"""
+SIMULATED = (
+    ("BCa intervals of means hold their level", "test_one_sample.py::test_coverage_of_the_interval"),
+    ("p is uniform under H₀", "test_one_sample.py::test_under_the_null_hypothesis_every_p_is_uniform"),
+    ("Holm holds the family-wise error", "test_one_sample.py::test_holms_family_wise_error"),
+    ("permutation p is uniform under H₀", "test_permutation.py::test_under_the_null_hypothesis_p_is_uniform"),
+    ("intervals of effect sizes hold their level", "test_effect_size.py::test_coverage"),
+    ("TOST holds its level", "test_paired.py::test_the_level_of_tost"),
+    ("the severity test holds its level", "test_severity.py::test_the_level"),
+    (
+        "simulated power is that of the noncentral t",
+        "test_power.py::test_simulation_agrees_with_the_noncentral_t_for_normal_values",
+    ),
+    ("without an effect, power is the level", "test_power.py::test_without_an_effect_the_simulated_power_is_the_level"),
+    ("intervals of the meta-analysis hold their level", "test_meta.py::test_coverage"),
+    ("the normality test's p is uniform under normality", "test_diagnostics.py::test_under_normality_p_is_uniform"),
+)
 
 
 def _settings(sources: Sources) -> str:
@@ -72,8 +68,7 @@ def _power(sources: Sources) -> str:
         f"{number(statistics, 'a_priori.power', 1)} needs {number(statistics, 'a_priori.n')} images.\n"
     )
     for model in sources.measured:
-        assert statistics is not None
-        for measure in statistics.data["models"][model].get("severity", {}):
+        for measure in sources.results(model)["severity"]:
             at = f"models.{model}.severity.{measure}"
             rows.append([
                 code(model), code(measure), number(statistics, f"{at}.n"), number(statistics, f"{at}.margin", 2),
@@ -96,8 +91,7 @@ def _power(sources: Sources) -> str:
 def _diagnostics(sources: Sources) -> str:
     statistics, rows = sources.statistics, []
     for model in sources.measured:
-        assert statistics is not None
-        for measure in statistics.data["models"][model].get("diagnostics", {}):
+        for measure in sources.results(model)["diagnostics"]:
             at = f"models.{model}.diagnostics.{measure}"
             rows.append([
                 code(model), code(measure), number(statistics, f"{at}.shapiro_w"),
@@ -114,7 +108,7 @@ def _diagnostics(sources: Sources) -> str:
 
 def _over_models(sources: Sources) -> str:
     statistics, rows = sources.statistics, []
-    for measure in statistics.data.get("meta", {}) if statistics else {}:
+    for measure in statistics.data["meta"] if statistics else {}:
         at = f"meta.{measure}"
         rows.append([
             code(measure), number(statistics, f"{at}.k"), number(statistics, f"{at}.mean"),
@@ -131,7 +125,7 @@ def _over_models(sources: Sources) -> str:
 
 def _between_models(sources: Sources) -> str:
     statistics, rows = sources.statistics, []
-    for measure, pairs in (statistics.data.get("pairs_of_models", {}) if statistics else {}).items():
+    for measure, pairs in (statistics.data["pairs_of_models"] if statistics else {}).items():
         for pair, found in pairs.items():
             at = f"pairs_of_models.{measure}.{pair}"
             rows.append([
@@ -161,10 +155,13 @@ def validation_framework(sources: Sources) -> str:
     """The whole report."""
     return "\n".join([
         f"# Statistical validation framework, study {code(sources.study)}", "",
-        "## Measures", "", MEASURES, "## Settings", "", _settings(sources), "## Thresholds and their origin", "",
-        THRESHOLDS, "## Unit, tests, corrections", "", TESTS,
+        "## Measures", "", table([("l", "measure"), ("l", "what it is"), ("l", "range")], MEASURES),
+        "## Settings", "", _settings(sources), "## Thresholds and their origin", "",
+        table([("l", "threshold"), ("l", "where it comes from")], THRESHOLDS), "## Unit, tests, corrections", "", TESTS,
         "## Power", "", _power(sources), "## Differences between models", "", _between_models(sources),
         "## Over models", "", _over_models(sources),
         "## Normality and outliers", "", _diagnostics(sources), "## Controls and planted answers", "",
-        _controls(sources), "## What was checked by simulation", "", SIMULATED,
+        _controls(sources), "## What was checked by simulation", "",
+        table([("l", "claim"), ("l", "test")], [[claim, code(f"tests/stats/{test}")] for claim, test in SIMULATED]),
+        "Results are held against independent values (R, textbooks), named in the tests of the same folder.", "",
     ])  # fmt: skip

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from attention_collapse.report.evidence import Evidence
 
@@ -58,6 +59,11 @@ class Sources:
         known = self.statistics.data["models"]
         return [name for name in self.models if name in known and name in self.scores and name in self.causal]
 
+    def results(self, model: str) -> Mapping[str, Any]:
+        """What the statistics hold of a measured model."""
+        found: Mapping[str, Any] = self.statistics.data["models"][model] if self.statistics else {}
+        return found
+
 
 def number(source: Evidence | None, key: str, form: int | str = 3) -> str:
     """A number (or a text, in the form "text") with its citation; a dash if the file does not have it."""
@@ -69,22 +75,27 @@ def text(source: Evidence | None, key: str) -> str:
     return number(source, key, "text")
 
 
+def _exists(source: Evidence | None, key: str) -> bool:
+    return source is not None and key in source and source.scalars[key].value is not None
+
+
 def interval(source: Evidence | None, prefix: str, form: int | str = 3) -> str:
     """ "low to high", from `<prefix>ci_low` and `<prefix>ci_high`; brackets would end a link."""
-    low, high = (number(source, f"{prefix}{end}", form) for end in ("ci_low", "ci_high"))
-    undefined = source is None or source.scalars.get(f"{prefix}ci_low") is None
-    if undefined or source is not None and source.scalars[f"{prefix}ci_low"].value is None:
-        return low
-    return f"{low} to {high}"
+    ends = [f"{prefix}{end}" for end in ("ci_low", "ci_high")]
+    if str(form).startswith("rest"):  # one minus the value: the ends change places
+        ends.reverse()
+    found = [number(source, end, form) for end in ends]
+    return " to ".join(found) if _exists(source, ends[0]) else found[0]
 
 
 def estimate(source: Evidence | None, key: str, form: int | str = 3) -> str:
     """The mean of a summary with its interval, or a dash and the reason why there is none."""
     mean, reason = number(source, f"{key}.mean", form), text(source, f"{key}.reason")
-    if source is not None and f"{key}.mean" in source and source.scalars[f"{key}.mean"].value is not None:
-        ends = interval(source, f"{key}.", form)
-        return f"{mean} ({ends if reason == DASH else f'no interval: {reason}'})"
-    return mean if reason == DASH else f"{DASH} ({reason})"
+    if not _exists(source, f"{key}.mean"):
+        return mean if reason == DASH else f"{DASH} ({reason})"
+    if _exists(source, f"{key}.ci_low"):
+        return f"{mean} ({interval(source, f'{key}.', form)})"
+    return f"{mean} (no interval: {reason})"
 
 
 def code(name: object) -> str:

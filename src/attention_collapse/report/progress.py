@@ -69,8 +69,7 @@ def _blockers(sources: Sources) -> str:
     if statistics is None:
         lines.insert(0, f"- study {code(sources.study)} has not run: there are no statistics, and nothing is filled in")
     for model in sources.measured:
-        assert statistics is not None
-        if not statistics.data["models"][model]["mcs"]["n"]:
+        if not sources.results(model)["mcs"]["n"]:
             lines.append(f"- {code(model)} has no MCS: {text(statistics, f'models.{model}.mcs.reason')}")
     if decision and not decision.data["diagnostic_success"]:
         lines.append(f"- measures that did not come out whole: {text(decision, 'diagnostic_failures')}")

@@ -5,8 +5,12 @@ from __future__ import annotations
 from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.markdown import code, interval, number, table, text
 
-GATES = {"models_tested": "models tested, at least", "models_severe": "external models severe, at least",
-         "p": "p (Holm) of that many models, below", "imbalance": "mean imbalance of that many models, above"}  # fmt: skip
+GATES = {
+    "models_tested": "models tested, at least",
+    "models_severe": "external models severe, at least",
+    "p": "p (Holm) of that many models, below",
+    "imbalance": "mean imbalance of that many models, above",
+}
 
 
 def _measures(decision: Evidence) -> str:

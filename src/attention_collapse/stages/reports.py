@@ -1,7 +1,7 @@
 """Stage reports: what a study found, in Markdown whose every number cites its line.
 
-A study has its own folder, `reports/<study>/`: in `reports/` itself the `<model>_diagnostic_results.md` and the decision
-of one study would overwrite those of another. A study that has not run has a progress update, which says so, alone.
+A study has its own folder, `reports/<study>/`: in `reports/` itself the decision, or the results of a model, of one
+study would overwrite those of another. A study that has not run has a progress update, which says so, alone.
 """
 
 from __future__ import annotations
