@@ -45,7 +45,7 @@ READINGS = {"decision": "NEED_MORE_DATA", "severe_two_of_three": "NEED_MORE_DATA
 
 
 def statistics_of(control):
-    result = {name: SUMMARY for name in NAMES} | {"mass_share": UNDEFINED}
+    result = dict.fromkeys(NAMES, SUMMARY) | {"mass_share": UNDEFINED}
     severity = {"mass_share": UNDEFINED | NO_TEST, "mcs": SUMMARY | TEST | POWER}
     if control:
         severity["mcs"] = {key: value for key, value in severity["mcs"].items() if key != "p_holm"}
@@ -138,7 +138,7 @@ def test_the_numbers_are_those_of_the_metrics(study):
     assert rows(text, "`mcs`")[0][1:] == [
         "40", "0.735 (0.731 to 0.739)", "37.5 %", r"\<1e−9", "0.021", "−1.38 (−1.60 to −1.10)", "0.913", "29", "no",
     ]  # fmt: skip
-    assert "ab" * 32 in text and "0.731 (1 seeds)" in text and "- a note of 2 words" in text
+    assert "ab" * 32 in text and "0.731 (seeds: 1)" in text and "- a note of 2 words" in text
     assert "![layer wise attention](../../plots/s/trained/layer_wise_attention.png)" in text
     assert "shapley_share, emap_gap" in text and "Control" not in text
     framework = shown(study, "statistical_validation_framework.md")

@@ -146,8 +146,8 @@ def _severity(sources: Sources, model: str) -> str:
         rows.append([
             code(measure), number(statistics, f"{at}.n"), estimate(statistics, at),
             number(statistics, f"{at}.share_severe", "percent1"), number(statistics, f"{at}.log10_p", "log10p"),
-            number(statistics, f"{at}.p_holm", "p"), effect(statistics, f"{at}.cohen_d"), number(statistics, f"{at}.power"),
-            number(statistics, f"{at}.n_needed"),
+            number(statistics, f"{at}.p_holm", "p"), effect(statistics, f"{at}.cohen_d"),
+            number(statistics, f"{at}.power"), number(statistics, f"{at}.n_needed"),
             text(decision, f"measures.{measure}.models.{model}.severe"),
         ])  # fmt: skip
     columns = [
@@ -164,7 +164,8 @@ def _tests(sources: Sources, model: str) -> str:
         rows.append([
             name, number(statistics, f"{at}.t", 2), number(statistics, f"{at}.log10_p", "log10p"),
             number(statistics, f"{at}.p_holm", "p"), number(statistics, f"{at}.wilcoxon_p", "p"),
-            number(statistics, f"{at}.permutation_p", "p"), effect(statistics, f"{at}.cohen_d"), effect(statistics, f"{at}.hedges_g"),
+            number(statistics, f"{at}.permutation_p", "p"), effect(statistics, f"{at}.cohen_d"),
+            effect(statistics, f"{at}.hedges_g"),
         ])  # fmt: skip
     columns = [
         ("l", "Hypothesis"), ("r", "t"), ("r", "p"), ("r", "p (Holm)"), ("r", "p (Wilcoxon)"), ("r", "p (permutation)"),
@@ -197,7 +198,7 @@ def diagnostic_results(sources: Sources, model: str) -> str:
     if statistics is not None and f"{untrained}.mean" in statistics:
         readings += (
             f" The same architecture untrained scores {number(statistics, f'{untrained}.mean')} "
-            f"({number(statistics, f'{untrained}.n_seeds')} seeds)."
+            f"(seeds: {number(statistics, f'{untrained}.n_seeds')})."
         )
     return "\n".join([
         f"# {code(model)}: diagnostic results", "", f"Study {code(sources.study)}.", "", standing(sources, model), "",

@@ -137,7 +137,8 @@ def _between_models(sources: Sources) -> str:
             ])  # fmt: skip
     columns = [
         ("l", "Measure"), ("l", "difference"), ("l", "family"), ("r", "images"), ("r", "mean"),
-        ("l", level(statistics)), ("r", "p (Holm)"), ("l", f"Cohen's d_z ({level(statistics)})"), ("r", "p (TOST)"), ("l", "why not"),
+        ("l", level(statistics)), ("r", "p (Holm)"), ("l", f"Cohen's d_z ({level(statistics)})"),
+        ("r", "p (TOST)"), ("l", "why not"),
     ]  # fmt: skip
     return table(columns, rows) if rows else "Fewer models than a comparison needs.\n"
 
