@@ -100,6 +100,7 @@ def test_a_key_that_cannot_be_cited_is_refused(tmp_path, key):
         (-1.5, 1, "-1.5", "−1.5"),
         (100, 3, "100", "100"),
         (0.638, "percent1", "63.8 %", "63.8 %"),
+        (0.638, "rest1", "36.2 %", "36.2 %"),
         (None, 3, "--", "–"),
         (None, "p", "--", "–"),
         (math.nan, "percent1", "--", "–"),

@@ -37,7 +37,7 @@ def audit_markdown(audit: Evidence) -> str:
     return "\n".join([
         "# Audit of the reported claims", "",
         f"What was claimed: {markdown.text(audit, 'claimed')}. Of {markdown.number(audit, 'n_claims')} claims, "
-        f"{markdown.number(audit, 'n_consistent')} follow from the other reported values. Measured here: "
+        f"{markdown.number(audit, 'n_consistent')} agree with what the others imply. Measured here: "
         f"{markdown.text(audit, 'measured_in')}.", "",
         markdown.table([*zip("lrrlrl", HEADINGS, strict=True)], rows),
         "Not measured here:", "", *reasons, "",

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.markdown import (
-    DASH,
     Sources,
     code,
     estimate,
+    exists,
     figure,
     interval,
+    level,
     number,
     table,
     text,
@@ -75,8 +77,14 @@ def trust(sources: Sources) -> str:
     return (
         f"On models whose answer was planted ({counts}), these measures told collapse from balance for every kind: "
         f"{text(validity, 'trusted_for_every_kind')}. Every other measure failed for at least one kind, or does not "
-        "exist there, and supports no claim by itself.\n"
+        "exist there, and supports no claim by itself. A kind that is not named here was not tested.\n"
     )
+
+
+def effect(statistics: Evidence | None, key: str) -> str:
+    """An effect size with its interval, where there is one."""
+    found = number(statistics, key, 2)
+    return f"{found} ({interval(statistics, f'{key}_', 2)})" if exists(statistics, f"{key}_ci_low") else found
 
 
 def standing(sources: Sources, model: str) -> str:
@@ -117,13 +125,9 @@ def _shares(sources: Sources, model: str) -> str:
         side = "text" if of_text else "image"
         rows.append([name, image, words, f"{side}: {interval(statistics, f'{at}.', 'percent1')}", share_of])
     columns = [
-        ("l", "Share"), ("r", "vision %"), ("r", "text %"), ("l", f"CI{_level(sources)}"), ("l", "a share …"),
+        ("l", "Share"), ("r", "vision %"), ("r", "text %"), ("l", level(statistics)), ("l", "a share …"),
     ]  # fmt: skip
     return table(columns, rows)
-
-
-def _level(sources: Sources) -> str:
-    return f" ({number(sources.statistics, 'confidence', 'percent0')})"
 
 
 def _estimates(sources: Sources, model: str, names: dict[str, str]) -> str:
@@ -132,7 +136,7 @@ def _estimates(sources: Sources, model: str, names: dict[str, str]) -> str:
          number(sources.statistics, f"models.{model}.{key}.n")]
         for key, name in names.items()
     ]  # fmt: skip
-    return table([("l", "Measure"), ("l", f"mean (CI{_level(sources)})"), ("r", "images")], rows)
+    return table([("l", "Measure"), ("l", f"mean ({level(sources.statistics)})"), ("r", "images")], rows)
 
 
 def _severity(sources: Sources, model: str) -> str:
@@ -142,20 +146,15 @@ def _severity(sources: Sources, model: str) -> str:
         rows.append([
             code(measure), number(statistics, f"{at}.n"), estimate(statistics, at),
             number(statistics, f"{at}.share_severe", "percent1"), number(statistics, f"{at}.log10_p", "log10p"),
-            number(statistics, f"{at}.p_holm", "p"), _effect(sources, at), number(statistics, f"{at}.power"),
-            number(statistics, f"{at}.n_needed"),
+            number(statistics, f"{at}.p_holm", "p"), effect(statistics, f"{at}.cohen_d"),
+            number(statistics, f"{at}.power"), number(statistics, f"{at}.n_needed"),
             text(decision, f"measures.{measure}.models.{model}.severe"),
         ])  # fmt: skip
     columns = [
-        ("l", "Measure"), ("r", "images"), ("l", f"imbalance (CI{_level(sources)})"), ("r", "severe images"),
+        ("l", "Measure"), ("r", "images"), ("l", f"imbalance ({level(statistics)})"), ("r", "severe images"),
         ("r", "p"), ("r", "p (Holm)"), ("l", "Cohen's d"), ("r", "power"), ("r", "images needed"), ("l", "severe"),
     ]  # fmt: skip
     return table(columns, rows)
-
-
-def _effect(sources: Sources, at: str, name: str = "cohen_d") -> str:
-    found, ends = number(sources.statistics, f"{at}.{name}", 2), interval(sources.statistics, f"{at}.{name}_", 2)
-    return found if ends == DASH else f"{found} ({ends})"
 
 
 def _tests(sources: Sources, model: str) -> str:
@@ -165,7 +164,8 @@ def _tests(sources: Sources, model: str) -> str:
         rows.append([
             name, number(statistics, f"{at}.t", 2), number(statistics, f"{at}.log10_p", "log10p"),
             number(statistics, f"{at}.p_holm", "p"), number(statistics, f"{at}.wilcoxon_p", "p"),
-            number(statistics, f"{at}.permutation_p", "p"), _effect(sources, at), _effect(sources, at, "hedges_g"),
+            number(statistics, f"{at}.permutation_p", "p"), effect(statistics, f"{at}.cohen_d"),
+            effect(statistics, f"{at}.hedges_g"),
         ])  # fmt: skip
     columns = [
         ("l", "Hypothesis"), ("r", "t"), ("r", "p"), ("r", "p (Holm)"), ("r", "p (Wilcoxon)"), ("r", "p (permutation)"),
@@ -198,7 +198,7 @@ def diagnostic_results(sources: Sources, model: str) -> str:
     if statistics is not None and f"{untrained}.mean" in statistics:
         readings += (
             f" The same architecture untrained scores {number(statistics, f'{untrained}.mean')} "
-            f"({number(statistics, f'{untrained}.n_seeds')} seeds)."
+            f"(seeds: {number(statistics, f'{untrained}.n_seeds')})."
         )
     return "\n".join([
         f"# {code(model)}: diagnostic results", "", f"Study {code(sources.study)}.", "", standing(sources, model), "",

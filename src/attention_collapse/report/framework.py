@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from attention_collapse.report.diagnostic import trust
-from attention_collapse.report.markdown import Sources, code, interval, number, table, text
+from attention_collapse.report.diagnostic import effect, trust
+from attention_collapse.report.markdown import DASH, Sources, code, exists, interval, level, number, table, text
 
 MEASURES = (
     ("`mcs`", "H_vision / (H_vision + H_text), from mean attention entropies", "`0` to `1`"),
@@ -113,12 +113,13 @@ def _over_models(sources: Sources) -> str:
         rows.append([
             code(measure), number(statistics, f"{at}.k"), number(statistics, f"{at}.mean"),
             interval(statistics, f"{at}."), number(statistics, f"{at}.i2", "percent0"),
-            f"{number(statistics, f'{at}.prediction_low')} to {number(statistics, f'{at}.prediction_high')}",
+            " to ".join(number(statistics, f"{at}.prediction_{end}") for end in ("low", "high"))
+            if exists(statistics, f"{at}.prediction_low") else DASH,
             text(statistics, f"{at}.reason"),
         ])  # fmt: skip
     columns = [
-        ("l", "Measure"), ("r", "models"), ("r", "mean"), ("l", "CI"), ("r", "I²"), ("l", "prediction interval"),
-        ("l", "why not"),
+        ("l", "Measure"), ("r", "models"), ("r", "mean"), ("l", level(statistics)), ("r", "I²"),
+        ("l", "prediction interval"), ("l", "why not"),
     ]  # fmt: skip
     return table(columns, rows)
 
@@ -131,12 +132,13 @@ def _between_models(sources: Sources) -> str:
             rows.append([
                 code(measure), f"{code(found['a'])} − {code(found['b'])}", text(statistics, f"{at}.family"),
                 number(statistics, f"{at}.n"), number(statistics, f"{at}.mean"), interval(statistics, f"{at}."),
-                number(statistics, f"{at}.p_holm", "p"), number(statistics, f"{at}.cohen_d", 2),
+                number(statistics, f"{at}.p_holm", "p"), effect(statistics, f"{at}.d_z"),
                 number(statistics, f"{at}.tost_p", "p"), text(statistics, f"{at}.reason"),
             ])  # fmt: skip
     columns = [
-        ("l", "Measure"), ("l", "difference"), ("l", "family"), ("r", "images"), ("r", "mean"), ("l", "CI"),
-        ("r", "p (Holm)"), ("r", "Cohen's d"), ("r", "p (TOST)"), ("l", "why not"),
+        ("l", "Measure"), ("l", "difference"), ("l", "family"), ("r", "images"), ("r", "mean"),
+        ("l", level(statistics)), ("r", "p (Holm)"), ("l", f"Cohen's d_z ({level(statistics)})"),
+        ("r", "p (TOST)"), ("l", "why not"),
     ]  # fmt: skip
     return table(columns, rows) if rows else "Fewer models than a comparison needs.\n"
 

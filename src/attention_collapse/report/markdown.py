@@ -75,7 +75,8 @@ def text(source: Evidence | None, key: str) -> str:
     return number(source, key, "text")
 
 
-def _exists(source: Evidence | None, key: str) -> bool:
+def exists(source: Evidence | None, key: str) -> bool:
+    """Whether the file has the scalar and it is not undefined."""
     return source is not None and key in source and source.scalars[key].value is not None
 
 
@@ -85,17 +86,22 @@ def interval(source: Evidence | None, prefix: str, form: int | str = 3) -> str:
     if str(form).startswith("rest"):  # one minus the value: the ends change places
         ends.reverse()
     found = [number(source, end, form) for end in ends]
-    return " to ".join(found) if _exists(source, ends[0]) else found[0]
+    return " to ".join(found) if exists(source, ends[0]) else found[0]
 
 
 def estimate(source: Evidence | None, key: str, form: int | str = 3) -> str:
     """The mean of a summary with its interval, or a dash and the reason why there is none."""
     mean, reason = number(source, f"{key}.mean", form), text(source, f"{key}.reason")
-    if not _exists(source, f"{key}.mean"):
+    if not exists(source, f"{key}.mean"):
         return mean if reason == DASH else f"{DASH} ({reason})"
-    if _exists(source, f"{key}.ci_low"):
+    if exists(source, f"{key}.ci_low"):
         return f"{mean} ({interval(source, f'{key}.', form)})"
     return f"{mean} (no interval: {reason})"
+
+
+def level(statistics: Evidence | None) -> str:
+    """ "95 % CI", with the level cited."""
+    return f"{number(statistics, 'confidence', 'percent0')} CI"
 
 
 def code(name: object) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from attention_collapse.report.diagnostic import trust
 from attention_collapse.report.evidence import Evidence
-from attention_collapse.report.markdown import Sources, code, estimate, number, table, text
+from attention_collapse.report.markdown import Sources, code, estimate, level, number, table, text
 from attention_collapse.report.verdict import headline
 
 
@@ -34,8 +34,8 @@ def _results(sources: Sources) -> str:
             text(statistics, f"{at}.reading_original"), text(statistics, f"{at}.reading_null"),
         ])  # fmt: skip
     columns = [
-        ("l", "Model"), ("l", "standing"), ("r", "images"), ("l", "MCS (CI)"), ("r", "null"), ("l", "calibrated (CI)"),
-        ("l", "Shapley share of the image (CI)"), ("l", "original reading"), ("l", "null reading"),
+        ("l", "Model"), ("l", "standing"), ("r", "images"), ("l", f"MCS ({level(statistics)})"), ("r", "null"),
+        ("l", "calibrated"), ("l", "Shapley share of the image"), ("l", "original reading"), ("l", "null reading"),
     ]  # fmt: skip
     return table(columns, rows) if rows else "No model of this study has results: nothing is claimed.\n"
 
