@@ -48,23 +48,37 @@ def test_the_causal_figures_are_the_committed_ones():
 
 def test_what_it_says_of_the_planted_models_is_committed():
     kinds = read_json(ROOT / "metrics" / "embedded" / "validity.json")
-    blip, v2 = (kinds["kinds"][kind]["measures"] for kind in ("blip", "fusion-v2"))
+    measures = {kind: found["measures"] for kind, found in kinds["kinds"].items()}
+    blip, v2, llava = (measures[kind] for kind in ("blip", "fusion-v2", "llava"))
     readme = re.sub(r"\s+", " ", README)
     assert kinds["trusted_for_every_kind"].split(", ") == [
         "shapley_share", "shapley_share_mean_image", "perceptual_score_image", "perceptual_score_text", "emap_gap",
     ]  # fmt: skip
-    for measures in (blip, v2):
-        for name in ("shapley_share", "emap_gap"):
-            assert {measures[name][f"verdict_seed_{seed}"] for seed in range(3)} == {"trusted"}
-        assert measures["mcs_all"]["text_ignored"]["verdict"] == "trusted"
-    assert blip["mcs_all"]["verdict"] == "trusted" and v2["mcs_all"]["image_ignored"]["verdict"] == "blind"
+    for found in measures.values():
+        for name in ("shapley_share", "shapley_share_mean_image", "emap_gap"):
+            assert {value for key, value in found[name].items() if key.startswith("verdict_seed_")} == {"trusted"}
+    expected = {"blip": "trusted", "idefics": "misleading", "llava": "misleading", "vilt": "trusted"}
+    assert {kind: measures[kind]["mcs_all"]["verdict"] for kind in expected} == expected
+    assert v2["mcs_all"]["image_ignored"]["verdict"] == "blind"
+    entropies = {kind: found["cross_modal_entropy_all"]["verdict"] for kind, found in measures.items()}
+    assert [kind for kind, verdict in entropies.items() if verdict != "misleading"] == ["fusion-v2"]
+    assert v2["cross_modal_entropy_all"]["text_ignored"]["verdict"] == "trusted"
+    for kind in ("blip", "llava", "vilt"):
+        assert measures[kind]["cross_modal_entropy_all"]["image_ignored"]["verdict"] == "misleading"
     mcs, entropy = blip["mcs_all"], blip["cross_modal_entropy_all"]
-    assert f"in BLIP ({mcs['mean_balanced']:.3f} to {mcs['image_ignored']['mean']:.3f})" in readme
+    assert f"from {mcs['mean_balanced']:.3f} to {mcs['image_ignored']['mean']:.3f}" in readme
+    ignored = [llava["mcs_all"][name]["mean"] for name in ("image_ignored", "text_ignored")]
+    balanced = llava["mcs_all"]["mean_balanced"]
+    assert f"({balanced:.3f} balanced, {ignored[0]:.3f} without the image, {ignored[1]:.3f} without the text)" in readme
+    idefics = measures["idefics"]["mcs_all"]
+    assert min(idefics[name]["mean"] for name in ("image_ignored", "text_ignored")) > idefics["mean_balanced"]
     hits = [100 * mcs[name]["hits_published"] for name in ("image_ignored", "text_ignored")]
     assert f"flags {hits[0]:.0f} % of the images of BLIP models" in readme
     assert f"and {hits[1]:.0f} % of those that ignore the text" in readme
     false = 100 * v2["cross_modal_entropy_all"]["false_alarms_published"]
     assert f"below 2.0 nats flags {false:.0f} % of the images of *balanced* V2 models" in readme
+    excluded = [kind for kind, found in kinds["kinds"].items() for _ in found["excluded"]]
+    assert excluded == ["idefics", "vilt"] and "one of 11 IDEFICS and one of 11 ViLT" in readme
     assert entropy["image_ignored"]["mean"] > entropy["mean_balanced"]
     assert entropy["image_ignored"]["verdict"] == "misleading"
 
