@@ -69,7 +69,7 @@ def diagnose(
     from attention_collapse.stages import contribution
     from attention_collapse.stages.compute_mcs import summarise
     from attention_collapse.stages.extract_attention import extract
-    from attention_collapse.stages.stats import judge, layer_bands
+    from attention_collapse.stages.stats import columns_of, judge, layer_bands
 
     if rows not in ROWS:
         raise ParamsError(f"rows is {rows!r}", expected=f"one of {', '.join(ROWS)}", remedy="correct the argument")
@@ -90,6 +90,7 @@ def diagnose(
     loaded = load(name, spec, device)
     pairs_table = table(checked, "folder")
     attention = extract(loaded, pairs_table, batch_size=batch_size)
+    values = None
     causal: dict[str, Any] = {"reason": "not asked for (partners: 0)"}
     if partners:
         try:
@@ -102,10 +103,11 @@ def diagnose(
             causal = {"reason": str(error).splitlines()[0]}
     scores, parameters = score_pairs(attention.to_pandas(), loaded.family), Stats()
     result = summarise(scores, rows, loaded.family, loaded.missing) | loaded.provenance
+    columns = columns_of(by_image(scores.pairs), values, rows, result["reasons"])
     result |= {
         "model": name,
         "skipped": [asdict(item) for item in skipped],
-        "statistics": judge(by_image(scores.pairs), rows, parameters, result["reasons"]),
+        "statistics": judge(columns, {}, parameters, result["reasons"], tested=1),
         "layers": layer_bands(scores.layers, rows, parameters),
         "causal": causal,
         "confidence": parameters.confidence,

@@ -152,7 +152,7 @@ def attention_entropy(name: str, heads: pd.DataFrame, rows: str) -> Figure:
             axes.text(0.5, 0.5, "no attention", transform=axes.transAxes, ha="center", va="center", color="0.4")
             axes.set(xticks=[], yticks=[])
             continue
-        layers, numbers = grid.columns.to_list(), grid.index.to_list()
+        layers, numbers = [int(layer) for layer in grid.columns], grid.index.to_list()
         x, y = (np.append(np.arange(len(values)) + 0.5, len(values) + 0.5) for values in (layers, numbers))
         axes.set_facecolor("0.85")  # a cell without a value
         axes.pcolormesh(

@@ -48,7 +48,7 @@ def attention_overlay(name: str, shown: Sequence[Overlay] | str, readout: str) -
     """
     pairs = [] if isinstance(shown, str) else shown
     height = 0.9 if not pairs else 0.4 + 1.42 * len(pairs) + 0.45  # inches; placed by hand, for the rows are alike
-    figure = Figure(figsize=(WIDTH, height), layout="none")
+    figure = Figure(figsize=(WIDTH, height), layout=None)
 
     def place(x: float, top: float, width: float, tall: float) -> Axes:  # inches from the top left
         return figure.add_axes((x / WIDTH, 1 - (top + tall) / height, width / WIDTH, tall / height))

@@ -38,7 +38,7 @@ def read_claims(path: Path) -> tuple[Reported, dict[str, Any]]:
         content = yaml.safe_load(path.read_text("utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         raise DataError(f"{path}: {error}", expected="a YAML file of claims", remedy="restore the file") from None
-    values = content.get("values") if isinstance(content, dict) else None
+    values: Any = content.get("values") if isinstance(content, dict) else None
     names = {field.name for field in fields(Reported)}
     whole = isinstance(content, dict) and {"about", "model", "values"} <= content.keys() and isinstance(values, dict)
     odd = sorted(names ^ values.keys()) if whole else ["about, model or values"]

@@ -60,9 +60,12 @@ def null_reading(calibrated: dict[str, Any]) -> str:
 
 
 def columns_of(
-    images: pd.DataFrame, contributions: pd.DataFrame, rows: str, reasons: Mapping[str, str]
+    images: pd.DataFrame, contributions: pd.DataFrame | None, rows: str, reasons: Mapping[str, str]
 ) -> dict[str, pd.Series]:
-    """Per-image values of every measure that is tested, by image_id; undefined (`reasons`) ones are all NaN."""
+    """Per-image values of every measure that is tested, by image_id; undefined (`reasons`) ones are all NaN.
+
+    `contributions`: the table of causal measures, None if they were not computed.
+    """
     images = images.set_index("image_id")
     undefined = pd.Series(np.nan, images.index)
     columns = {
@@ -70,7 +73,10 @@ def columns_of(
         for name in MEASURES
     }
     columns["mcs_minus_null"] = columns["mcs"] - columns["mcs_null"]
-    return columns | dict(contributions.set_index("image_id")[[*SHARES]].reindex(images.index).items())
+    if contributions is None:
+        return columns | dict.fromkeys(SHARES, undefined)
+    known = contributions.set_index("image_id").reindex(images.index)
+    return columns | {name: known[name] for name in SHARES}
 
 
 def judge(
@@ -83,7 +89,7 @@ def judge(
     columns
         Of `columns_of`.
     causal
-        The model's contribution metrics, whose summaries of the causal measures are taken as they are.
+        The model's contribution metrics, whose summaries of the causal measures are taken as they are; may be empty.
     reasons
         measure -> why the model does not define it; it stands in the place of the value.
     tested
@@ -93,13 +99,13 @@ def judge(
         "confidence": params.confidence, "n_resamples": params.n_resamples, "rng": params.seed,
     }  # fmt: skip
     result: dict[str, Any] = describe_columns({name: columns[name] for name in MEASURES}, **settings)
-    result |= {name: causal[name] for name in CAUSAL}
+    result |= (known := {name: causal[name] for name in CAUSAL if name in causal})
     result["severity"] = severity_columns(
         {name: columns[name] for name in DECISION_MEASURES}, threshold=SEVERE, margin=params.margin,
         alpha=(1 - params.confidence) / max(1, tested), **settings,
     )  # fmt: skip
     result["diagnostics"] = {name: diagnose(columns[name]) for name in DIAGNOSED}
-    missing = dict(reasons) | {name: causal[name]["reason"] for name in CAUSAL if not causal[name]["n"]}
+    missing = dict(reasons) | {name: found["reason"] for name, found in known.items() if not found["n"]}
     for part in (result, result["severity"], result["diagnostics"]):
         for name in missing.keys() & part.keys():
             part[name]["reason"] = missing[name]
@@ -117,7 +123,7 @@ def layer_bands(layers: pd.DataFrame, rows: str, params: Stats) -> dict[str, dic
     result: dict[str, dict[str, float]] = {}
     if layers.empty:
         return result
-    columns = {}
+    columns: dict[str, pd.Series] = {}
     for name in LAYER_BANDS:
         wide = layers.pivot_table(index="image_id", columns="layer", values=f"{name}_{rows}", dropna=False)
         # An image with an undefined layer is left out of every layer, and counted.

@@ -69,7 +69,8 @@ def bootstrap_columns(
         places = rows + n * np.arange(len(rows))[:, None]
         times = np.bincount(places.ravel(), minlength=n * len(rows)).reshape(len(rows), n)  # each image was drawn
         means = centre[:, None] + away.T @ times.T.astype(np.float64) / images.shape[axis]
-        return means.reshape(-1, *images.shape[:-1])
+        found: NDArray[np.float64] = means.reshape(-1, *images.shape[:-1])
+        return found
 
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
         warnings.simplefilter("ignore")  # an interval that scipy cannot give (few, tied values) comes back as NaN
