@@ -7,7 +7,14 @@ from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.latex import escape, given, table, value
 
 HEADINGS = ("Claim", "Reported", "Implied", "Implied by", "Measured here", "Consistent")
-KEYS = {"about": "text", "reported": 3, "implied": 3, "from": "text", "measured": 3, "consistent": "text"}
+KEYS: dict[str, int | str] = {
+    "about": "text",
+    "reported": 3,
+    "implied": 3,
+    "from": "text",
+    "measured": 3,
+    "consistent": "text",
+}
 
 ORDER = (
     "mcs", "sd", "cohen_d_if_sd", "cohen_d_if_half_width", "ci_low", "ci_high", "power", "middle_third", "seconds",
