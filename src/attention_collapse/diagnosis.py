@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.files import write_json
@@ -13,6 +13,9 @@ from attention_collapse.models import load
 from attention_collapse.models.catalogue import named
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Stats, parse_spec
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def diagnose(
@@ -53,9 +56,9 @@ def diagnose(
     Returns
     -------
     dict
-        The metrics of `compute_mcs`, with `statistics` (means, BCa intervals, tests, readings), `causal` (the same of
-        the two-player Shapley values, or the reason why there are none), `reasons` (measure -> why the model does not
-        define it), `skipped`, and where the weights came from.
+        The metrics of `compute_mcs`, with `statistics` (means, BCa intervals, tests, severity, diagnostics, readings),
+        `causal` (means and intervals of the two-player Shapley values, or the reason why there are none), `reasons`
+        (measure -> why the model does not define it), `skipped`, and where the weights came from.
 
     Raises
     ------
@@ -69,7 +72,7 @@ def diagnose(
     from attention_collapse.stages import contribution
     from attention_collapse.stages.compute_mcs import summarise
     from attention_collapse.stages.extract_attention import extract
-    from attention_collapse.stages.stats import judge, layer_bands
+    from attention_collapse.stages.stats import columns_of, judge, layer_bands
 
     if rows not in ROWS:
         raise ParamsError(f"rows is {rows!r}", expected=f"one of {', '.join(ROWS)}", remedy="correct the argument")
@@ -90,6 +93,7 @@ def diagnose(
     loaded = load(name, spec, device)
     pairs_table = table(checked, "folder")
     attention = extract(loaded, pairs_table, batch_size=batch_size)
+    values: pd.DataFrame | None = None
     causal: dict[str, Any] = {"reason": "not asked for (partners: 0)"}
     if partners:
         try:
@@ -100,12 +104,15 @@ def diagnose(
             causal |= {"baselines": list(contribution.BASELINES.values()), "partners": partners}
         except DataError as error:
             causal = {"reason": str(error).splitlines()[0]}
+    unmeasured = causal.get("shapley_share", causal).get("reason")
     scores, parameters = score_pairs(attention.to_pandas(), loaded.family), Stats()
     result = summarise(scores, rows, loaded.family, loaded.missing) | loaded.provenance
+    reasons = result["reasons"] | ({"shapley_share": unmeasured} if unmeasured else {})
+    columns = columns_of(by_image(scores.pairs), values, rows, reasons)
     result |= {
         "model": name,
         "skipped": [asdict(item) for item in skipped],
-        "statistics": judge(by_image(scores.pairs), rows, parameters, result["reasons"]),
+        "statistics": judge(columns, parameters, reasons, tested=1),
         "layers": layer_bands(scores.layers, rows, parameters),
         "causal": causal,
         "confidence": parameters.confidence,

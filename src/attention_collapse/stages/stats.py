@@ -60,7 +60,7 @@ def null_reading(calibrated: dict[str, Any]) -> str:
 
 
 def columns_of(
-    images: pd.DataFrame, contributions: pd.DataFrame, rows: str, reasons: Mapping[str, str]
+    images: pd.DataFrame, contributions: pd.DataFrame | None, rows: str, reasons: Mapping[str, str]
 ) -> dict[str, pd.Series]:
     """Per-image values of every measure that is tested, by image_id; undefined (`reasons`) ones are all NaN."""
     images = images.set_index("image_id")
@@ -70,21 +70,21 @@ def columns_of(
         for name in MEASURES
     }
     columns["mcs_minus_null"] = columns["mcs"] - columns["mcs_null"]
-    columns["shapley_share"] = contributions.set_index("image_id")["shapley_share"].reindex(images.index)
+    columns["shapley_share"] = (
+        undefined
+        if contributions is None
+        else contributions.set_index("image_id")["shapley_share"].reindex(images.index)
+    )
     return columns
 
 
-def judge(
-    columns: Mapping[str, pd.Series], causal: Mapping[str, Any], params: Stats, reasons: Mapping[str, str], tested: int
-) -> dict[str, Any]:
+def judge(columns: Mapping[str, pd.Series], params: Stats, reasons: Mapping[str, str], tested: int) -> dict[str, Any]:
     """Intervals and tests of one model.
 
     Parameters
     ----------
     columns
         Of `columns_of`.
-    causal
-        The model's contribution metrics, whose summaries of the causal measures are taken as they are.
     reasons
         measure -> why the model does not define it; it stands in the place of the value.
     tested
@@ -94,16 +94,14 @@ def judge(
         "confidence": params.confidence, "n_resamples": params.n_resamples, "rng": params.seed,
     }  # fmt: skip
     result: dict[str, Any] = describe_columns({name: columns[name] for name in MEASURES}, **settings)
-    result |= {name: causal[name] for name in CAUSAL}
     result["severity"] = severity_columns(
         {name: columns[name] for name in DECISION_MEASURES}, threshold=SEVERE, margin=params.margin,
         alpha=(1 - params.confidence) / max(1, tested), **settings,
     )  # fmt: skip
     result["diagnostics"] = {name: diagnose(columns[name]) for name in DIAGNOSED}
-    missing = dict(reasons) | {name: causal[name]["reason"] for name in CAUSAL if not causal[name]["n"]}
     for part in (result, result["severity"], result["diagnostics"]):
-        for name in missing.keys() & part.keys():
-            part[name]["reason"] = missing[name]
+        for name in reasons.keys() & part.keys():
+            part[name]["reason"] = reasons[name]
     result["tests"] = one_sample_columns(
         {name: (columns[measure], value, alternative) for name, (measure, value, alternative) in TESTS.items()},
         **settings,
@@ -118,7 +116,7 @@ def layer_bands(layers: pd.DataFrame, rows: str, params: Stats) -> dict[str, dic
     result: dict[str, dict[str, float]] = {}
     if layers.empty:
         return result
-    columns = {}
+    columns: dict[str, pd.Series] = {}
     for name in LAYER_BANDS:
         wide = layers.pivot_table(index="image_id", columns="layer", values=f"{name}_{rows}", dropna=False)
         # An image with an undefined layer is left out of every layer, and counted.
@@ -220,11 +218,14 @@ def main(study: Study) -> None:
     columns: dict[str, dict[str, pd.Series]] = {}
     inputs: dict[str, str] = {}
     for name in models:
-        rows, reasons = scores[name]["rows"], scores[name]["reasons"]
+        rows, summaries = scores[name]["rows"], {measure: causal[name][measure] for measure in CAUSAL}
+        reasons = scores[name]["reasons"] | {
+            measure: summary["reason"] for measure, summary in summaries.items() if not summary["n"]
+        }
         images, layers = pd.read_csv(study.images_table(name)), pd.read_csv(study.layers_table(name))
         columns[name] = columns_of(images, pd.read_csv(study.contributions_table(name)), rows, reasons)
-        results[name] = judge(columns[name], causal[name], params, reasons, len(tested))
-        results[name] |= {
+        results[name] = judge(columns[name], params, reasons, len(tested))
+        results[name] |= summaries | {
             "layers": layer_bands(layers, rows, params),
             "rows": rows,
             "family": scores[name]["family"],

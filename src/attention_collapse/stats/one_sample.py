@@ -69,7 +69,7 @@ def bootstrap_columns(
         rows = images.reshape(-1, images.shape[axis]).astype(np.int64)
         places = rows + n * np.arange(len(rows))[:, None]
         times = np.bincount(places.ravel(), minlength=n * len(rows)).reshape(len(rows), n)  # each image was drawn
-        means = centre[:, None] + away.T @ times.T.astype(np.float64) / images.shape[axis]
+        means: NDArray[np.float64] = centre[:, None] + away.T @ times.T.astype(np.float64) / images.shape[axis]
         return means.reshape(-1, *images.shape[:-1])
 
     with warnings.catch_warnings(), np.errstate(invalid="ignore", divide="ignore"):
