@@ -24,6 +24,9 @@ def test_outliers_by_hand():
     # Median 162, MAD 8, scaled 11.86; 2.24 of them are 26.6: 195 and 236 lie further away.
     result = diagnose(WEIGHTS)
     assert (result["outliers_iqr"], result["outliers_mad"]) == (1, 2)
+    # 0 to 9 and 16: quartiles 2.5 and 7.5, so fences −5 and 15; median 5, MAD 3, 2.24 scaled ones are 9.97.
+    result = diagnose([*range(10), 16])
+    assert (result["outliers_iqr"], result["outliers_mad"]) == (1, 1)
 
 
 def test_skew_and_kurtosis_by_hand():

@@ -1,4 +1,4 @@
-"""Against Hedges' table, MBESS in R, and by simulation."""
+"""Against the gamma function by hand, MBESS in R, and by simulation."""
 
 import math
 
@@ -8,10 +8,13 @@ import pytest
 from attention_collapse.stats.effect_size import cohen_d_interval, hedges_factor
 
 
-# c(m) = Γ(m/2) / (√(m/2) Γ((m − 1)/2)), Hedges (1981), by hand: Γ(1) = 1, Γ(½) = √π; Γ(5) = 24, Γ(9/2) = 11.6317.
-@pytest.mark.parametrize(("df", "factor"), [(2, 1 / 3.141593**0.5), (10, 24 / (5**0.5 * 11.6317))])
-def test_the_factor_of_hedges(df, factor):
-    assert hedges_factor(df) == pytest.approx(factor, abs=5e-6)
+@pytest.mark.parametrize(
+    ("df", "factor"),
+    # From Γ(½) = √π and Γ(x + 1) = x Γ(x): 1/√π, √π/√6, 4/√(8π), and 24/(√5 · 105/16 · √π).
+    [(2, 0.564190), (3, 0.723601), (4, 0.797885), (10, 0.922746)],
+)
+def test_hedges_factor_by_hand(df, factor):
+    assert hedges_factor(df) == pytest.approx(factor, abs=1e-6)
 
 
 def test_there_is_no_factor_below_two_degrees_of_freedom():

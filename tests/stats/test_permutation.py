@@ -40,9 +40,10 @@ def test_p_is_b_plus_1_over_m_plus_1_and_never_0():
 
 
 def test_ties_by_rounding_count_as_extreme():
-    # All sums of two equal differences are −2d, 0 or 2d: half the patterns are as extreme as the observed one.
-    p = sign_flip(np.full((2, 1), 0.1 + 0.2), ["two-sided"], n_resamples=20_000, rng=rng())[0]
-    assert p == pytest.approx(0.5, abs=0.015)
+    # Of the 8 sums ±0.1 ± 0.2 ± 0.3 three lie above 0 and two are 0, one of them the observed: p = 5/8. In floating
+    # point 0.1 + 0.2 − 0.3 is 5.6e-17, and its negative would not count.
+    p = sign_flip(np.array([[0.1], [0.2], [-0.3]]), ["greater"], n_resamples=20_000, rng=rng())[0]
+    assert p == pytest.approx(5 / 8, abs=0.015)
 
 
 def test_undefined_values_change_nothing():

@@ -1,6 +1,6 @@
 """Time of the stage stats on synthetic tables: 20 models × 500 images × 10 measures with 10,000 resamples.
 
-    python tests/benchmarks/statistics.py [--models 20] [--images 500] [--resamples 10000] [--runs 3]
+    python tests/benchmarks/study_statistics.py [--models 20] [--images 500] [--resamples 10000] [--runs 3]
 
 Prints the median of the whole stage, from tables to stats.json: intervals of every measure and of 12 layers, tests,
 severity with simulated power, the differences between every two models, meta-analysis. Give it two cores
