@@ -36,7 +36,7 @@ def separation(result: Mapping[str, Any]) -> Figure:
     """Every measure against every kind: AUROC where the image, and where the text, is ignored; the cell's verdict."""
     kinds = list(result["kinds"])
     measures = list(dict.fromkeys(name for kind in kinds for name in result["kinds"][kind]["measures"]))
-    figure = Figure(figsize=(BOTH_COLUMNS, 0.95 + 0.23 * len(measures)), layout="constrained")
+    figure = Figure(figsize=(BOTH_COLUMNS, 1.08 + 0.23 * len(measures)), layout="constrained")
     axes = figure.add_subplot()
     for y, measure in enumerate(measures):
         for x, kind in enumerate(kinds):
@@ -57,7 +57,7 @@ def separation(result: Mapping[str, Any]) -> Figure:
         (x + offset, text)
         for x, kind in enumerate(kinds)
         for offset, text in (
-            (-0.25, "image"), (0.0, f"{NAMES[kind]}, {result['kinds'][kind]['n_models']} models\n"), (0.25, "text"),
+            (-0.25, "image"), (0.0, f"{NAMES[kind]}\n{result['kinds'][kind]['n_models']} models\n"), (0.25, "text"),
         )
     ]  # fmt: skip
     axes.set_xticks([place for place, _ in ticks], [text for _, text in ticks])
