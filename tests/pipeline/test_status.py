@@ -51,7 +51,7 @@ def test_a_change_is_named_with_its_stage(clone, change, named):
 
 def test_editing_a_figures_code_makes_only_what_draws_with_it_stale(clone):
     append(clone / "src/attention_collapse/report/figures.py", "# a comment\n")
-    assert {problem.split(":")[0] for problem in stale(clone)[0]} == {"figures", "validity"}
+    assert {problem.split(":")[0] for problem in stale(clone)[0]} == {"figures", "overlay", "validity"}
 
 
 def test_changing_one_models_parameter_touches_that_model_and_the_aggregators(clone):
@@ -59,7 +59,7 @@ def test_changing_one_models_parameter_touches_that_model_and_the_aggregators(cl
     path.write_text(path.read_text().replace("seed: 2, control_for", "seed: 3, control_for"))
     touched = {problem.split(":")[0] for problem in stale(clone)[0]}
     own = {f"{stage}@openclip-scenes-untrained-2" for stage in ("extract_attention", "contribution")}
-    assert touched == own | {"stats"}
+    assert touched == own | {"stats", "decision", "audit", "overlay", "reports"}
 
 
 def test_a_measure_edit_does_not_rerun_extraction(clone):
