@@ -23,7 +23,8 @@ from attention_collapse.models.interface import Batch, Output, Provenance
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Stats
 from attention_collapse.stages import contribution, extract_attention, fetch_coco
-from attention_collapse.stages.contribution import _Pictures, contributions, draws
+from attention_collapse.stages.contribution import contributions, draws
+from attention_collapse.stages.scoring import _Pictures
 
 
 @pytest.fixture

@@ -24,14 +24,14 @@ from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.files import evidence_id, whole_file, write_json
 from attention_collapse.measures.matching import additive_without_own
 from attention_collapse.measures.scores import by_image, score_pairs
-from attention_collapse.measures.shapley import shapley_share, two_player
 from attention_collapse.models import load
 from attention_collapse.models.interface import Model
 from attention_collapse.models.small import planted_spec
 from attention_collapse.params import Plant
-from attention_collapse.stages.contribution import draws, score_cells
+from attention_collapse.stages.contribution import coalitions, draws, shapley_columns
 from attention_collapse.stages.extract_attention import extract
 from attention_collapse.stages.layout import Study, run_stage
+from attention_collapse.stages.scoring import score_cells
 from attention_collapse.stages.token_contribution import token_contributions
 
 if TYPE_CHECKING:
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 ATTENTION = ("mcs", "mcs_calibrated", "cross_modal_entropy", "cross_modal_entropy_normalized", "mass_share",
              "mass_per_token_ratio")  # fmt: skip
+SHAPLEY_VALUES = ("score", "shapley_image", "shapley_text", "interaction", "shapley_share", "shapley_share_mean_image")
 IDENTITY = ("regime", "seed", "image_id")
 PARTIAL = ("emap_gap", "image_t_shap")  # of the first pairs only
 
@@ -55,25 +56,13 @@ def games(model: Model, pairs: Dataset, plant: Plant, *, partners: int, seed: in
     """
     n = len(pairs)
     image, text, _ = draws(n, partners, seed)
-    own, mean = np.arange(n)[:, None], np.full((n, 1), n)
-    cells = {
-        "both": (own, own), "image": (own, text), "text": (image, own), "neither": (image, text),
-        "text_mean_image": (mean, own), "neither_mean_image": (mean, text),
-    }  # fmt: skip
-    v = score_cells(model, pairs, cells, batch_size=batch_size)
-    game = two_player(v["both"], v["image"], v["text"], v["neither"])
-    other = two_player(v["both"], v["image"], v["text_mean_image"], v["neither_mean_image"])
-    phi = game.image.mean(1), game.text.mean(1)
+    values = shapley_columns(score_cells(model, pairs, coalitions(image, text), batch_size=batch_size))
     tokens = token_contributions(
         model, pairs, images=min(plant.t_shap_images, n), seed=seed, batch_size=batch_size, foil=False
     )
     share = np.full(n, np.nan)
     share[: len(tokens)] = 1 - tokens["t_shap"].to_numpy()
-    return pd.DataFrame({
-        "score": v["both"][:, 0], "shapley_image": phi[0], "shapley_text": phi[1],
-        "interaction": game.interaction.mean(1), "shapley_share": shapley_share(*phi),
-        "shapley_share_mean_image": shapley_share(other.image.mean(1), other.text.mean(1)), "image_t_shap": share,
-    })  # fmt: skip
+    return pd.DataFrame({name: values[name] for name in SHAPLEY_VALUES} | {"image_t_shap": share})
 
 
 def accuracies(

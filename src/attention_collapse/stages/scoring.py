@@ -1,0 +1,163 @@
+"""Scores of chosen images with chosen captions, each distinct pair scored once: what every ablation is made of.
+
+A dual encoder encodes each item once; any other model runs each distinct pair once, its image tower (where it has one)
+each image once. Its finished batches are kept, so an interrupted run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+import numpy as np
+import torch
+from PIL import Image
+from tqdm import tqdm
+
+from attention_collapse.data.images import load_rgb
+from attention_collapse.errors import DataError
+from attention_collapse.families import DUAL_ENCODER
+from attention_collapse.files import read_json, sha256_bytes, write_text
+from attention_collapse.models.image_once import image_once
+from attention_collapse.models.interface import Model, TwoTowers
+from attention_collapse.models.recombined import recombined
+from attention_collapse.stages.parts import open_parts
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Cells = dict[str, tuple[np.ndarray, np.ndarray]]  # name -> positions of images and of texts
+Indices = list[tuple[int, int]]  # (image, text) by position; image n is the mean image
+MEAN_SIDE = 224  # pixels: pictures of any size are averaged at this one
+
+
+class _Pictures:
+    """The images of a data set by position, read when they are needed, and after them their mean."""
+
+    def __init__(self, paths: list[Path]) -> None:
+        self.paths = paths
+        self._total, self._unread = np.zeros((MEAN_SIDE, MEAN_SIDE, 3)), set(range(len(paths)))
+
+    def __len__(self) -> int:
+        return len(self.paths) + 1
+
+    def __getitem__(self, position: int) -> Image.Image:
+        return self._read(position) if position < len(self.paths) else self._mean()
+
+    def _read(self, position: int) -> Image.Image:
+        image = load_rgb(self.paths[position])[0]
+        if position in self._unread:  # the mean comes last, and so costs no second reading
+            self._unread.remove(position)
+            small = image.resize((MEAN_SIDE, MEAN_SIDE), Image.Resampling.BICUBIC)
+            self._total += np.asarray(small, np.float64)  # whole numbers: any order gives the same sum
+        return image
+
+    def _mean(self) -> Image.Image:
+        for position in sorted(self._unread):
+            self._read(position)
+        return Image.fromarray((self._total / len(self.paths)).round().astype(np.uint8))
+
+
+def _grid(model: TwoTowers, pictures: _Pictures, texts: list[str], batch_size: int) -> np.ndarray:
+    """A dual encoder's score of every image with every text, (image, text), from one encoding an item."""
+    parts = {}
+    for kind, size in (("image", len(pictures)), ("text", len(texts))):
+        embeddings = []
+        for start in tqdm(range(0, size, batch_size), desc=f"{model.name} {kind}s", unit="batch", disable=None):
+            some = range(start, min(start + batch_size, size))
+            contents = [pictures[i] if kind == "image" else texts[i] for i in some]
+            with torch.inference_mode():
+                embedding = model.run(model.batch(kind, contents)).embedding
+            embeddings.append(cast("torch.Tensor", embedding).double().cpu())
+        parts[kind] = torch.cat(embeddings)
+    grid: np.ndarray = (model.logit_scale * parts["image"] @ parts["text"].T + model.logit_bias).numpy()
+    return grid
+
+
+def _one_by_one(
+    model: Model, pictures: _Pictures, texts: list[str], wanted: Indices, *, batch_size: int, work: Path | None
+) -> dict[tuple[int, int], float]:
+    """The score of each wanted (image, text), each distinct one computed once, image by image."""
+    distinct = sorted(set(wanted))
+    values: dict[tuple[int, int], float] = {}
+    read: dict[int, Image.Image] = {}
+    files = [work / f"{index:06d}.json" for index in range(-(-len(distinct) // batch_size))] if work else []
+    everything = (pictures[position] for position in range(len(pictures)))
+    prepared = None if files and all(file.is_file() for file in files) else recombined(model, everything, texts)
+    starts = tqdm(range(0, len(distinct), batch_size), desc=f"{model.name} coalitions", unit="batch", disable=None)
+    with image_once(model) as announce:
+        for index, start in enumerate(starts):
+            part = distinct[start : start + batch_size]
+            file = files[index] if files else None
+            if file and file.is_file():
+                values |= dict(zip(part, read_json(file), strict=True))
+                continue
+            images = [image for image, _ in part]
+            announce(images)
+            if prepared:
+                batch = prepared.batch(images, [text for _, text in part])
+            else:
+                read = {image: read[image] if image in read else pictures[image] for image in set(images)}
+                batch = model.batch("pair", [(read[image], texts[text]) for image, text in part])
+            with torch.inference_mode():
+                score = model.run(batch).score
+            scores = cast("torch.Tensor", score).double().cpu().tolist()
+            if file:
+                write_text(file, json.dumps(scores))  # every digit: a resumed run equals an undisturbed one
+            values |= dict(zip(part, scores, strict=True))
+    return values
+
+
+def score_cells(
+    model: Model, pairs: Dataset, cells: Cells, *, batch_size: int,
+    work: Path | None = None, identity: str = "",
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """The model's score of chosen images with chosen first captions.
+
+    Parameters
+    ----------
+    pairs
+        The table of `data.pairs.table`, n images.
+    cells
+        name -> positions of images (n is the mean image) and of texts, of shapes that broadcast.
+    work, identity
+        As of `contributions`; kept batches belong to these cells and this batch size.
+
+    Returns
+    -------
+    dict
+        name -> scores in the shape of its positions; of a dual encoder also "grid": every image, the mean last, with
+        every text.
+
+    Raises
+    ------
+    DataError
+        If a score is NaN or infinite.
+    """
+    places = {name: np.broadcast_arrays(*pair) for name, pair in cells.items()}
+    texts = [captions[0] for captions in pairs["captions"]]
+    pictures = _Pictures([Path(file["path"]) for file in pairs["image"]])
+    if model.family == DUAL_ENCODER:
+        grid = _grid(cast("TwoTowers", model), pictures, texts, batch_size)
+        v = {name: grid[image, text] for name, (image, text) in places.items()} | {"grid": grid}
+    else:
+        listed = {
+            name: list(zip(a.ravel().tolist(), b.ravel().tolist(), strict=True)) for name, (a, b) in places.items()
+        }
+        wanted: Indices = [cell for some in listed.values() for cell in some]
+        if work is not None:
+            cells_digest = sha256_bytes(repr(sorted(set(wanted))).encode())
+            open_parts(work, f"{identity} cells={cells_digest} batch_size={batch_size}\n")
+        found = _one_by_one(model, pictures, texts, wanted, batch_size=batch_size, work=work)
+        v = {
+            name: np.array([found[cell] for cell in some]).reshape(places[name][0].shape)
+            for name, some in listed.items()
+        }
+    if broken := sum(int((~np.isfinite(values)).sum()) for values in v.values()):
+        raise DataError(
+            f"{model.name}: {broken} scores are NaN or infinite",
+            expected="a finite score for every pair",
+            remedy="check the checkpoint and its dtype (half precision overflows)",
+        )
+    return v
