@@ -1,9 +1,10 @@
-"""Against the gamma function by hand, MBESS in R, and by simulation."""
+"""Against the gamma function by hand, the definition of the noncentral t distribution, and by simulation."""
 
 import math
 
 import numpy as np
 import pytest
+from noncentral_t import upper_tail
 
 from attention_collapse.stats.effect_size import cohen_d_interval, hedges_factor
 
@@ -21,13 +22,13 @@ def test_there_is_no_factor_below_two_degrees_of_freedom():
     assert math.isnan(hedges_factor(1))
 
 
-def test_the_limits_of_mbess():
-    # R, package MBESS, the example of ?conf.limits.nct: conf.limits.nct(ncp = 2.83, df = 126, conf.level = .95)
-    # gives Lower.Limit 0.8337502, Upper.Limit 4.815359.
-    low, high = cohen_d_interval(2.83, 127)
-    assert low * math.sqrt(127) == pytest.approx(0.8337502, abs=1e-6)
-    assert high * math.sqrt(127) == pytest.approx(4.815359, abs=1e-5)
-    assert cohen_d_interval(-2.83, 127) == pytest.approx((-high, -low), abs=1e-6)
+@pytest.mark.parametrize(("t", "n"), [(2.83, 127), (0.3, 12), (14.2, 100)])
+def test_the_limits_by_definition(t, n):
+    """At the limits the observed t is the 97.5 % and the 2.5 % point of the noncentral t distribution."""
+    low, high = (limit * math.sqrt(n) for limit in cohen_d_interval(t, n))
+    assert upper_tail(t, n - 1, low) == pytest.approx(0.025, abs=1e-6)
+    assert upper_tail(t, n - 1, high) == pytest.approx(0.975, abs=1e-6)
+    assert cohen_d_interval(-t, n) == pytest.approx((-high / math.sqrt(n), -low / math.sqrt(n)), abs=1e-6)
 
 
 def test_a_t_without_an_interval():

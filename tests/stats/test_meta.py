@@ -20,11 +20,14 @@ ERROR = np.sqrt(1 / A - 1 / (A + B) + 1 / C - 1 / (C + D))
 
 
 def test_the_bcg_trials_by_metafor():
-    """rma(yi, vi, method = "DL", test = "knha") of metafor, printed by W. Viechtbauer in his R code for Borenstein et
-    al. (2009), wviechtb.github.io/meta_analysis_books: with z, se 0.1787; with knha, [-1.1078, -0.3204]."""
+    """metafor's own tests (test_misc_metan_vs_rma.uni_with_dat.bcg): rma(method = "DL") gives -0.7141, by the normal
+    distribution [-1.0644, -0.3638], so se 0.1787; Q 152.2330. I² is (Q − 12)/Q. With test = "knha", as W. Viechtbauer's
+    code for Borenstein et al. (2009) is quoted elsewhere: [-1.1078, -0.3204], tau² 0.3088."""
     result = random_effects(LOG_RISK, ERROR)
     published = {"mean": -0.7141, "se": 0.1787, "tau2": 0.3088, "ci_low": -1.1078, "ci_high": -0.3204, "i2": 0.9212}
     assert {key: round(result[key], 4) for key in published} == published
+    assert result["mean"] - 1.959964 * result["se"] == pytest.approx(-1.0644, abs=5e-5)
+    assert result["mean"] + 1.959964 * result["se"] == pytest.approx(-0.3638, abs=5e-5)
     assert result["q"] == pytest.approx(152.2330, abs=5e-5) and result["q_p"] < 1e-4
     # Higgins, Thompson & Spiegelhalter (2009), from the published numbers and t(11) = 2.201 of a printed table
     half = 2.201 * math.sqrt(0.3088 + 0.1787**2)

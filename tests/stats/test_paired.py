@@ -19,7 +19,8 @@ def compare(a, b, margin=0.5, **options):
 
 
 def test_students_sleep_data():
-    # R, ?sleep: t.test(extra ~ group, paired = TRUE): t = -4.0621, df = 9, p-value = 0.002833, mean difference -1.58
+    # t.test(extra ~ group, data = sleep, paired = TRUE), as printed by Meys & de Vries, R For Dummies: t = -4.0621,
+    # df = 9, p-value = 0.002833, mean of the differences -1.58
     result = compare(FIRST, SECOND)
     assert (result["mean"], result["df"]) == (pytest.approx(-1.58), 9)
     assert result["t"] == pytest.approx(-4.0621, abs=5e-5) and result["p"] == pytest.approx(0.002833, abs=5e-7)

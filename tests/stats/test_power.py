@@ -1,22 +1,30 @@
-"""Against G*Power, R's pwr, definitions, and by simulation."""
+"""Against G*Power, the definition of the noncentral t distribution, and by simulation."""
 
 import math
 
 import numpy as np
 import pytest
+from noncentral_t import upper_tail
+from scipy import stats as sp
 
 from attention_collapse.stats.power import images_needed, simulated_power, t_test_power
 
 
 def test_the_planned_34_images():
-    # G*Power 3.1, manual: difference from a constant, d = 0.5, two-tailed, power 0.8 -> n = 34, actual power 0.8077775
+    # Cohen (1988): d = 0.5, two-sided 5 %, power 0.8.
     assert images_needed(0.5) == (34, None)
-    assert t_test_power(0.5, 34) == pytest.approx(0.8077775, abs=5e-7)
 
 
-def test_the_power_of_pwr():
-    # R, ?pwr.t.test: pwr.t.test(d=0.2, n=60, sig.level=0.10, type="one.sample") -> power 0.4555818 (Cohen 1988, p. 47)
-    assert t_test_power(0.2, 60, alpha=0.10) == pytest.approx(0.4555818, abs=5e-7)
+def test_the_example_of_gpowers_user_guide():
+    # "Means: Difference from constant (one-sample case)": d = 0.625, one-tailed, α = 0.05, power 0.95 -> N = 30
+    assert images_needed(0.625, power=0.95, alternative="greater") == (30, None)
+
+
+@pytest.mark.parametrize(("d", "n", "alpha"), [(0.5, 34, 0.05), (0.2, 60, 0.10), (0.0, 20, 0.05), (-0.9, 8, 0.01)])
+def test_power_by_definition(d, n, alpha):
+    critical, nc = sp.t.isf(alpha / 2, n - 1), d * math.sqrt(n)
+    expected = upper_tail(critical, n - 1, nc) + upper_tail(critical, n - 1, -nc)
+    assert t_test_power(d, n, alpha=alpha) == pytest.approx(expected, abs=1e-8)
 
 
 def test_the_reported_power():

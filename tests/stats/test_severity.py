@@ -66,10 +66,15 @@ def test_measures_together_are_as_measures_alone():
 
 
 @pytest.mark.slow
-def test_the_level():
-    """At a mean imbalance of exactly 0.80 a model is called severe in at most 5.5 % of studies (standard error 0.3)."""
-    generator = np.random.default_rng(13)
-    shares = {str(i): 0.8 + generator.uniform(-0.15, 0.15, 40) for i in range(5_000)}
+def test_the_level(monkeypatch):
+    """At a mean imbalance of exactly 0.80 a model is called severe in at most 5.5 % of studies.
+
+    With 8,000 studies, a number fixed beforehand, the bound lies two standard errors of 0.24 points above 5 %.
+    """
+    # What does not enter p takes most of the time.
+    monkeypatch.setattr("attention_collapse.stats.severity.images_needed", lambda *_, **__: (math.nan, "not asked"))
+    generator = np.random.default_rng(2026)
+    shares = {str(i): 0.8 + generator.uniform(-0.15, 0.15, 40) for i in range(8_000)}
     found = severity_columns(shares, threshold=0.8, margin=0.05, alpha=0.05, n_resamples=100, rng=0)
     p = [result["p"] for result in found.values()]
     assert np.mean(np.array(p) <= 0.05) <= 0.055 and sp.kstest(p, "uniform").pvalue > 0.001
