@@ -2,6 +2,7 @@ import pytest
 import yaml
 
 from attention_collapse.errors import ParamsError
+from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import load_params
 
 GOOD = {
@@ -62,3 +63,17 @@ def test_a_mistake_is_named_with_its_key(tmp_path, data, message):
 def test_no_file(tmp_path):
     with pytest.raises(ParamsError, match="no such file"):
         load_params(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize(
+    ("spec", "standing"),
+    [
+        ({"kind": "openclip", "weights": "checkpoint", "path": "data/controls/openclip-scenes"}, "in-house"),
+        ({"kind": "openclip", "weights": "checkpoint", "path": "data/controls-of-others/clip"}, "external"),
+        ({"kind": "fusion-v2", "weights": "checkpoint", "path": "anywhere"}, "in-house"),
+        ({"kind": "openclip", "weights": "pretrained", "architecture": "ViT-B-32", "tag": "openai"}, "external"),
+        ({"kind": "fusion-v2", "weights": "untrained", "architecture": "folder", "seed": 0}, "control"),
+    ],
+)
+def test_what_was_trained_here_is_no_evidence_about_the_field(spec, standing):
+    assert ModelSpec(**spec).standing == standing

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
+from typing import Any
+
 
 class AttentionCollapseError(Exception):
     """Base of every error a user can cause or mend; the command line prints it without a traceback.
@@ -19,6 +22,10 @@ class AttentionCollapseError(Exception):
     def __init__(self, got: str, *, expected: str, remedy: str) -> None:
         self.got, self.expected, self.remedy = got, expected, remedy
         super().__init__(f"{got}\n  expected: {expected}\n  what to do: {remedy}")
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For the way from one process to another."""
+        return partial(type(self), expected=self.expected, remedy=self.remedy), (self.got,)
 
 
 class ParamsError(AttentionCollapseError):

@@ -90,6 +90,7 @@ class Plant(Section):
     held_out: int = Field(ge=8)
     data_seed: int = Field(ge=0)
     threads: int = Field(ge=1)
+    workers: int = Field(ge=1)  # processes that measure models of a kind at the same time
     seeds: Annotated[tuple[int, ...], Field(min_length=1, strict=False)]
     regimes: dict[str, Cues] = Field(min_length=1)
     recipe: PlantingRecipe
@@ -107,7 +108,7 @@ class Plant(Section):
 
     def training(self, kind: str) -> dict[str, Any]:
         """What decides the weights of one kind's models, besides code and seed of the libraries."""
-        given = self.model_dump(exclude={"kinds", "measured", "emap_images", "t_shap_images"})
+        given = self.model_dump(exclude={"kinds", "workers", "measured", "emap_images", "t_shap_images"})
         given["recipe"] |= {name: given["recipe"][name][kind] for name in BY_KIND}
         return given
 

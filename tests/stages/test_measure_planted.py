@@ -1,16 +1,23 @@
+from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 import torch
+import yaml
 
 from attention_collapse.data.planted import FILLERS, MARK_SIZE, Regime, vocabulary, write_planted
 from attention_collapse.families import NO_ATTENTION
+from attention_collapse.files import read_json
 from attention_collapse.models import load
 from attention_collapse.models.interface import Batch, Output
 from attention_collapse.models.small import WRITERS, planted_spec
+from attention_collapse.params import load_params
+from attention_collapse.stages import measure_planted
+from attention_collapse.stages.layout import Study
 from attention_collapse.stages.measure_planted import ATTENTION, PARTIAL, accuracies, games, labelled, measure
 
+ROOT = Path(__file__).resolve().parents[2]
 PLANT = SimpleNamespace(emap_images=6, t_shap_images=3)
 OPTIONS = {"partners": 4, "seed": 0, "batch_size": 16}
 
@@ -85,3 +92,29 @@ def test_every_kind_is_measured_through_the_loading_of_any_checkpoint(kind, fold
     if kind in ("llava", "vilt", "fusion-v2"):
         expected |= {"mass_share", "mass_per_token_ratio"}
     assert {name for name in ATTENTION if f"{name}_all" in found} == expected
+
+
+def small_study(root, workers):
+    """A study with two untrained ViLT models, measured on eight pairs."""
+    given = yaml.safe_load((ROOT / "params.yaml").read_text())
+    given["plant"] |= {
+        "kinds": ["vilt"], "measured": 8, "emap_images": 3, "t_shap_images": 1, "workers": workers,
+        "regimes": {"balanced": {}}, "seeds": [0, 1],
+    }  # fmt: skip
+    (root / "params.yaml").write_text(yaml.safe_dump(given))
+    for seed in (0, 1):
+        WRITERS["vilt"](root / f"data/controls/planted-vilt/balanced-{seed}", vocabulary(), seed)
+    return Study(load_params(root / "params.yaml"), root)
+
+
+def test_processes_side_by_side_measure_as_one_does(tmp_path):
+    metrics, tables = [], []
+    for workers in (1, 2):
+        (tmp_path / str(workers)).mkdir()
+        study = small_study(tmp_path / str(workers), workers)
+        measure_planted.main(study, "vilt")
+        metrics.append(read_json(study.planted("vilt")))
+        tables.append(study.planted_table("vilt").read_bytes())
+    assert metrics[0] == metrics[1] and tables[0] == tables[1]
+    assert list(metrics[0]["models"]) == ["balanced-0", "balanced-1"]
+    assert len({model["score"] for model in metrics[0]["models"].values()}) == 2

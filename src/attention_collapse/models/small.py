@@ -173,7 +173,7 @@ def _idefics(folder: Path, words: Sequence[str], seed: int) -> None:
 
 
 def write_align(folder: Path, words: Sequence[str], seed: int) -> None:
-    """ALIGN with a convolutional image tower of four blocks and a text tower of three layers, 64 wide."""
+    """ALIGN with a convolutional image tower of four blocks, half as wide as B0, and a text tower of three layers."""
     size = _bert_tokenizer(folder, words)
     _preprocessor(
         folder, "EfficientNetImageProcessor", "AlignProcessor", size={"height": PICTURE, "width": PICTURE},
@@ -186,8 +186,8 @@ def write_align(folder: Path, words: Sequence[str], seed: int) -> None:
             "attention_probs_dropout_prob": 0.0, "initializer_range": SPREAD,
         },
         vision_config={
-            "image_size": PICTURE, "width_coefficient": 1.0, "depth_coefficient": 1.0, "kernel_sizes": [3, 5, 5, 5],
-            "in_channels": [32, 16, 24, 40], "out_channels": [16, 24, 40, 64], "strides": [1, 2, 2, 2],
+            "image_size": PICTURE, "width_coefficient": 0.5, "depth_coefficient": 1.0, "kernel_sizes": [3, 3, 5, 3],
+            "in_channels": [32, 32, 48, 96], "out_channels": [32, 48, 96, 128], "strides": [2, 2, 2, 1],
             "num_block_repeats": [1, 1, 1, 1], "expand_ratios": [1, 4, 4, 4], "hidden_dim": 64,
             "depthwise_padding": [], "drop_connect_rate": 0.0, "dropout_rate": 0.0,
         },

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from pathlib import Path
 from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -15,7 +16,8 @@ KINDS = (
 )  # fmt: skip
 OPEN_CLIP = ("openclip", "openclip-coca")
 FACTORY = ("python", "scorer")
-IN_HOUSE = ("fusion-v1", "fusion-v2")  # our own architectures; every other kind is external
+IN_HOUSE = ("fusion-v1", "fusion-v2")  # our own architectures
+TRAINED_HERE = "data/controls"  # checkpoints of stage train_controls: of a library's class, but our own models
 BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2}
 FIELDS_BY_WEIGHTS = {
     "pretrained": ({"architecture", "tag"}, {"revision", "sha256"}),
@@ -97,7 +99,8 @@ class ModelSpec(BaseModel):
         """What a model is to the decision: in-house ones alone support no claim about models in the field."""
         if self.is_control:
             return "control"
-        return "in-house" if self.kind in IN_HOUSE else "external"
+        ours = self.kind in IN_HOUSE or Path(TRAINED_HERE) in Path(self.path or "").parents
+        return "in-house" if ours else "external"
 
     @property
     def origin(self) -> str:

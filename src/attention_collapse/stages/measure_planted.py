@@ -7,7 +7,13 @@ and content agree with the labels as in its training.
 
 from __future__ import annotations
 
+import io
 import shutil
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from multiprocessing import get_context
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -16,6 +22,7 @@ import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+from tqdm import tqdm
 
 from attention_collapse.data.coco import find_annotations
 from attention_collapse.data.pairs import read_folder, table
@@ -130,40 +137,88 @@ def measure(model: Model, common: Path, own: Path, plant: Plant, **options: int)
     return pd.concat([identity, attention[names], games(model, pairs, plant, **options), told], axis=1)
 
 
+@dataclass(frozen=True)
+class _Task:
+    """One model of a kind, and the pairs it is measured on."""
+
+    kind: str
+    regime: str
+    seed: int
+    checkpoint: Path
+    common: Path
+    own: Path
+    plant: Plant
+    options: dict[str, int]
+
+
+def _measured(task: _Task) -> tuple[pd.DataFrame, str]:
+    """A model's table, and the digest of its weights."""
+    torch.set_num_threads(task.plant.threads)  # the models are too small for more
+    model = load(f"{task.kind} {task.checkpoint.name}", planted_spec(task.kind, task.checkpoint))
+    values = measure(model, task.common, task.own, task.plant, **task.options)
+    values.insert(0, "seed", task.seed)
+    values.insert(0, "regime", task.regime)
+    return values, str(model.provenance["sha256"])
+
+
+class _NoTerminal(io.TextIOWrapper):
+    """The standard error of processes that run at the same time, whose progress bars would overwrite each other."""
+
+    def isatty(self) -> bool:
+        return False
+
+
+def _quiet() -> None:
+    sys.stderr = _NoTerminal(sys.stderr.buffer, write_through=True)
+
+
+def _all_measured(tasks: list[_Task], workers: int) -> Iterator[tuple[pd.DataFrame, str]]:
+    """Each task's result, in their order."""
+    if workers == 1:
+        yield from map(_measured, tasks)
+        return
+    # A fresh process each: a forked one would inherit torch's threads.
+    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_quiet) as pool:
+        yield from pool.map(_measured, tasks)
+
+
 def main(study: Study, kind: str) -> None:
     """Write a table with a row a model and pair, and each model's means."""
     plant, settings, contribution = study.params.plant, study.params.extract_attention, study.params.contribution
     if plant is None:
         raise ParamsError(f"{study.params.params_file} has no section plant", expected="one", remedy="add it")
-    torch.set_num_threads(plant.threads)  # the models are too small for more
     controls = study.root / "data" / "controls" / f"planted-{kind}"
-    frames: list[pd.DataFrame] = []
-    result: dict[str, Any] = {}
-    weights: dict[str, str] = {}
     common = study.planted_pairs(kind, "common")
     write_planted(common, plant.measured, plant.data_seed + 2, Regime())
+    options = {"partners": contribution.partners, "seed": contribution.seed, "batch_size": settings.batch_size * 4}
+    tasks = []
     for regime, cues in plant.regimes.items():
         own = study.planted_pairs(kind, regime)
         write_planted(own, plant.measured, plant.data_seed + 2, Regime(cues.content, cues.text, cues.image))
-        for seed in plant.seeds if cues.seeds is None else cues.seeds:
-            name = f"{regime}-{seed}"
-            model = load(f"{kind} {name}", planted_spec(kind, controls / name))
-            weights[name] = str(model.provenance["sha256"])
-            values = measure(
-                model, common, own, plant, partners=contribution.partners, seed=contribution.seed,
-                batch_size=settings.batch_size * 4,
-            )  # fmt: skip
-            values.insert(0, "seed", seed)
-            values.insert(0, "regime", regime)
-            frames.append(values)
-            measured = values.drop(columns=list(IDENTITY))
-            result[name] = {
-                **measured.mean().to_dict(),
-                "undefined": int(measured.drop(columns=list(PARTIAL)).isna().sum().sum()),
-            }
-            print(f"{kind} {name}: accuracy {result[name]['accuracy']:.3f}, MCS {result[name]['mcs_all']:.3f}, "
-                  f"share of the image {result[name]['shapley_share']:.3f}", flush=True)  # fmt: skip
-    used = {"plant": plant.model_dump(), "contribution": contribution.model_dump(), "kind": kind}
+        seeds = plant.seeds if cues.seeds is None else cues.seeds
+        tasks += [
+            _Task(kind, regime, seed, controls / f"{regime}-{seed}", common, own, plant, options) for seed in seeds
+        ]
+    frames: list[pd.DataFrame] = []
+    result: dict[str, Any] = {}
+    weights: dict[str, str] = {}
+    bar = tqdm(tasks, desc=f"{kind} models", unit="model", disable=None)
+    for task, (values, digest) in zip(bar, _all_measured(tasks, plant.workers), strict=True):
+        name = task.checkpoint.name
+        frames.append(values)
+        weights[name] = digest
+        measured = values.drop(columns=list(IDENTITY))
+        result[name] = {
+            **measured.mean().to_dict(),
+            "undefined": int(measured.drop(columns=list(PARTIAL)).isna().sum().sum()),
+        }
+        bar.write(
+            f"{kind} {name}: accuracy {result[name]['accuracy']:.3f}, MCS {result[name]['mcs_all']:.3f}, "
+            f"share of the image {result[name]['shapley_share']:.3f}"
+        )
+    used = {
+        "plant": plant.model_dump(exclude={"workers"}), "contribution": contribution.model_dump(), "kind": kind,
+    }  # fmt: skip
     about = {"stage": f"measure_planted@{kind}", "kind": kind, "n_images": plant.measured,
              "evidence_id": evidence_id("measure_planted", used, weights)}  # fmt: skip
     with whole_file(study.planted_table(kind)) as temporary:

@@ -84,12 +84,16 @@ def _contrastive(study: Study, params: TrainControls, name: str) -> None:
         towers, pixels, tokens, steps=params.steps, batch_size=params.batch_size,
         learning_rate=params.learning_rate, weight_decay=params.weight_decay, seed=params.seed,
     )  # fmt: skip
+    state = {
+        key: (value.half() if value.is_floating_point() else value).contiguous()
+        for key, value in model.module.state_dict().items()
+    }
+    weights = staging / WEIGHTS[name]
+    save_file(state, weights, {"format": "pt"} if name == ALIGN else None)
+    model.module.load_state_dict(state)  # judged in the precision that was saved
     result: dict[str, Any] = dict(
         retrieval(towers, *_tensors(model, params.held_out_scenes, params.seed + 2, held_out=True))
     )
-    weights = staging / WEIGHTS[name]
-    state = {key: value.contiguous() for key, value in model.module.state_dict().items()}
-    save_file(state, weights, {"format": "pt"} if name == ALIGN else None)
     digest = sha256_file(weights)
     result |= {
         "final_loss": float(np.mean(losses[-50:])),
@@ -114,7 +118,6 @@ def _planted(study: Study, params: Plant, kind: str) -> None:
     name = f"planted-{kind}"
     out = study.root / "data" / "controls" / name
     given = params.training(kind)
-    torch.set_num_threads(params.threads)
     work = out.with_name(f".{name}.{evidence_id('train_controls', given, {})}.tmp")
     scenes = sample(params.scenes, params.data_seed, held_out=False)
     pixels = pictures(scenes, params.data_seed)
@@ -179,7 +182,7 @@ def main(study: Study, control: str) -> None:
             expected="the sections train_controls and plant",
             remedy="add it",
         )
-    torch.set_num_threads(study.params.extract_attention.threads)
+    torch.set_num_threads(plant.threads)  # the models are too small for more
     kind = control.removeprefix("planted-")
     if control in WEIGHTS:
         _contrastive(study, controls, control)
