@@ -76,7 +76,7 @@ def trust(sources: Sources) -> str:
     counts = ", ".join(f"{code(kind)} ({number(validity, f'kinds.{kind}.n_models')} models)" for kind in kinds)
     return (
         f"On models whose answer was planted ({counts}), these measures told collapse from balance for every kind: "
-        f"{text(validity, 'trusted_for_every_kind')}. Every other measure failed for at least one kind, or does not "
+        f"{text(validity, 'trusted_in_words')}. Every other measure failed for at least one kind, or does not "
         "exist there, and supports no claim by itself. A kind that is not named here was not tested.\n"
     )
 

@@ -21,15 +21,23 @@ MEANING = {
     "trusted": "trusted: ≥ 0.9, interval above 0.5", "partial": "partial",
     "blind": "blind: interval holds 0.5", "misleading": "misleading: interval below 0.5",
 }  # fmt: skip
+LABELS = {
+    "mcs": "MCS", "mcs_calibrated": "calibrated MCS", "cross_modal_entropy": "cross-modal entropy",
+    "cross_modal_entropy_normalized": "cross-modal entropy ÷ ln n", "mass_share": "mass share",
+    "mass_per_token_ratio": "mass per token, ratio", "shapley_share": "Shapley share",
+    "shapley_share_mean_image": "Shapley share (mean image)", "image_t_shap": "image's T-SHAP",
+    "perceptual_score_image": "perceptual score, image", "perceptual_score_text": "perceptual score, text",
+    "emap_gap": "EMAP gap",
+}  # fmt: skip
 CONTRASTS = ("image_ignored", "text_ignored")
 
 
 def measure_label(measure: str) -> str:
-    """A measure's name for print."""
+    """A measure's name for print; of an attention measure with its rows, "all" or "readout"."""
+    if measure in LABELS:
+        return LABELS[measure]
     name, _, rows = measure.rpartition("_")
-    if rows in ("all", "readout"):
-        return f"{name.replace('_', ' ').replace('mcs', 'MCS')} · {rows} rows"
-    return measure.replace("_", " ").replace("t shap", "T-SHAP")
+    return f"{LABELS[name]} · {rows} rows"
 
 
 def separation(result: Mapping[str, Any]) -> Figure:

@@ -167,13 +167,17 @@ def judge(
     }
 
 
+def _tex_label(measure: str) -> str:
+    return measure_label(measure).replace("·", "--").replace("÷", r"$\div$")
+
+
 def validity_table(kinds: Mapping[str, Any], source: Evidence) -> str:
     """AUROC where the image, and where the text, is ignored, by measure and kind; a star where it is trusted."""
     columns = [("l", "Measure"), *[("r", f"{NAMES[kind]}: image") if i == 0 else ("r", "text")
                                    for kind in kinds for i in range(2)]]  # fmt: skip
     rows = []
     for name in dict.fromkeys(name for found in kinds.values() for name in found["measures"]):
-        row = [measure_label(name).replace("·", "--")]
+        row = [_tex_label(name)]
         for kind, found in kinds.items():
             trusted = found["measures"].get(name, {}).get("verdict") == "trusted"
             for place, side in enumerate(CONTRASTS):
@@ -196,7 +200,7 @@ def alarms_table(kinds: Mapping[str, Any], source: Evidence) -> str:
                 continue
             measure = f"kinds.{kind}.measures.{column}"
             shares = [f"{measure}.false_alarms_published", *[f"{measure}.{side}.hits_published" for side in CONTRASTS]]
-            shown = measure_label(column).replace("·", "--") if first else ""
+            shown = _tex_label(column) if first else ""
             rows.append([shown, NAMES[kind], *[value(source, share, "percent0") for share in shares]])
             first = ""
     return table(columns, rows)
@@ -245,9 +249,11 @@ def main(study: Study) -> None:
     everywhere = [name for name in READINGS if all(name in some for some in trusted)]
     result = {
         "trusted_for_every_kind": ", ".join(everywhere) or "none",
+        "trusted_in_words": "; ".join(measure_label(name) for name in everywhere) or "none",
         "stage": "validity", "kinds": kinds, "n_images": plant.measured, "confidence": stats.confidence,
-        "evidence_id": evidence_id("validity", {"plant": plant.model_dump(), "stats": stats.model_dump()}, inputs),
     }  # fmt: skip
+    used = {"plant": plant.model_dump(exclude={"workers"}), "stats": stats.model_dump()}
+    result["evidence_id"] = evidence_id("validity", used, inputs)
     write_json(study.validity, result)
     use_style()
     shutil.rmtree(study.validity_plots, ignore_errors=True)
