@@ -156,10 +156,12 @@ def test_a_tower_that_reads_beyond_the_end_token_keeps_its_whole_context(row, mo
     assert {shape[1] for shape in words} == {context}
 
 
-@pytest.mark.parametrize(("name", "value"), [("text_pool_type", "last"), ("attn_mask", torch.zeros(32, 32))])
-def test_only_a_causal_tower_that_reads_out_at_the_end_token_is_cut(name, value, scenes, monkeypatch):
+@pytest.mark.parametrize(
+    ("place", "name", "value"), [("__dict__", "text_pool_type", "last"), ("_buffers", "attn_mask", torch.zeros(32, 32))]
+)
+def test_only_a_causal_tower_that_reads_out_at_the_end_token_is_cut(place, name, value, scenes, monkeypatch):
     words = rows_through(scenes.module.token_embedding)
-    monkeypatch.setattr(scenes.module, name, value)
+    monkeypatch.setitem(getattr(scenes.module, place), name, value)
     game, side = game_of(scenes, "a red ring")
     game(coalitions(game.tokens, side**2))
     assert {shape[1] for shape in words} == {32}

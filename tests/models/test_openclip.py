@@ -147,6 +147,18 @@ def test_statistics_equal_those_of_open_clips_own_attention_weights(tiny, tower)
             assert torch.allclose(torch.from_numpy(seen[name][key]), (mass * w).sum(-1), atol=2e-6)
 
 
+def test_padding_beyond_the_longest_text_is_not_run_and_changes_nothing(tiny):
+    texts = ["a red ring", "two blue squares on the left"]
+    batch = tiny.batch("text", texts)
+    whole = tiny._tokenizer(texts)
+    longest = int(whole.argmax(-1).max()) + 1
+    assert batch.inputs["text"].shape == (2, longest) and longest < whole.shape[1] == tiny.module.context_length
+    with torch.inference_mode():
+        expected = tiny.module.encode_text(whole, normalize=True)
+        assert torch.allclose(tiny.run(batch).embedding, expected, atol=1e-6)
+    assert tiny.module.positional_embedding.shape[0] == whole.shape[1] == tiny.module.attn_mask.shape[0]
+
+
 def test_the_score_does_not_depend_on_padding_neighbours(tiny):
     alone = probe_batch(tiny, tiny.batch("text", ["a red circle"]))[0]["text"]
     together = probe_batch(tiny, tiny.batch("text", ["a red circle", "a red circle on the left"]))[0]["text"]

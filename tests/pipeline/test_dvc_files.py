@@ -84,7 +84,9 @@ def test_committed_checkpoints_are_small():
 
 def test_the_pipeline_trains_and_measures_the_kinds_of_the_parameters():
     stages, kinds = PIPELINES["embedded"]["stages"], load_params(FILES["embedded"].with_name("params.yaml")).plant.kinds
-    assert stages["measure_planted"]["foreach"] == list(kinds)
+    measured = stages["measure_planted"]
+    assert [dep for dep in measured["deps"] if "controls" in dep] == [f"data/controls/planted-{kind}" for kind in kinds]
+    assert measured["outs"] == [f"data/${{study}}/planted/{kind}.parquet" for kind in kinds]
     tables = {dep for dep in stages["validity"]["deps"] if dep.endswith(".parquet")}
     assert tables == {f"data/${{study}}/planted/{kind}.parquet" for kind in kinds}
     trained = ["openclip-scenes", "align-scenes", *(f"planted-{kind}" for kind in kinds)]

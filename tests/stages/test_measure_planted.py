@@ -15,7 +15,8 @@ from attention_collapse.models.small import WRITERS, planted_spec
 from attention_collapse.params import load_params
 from attention_collapse.stages import measure_planted
 from attention_collapse.stages.layout import Study
-from attention_collapse.stages.measure_planted import ATTENTION, PARTIAL, accuracies, games, labelled, measure
+from attention_collapse.stages.measure_planted import PARTIAL
+from attention_collapse.stages.planted_measures import ATTENTION, accuracies, games, labelled, measure
 
 ROOT = Path(__file__).resolve().parents[2]
 PLANT = SimpleNamespace(emap_images=6, t_shap_images=3)
@@ -112,7 +113,7 @@ def test_processes_side_by_side_measure_as_one_does(tmp_path):
     for workers in (1, 2):
         (tmp_path / str(workers)).mkdir()
         study = small_study(tmp_path / str(workers), workers)
-        measure_planted.main(study, "vilt")
+        measure_planted.main(study)
         metrics.append(read_json(study.planted("vilt")))
         tables.append(study.planted_table("vilt").read_bytes())
     assert metrics[0] == metrics[1] and tables[0] == tables[1]

@@ -25,7 +25,6 @@ import torch
 from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
-from torch.func import functional_call
 
 from attention_collapse.families import DUAL_ENCODER
 from attention_collapse.models.interface import Batch, Model, Output, TwoTowers, special_ids
@@ -133,7 +132,6 @@ class _Masked:
         if kind != "text":
             ways.append(f"absent cells are {'0 after normalisation' if self._pixels else 'the mean colour'}")
         self.masking = "; ".join(ways)
-        self._short = _shortened(model, self._batch) if kind == "text" else None
 
     @torch.inference_mode()
     def run(self, tokens: Mask, cells: Mask) -> Output:
@@ -143,8 +141,6 @@ class _Masked:
             return self._model.run(batch)
         ids = batch.inputs[self._ids].clone()  # (coalition, token)
         ids[:, self._own] = ids[:, self._own].where(torch.from_numpy(tokens).to(ids.device), self._absent)
-        if self._short is not None:
-            return self._short(ids)
         if "caption" in batch.inputs or {"text", "words"} <= batch.inputs.keys():  # what a likelihood needs
             with _reading(self._model, ids):
                 return self._model.run(batch)
@@ -219,34 +215,6 @@ def _absent_token(tokenizer: Any) -> int:
         getattr(tokenizer, f"{role}_token_id", None) for role in ("mask", "unk", "pad", "bos", "eos", "cls", "sep")
     )
     return next((int(token) for token in (mask, unknown, padding) if token is not None and token not in ends), 0)
-
-
-def _shortened(model: Model, batch: Batch) -> Callable[[Tensor], Output] | None:
-    """Encodes ids up to the end token, where an OpenCLIP text tower is causal and reads out there; else None.
-
-    What follows cannot reach the embedding, and most of the context is padding.
-    """
-    module: Any = model.module
-    tower = getattr(module, "text", module)
-    mask = getattr(tower, "attn_mask", None)
-    pool = getattr(tower, "text_pool_type", getattr(tower, "pool_type", None))
-    padded = getattr(tower, "cls_emb", None) is not None or getattr(tower, "use_pad_mask", False)
-    if mask is None or padded or pool != "argmax":
-        return None
-    if not torch.isneginf(mask).equal(torch.ones_like(mask, dtype=torch.bool).triu(1)):
-        return None
-    length = int(batch.reads[0].lengths[0])
-    prefix = "" if tower is module else "text."
-    cut = {
-        f"{prefix}positional_embedding": tower.positional_embedding[:length],
-        f"{prefix}attn_mask": mask[:length, :length],
-    }
-
-    def encode(ids: Tensor) -> Output:
-        found: Any = functional_call(module, cut, kwargs={"text": ids[:, :length]})  # image, text and scale
-        return Output(embedding=found["text_features"] if isinstance(found, dict) else found[1])
-
-    return encode
 
 
 @contextmanager

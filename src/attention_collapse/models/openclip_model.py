@@ -76,6 +76,20 @@ class OpenClip:
         if "surrogate" not in self.missing:
             module.visual.ln_post.register_forward_hook(self._keep_patches)
 
+    @property
+    def _pool_type(self) -> str:
+        """Which query of the text tower feeds the embedding; open_clip's `CLIP` names it text_pool_type."""
+        return str(getattr(self._text, "text_pool_type", getattr(self._text, "pool_type", "argmax")))
+
+    @property
+    def _trims(self) -> bool:
+        """Whether what follows a text's end token cannot reach the embedding; most of the context is such padding."""
+        tower = self._text
+        if self._pool_type != "argmax" or tower.attn_mask is None or getattr(tower, "cls_emb", None) is not None:
+            return False
+        causal = torch.ones_like(tower.attn_mask, dtype=torch.bool).triu(1)
+        return not getattr(tower, "use_pad_mask", False) and torch.isneginf(tower.attn_mask).equal(causal)
+
     def _patches_are_projected(self) -> bool:
         visual = self.module.visual
         own = isinstance(visual, VisionTransformer) and visual.attn_pool is None and not visual.final_ln_after_pool
@@ -134,6 +148,10 @@ class OpenClip:
     def _text_batch(self, texts: Sequence[str]) -> Batch:
         """Token ids (batch, context); CoCa's tower appends a class token."""
         ids, real, words, end = self._tokens(texts)
+        truncated = self._truncated(texts, ids.shape[1])
+        if self._trims:
+            longest = int(end.max()) + 1
+            ids, real, words = ids[:, :longest], real[:, :longest], words[:, :longest]
         readout = end  # the end token, as the model itself finds it
         if getattr(self._text, "cls_emb", None) is not None:
             one = torch.ones(len(ids), 1, dtype=torch.bool)
@@ -142,14 +160,14 @@ class OpenClip:
                 torch.cat([words, ~one], 1),
                 torch.full_like(end, ids.shape[1]),
             )
-        elif getattr(self._text, "pool_type", "argmax") == "last":
+        elif self._pool_type == "last":
             readout = torch.full_like(end, ids.shape[1] - 1)
-        elif getattr(self._text, "pool_type", "argmax") == "first":
+        elif self._pool_type == "first":
             readout = torch.zeros_like(end)
         rows = {"all": even_weights(real), "readout": one_row(readout, real.shape[1])}
         read = Read("text", self.sites["text"], rows, real.sum(-1))
         groups = dict.fromkeys(self.sites["text"], torch.where(words, TEXT, OTHER))
-        return Batch({"text": ids.to(self._device)}, (read,), groups, self._truncated(texts, ids.shape[1]))
+        return Batch({"text": ids.to(self._device)}, (read,), groups, truncated)
 
     def _truncated(self, texts: Sequence[str], context: int) -> tuple[bool, ...]:
         inner = getattr(self._tokenizer, "tokenizer", None)
@@ -160,12 +178,27 @@ class OpenClip:
     def run(self, batch: Batch) -> Output:
         """Embeddings, and for images the patches where they are projected."""
         if "text" in batch.inputs:
-            return Output(embedding=self.module.encode_text(batch.inputs["text"], normalize=True))
+            return Output(embedding=self._encode_text(batch.inputs["text"]))
         embedding = self.module.encode_image(batch.inputs["image"], normalize=True)
         patches, self._patches = self._patches, None
         return Output(
             embedding=embedding, patches=None if patches is None else torch.nn.functional.normalize(patches, dim=-1)
         )
+
+    def _encode_text(self, ids: Tensor) -> Tensor:
+        """(batch, width), unit length, of token ids of any length up to the context."""
+        tower, length = self._text, ids.shape[1]
+        if not self._trims:
+            whole: Tensor = self.module.encode_text(ids, normalize=True)
+            return whole
+        prefix = "" if tower is self.module else "text."
+        cut = {
+            f"{prefix}positional_embedding": tower.positional_embedding[:length],
+            f"{prefix}attn_mask": tower.attn_mask[:length, :length],
+        }
+        found: Any = torch.func.functional_call(self.module, cut, kwargs={"text": ids})  # image, text and scale
+        embedding: Tensor = found["text_features"] if isinstance(found, dict) else found[1]
+        return embedding
 
 
 class CoCaDecoder(OpenClip):

@@ -57,9 +57,10 @@ class Study:
         """Committed: the model's causal contributions."""
         return self.metrics / "contribution" / f"{model}.json"
 
-    def planted_pairs(self, kind: str, regime: str) -> Path:
-        """Scratch: the labelled pairs of one regime, while a kind is measured on them."""
-        return self.data / f".planted-{kind}" / regime
+    @property
+    def planted_pairs(self) -> Path:
+        """Scratch: the labelled pairs of each regime, while the models with planted answers are measured on them."""
+        return self.data / ".planted"
 
     def planted_table(self, kind: str) -> Path:
         """Cached by DVC: every measure of every model of a kind with a planted answer, per pair."""

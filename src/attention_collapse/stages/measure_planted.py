@@ -1,8 +1,6 @@
-"""Stage measure_planted: every measure of every model with a planted answer, kind by kind, on held-out pairs.
+"""Stage measure_planted: every measure of every model with a planted answer, on held-out pairs, kind by kind.
 
-Attention, Shapley values and T-SHAP of all models come from the same pairs, those of the balanced regime, so that the
-models differ and not the data. Accuracies, and what they lose, come from the pairs of a model's own regime, whose cues
-and content agree with the labels as in its training.
+The models are small and many, so several processes measure them side by side; each imports the libraries once.
 """
 
 from __future__ import annotations
@@ -13,132 +11,27 @@ import sys
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
+from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
-import torch
 from tqdm import tqdm
 
-from attention_collapse.data.coco import find_annotations
-from attention_collapse.data.pairs import read_folder, table
-from attention_collapse.data.planted import Regime, labels_of, write_planted
-from attention_collapse.errors import DataError, ParamsError
+from attention_collapse.data.planted import Regime, write_planted
+from attention_collapse.errors import ParamsError
 from attention_collapse.files import evidence_id, whole_file, write_json
-from attention_collapse.measures.matching import additive_without_own
-from attention_collapse.measures.scores import by_image, score_pairs
-from attention_collapse.models import load
-from attention_collapse.models.interface import Model
-from attention_collapse.models.small import planted_spec
 from attention_collapse.params import Plant
-from attention_collapse.stages.contribution import coalitions, draws, shapley_columns
-from attention_collapse.stages.extract_attention import extract
 from attention_collapse.stages.layout import Study, run_stage
-from attention_collapse.stages.scoring import score_cells
-from attention_collapse.stages.token_contribution import token_contributions
 
-if TYPE_CHECKING:
-    from datasets import Dataset
-
-ATTENTION = ("mcs", "mcs_calibrated", "cross_modal_entropy", "cross_modal_entropy_normalized", "mass_share",
-             "mass_per_token_ratio")  # fmt: skip
-SHAPLEY_VALUES = ("score", "shapley_image", "shapley_text", "interaction", "shapley_share", "shapley_share_mean_image")
 IDENTITY = ("regime", "seed", "image_id")
 PARTIAL = ("emap_gap", "image_t_shap")  # of the first pairs only
 
 
-def games(model: Model, pairs: Dataset, plant: Plant, *, partners: int, seed: int, batch_size: int) -> pd.DataFrame:
-    """Shapley values of each pair's score.
-
-    Returns
-    -------
-    DataFrame
-        One row a pair: score; shapley_image, shapley_text, interaction (units of the score), shapley_share (0 to 1),
-        shapley_share_mean_image (the mean image as baseline), image_t_shap (the image's share of the token-level
-        Shapley values, NaN beyond the first `plant.t_shap_images`).
-    """
-    n = len(pairs)
-    image, text, _ = draws(n, partners, seed)
-    values = shapley_columns(score_cells(model, pairs, coalitions(image, text), batch_size=batch_size))
-    tokens = token_contributions(
-        model, pairs, images=min(plant.t_shap_images, n), seed=seed, batch_size=batch_size, foil=False
-    )
-    share = np.full(n, np.nan)
-    share[: len(tokens)] = 1 - tokens["t_shap"].to_numpy()
-    return pd.DataFrame({name: values[name] for name in SHAPLEY_VALUES} | {"image_t_shap": share})
-
-
-def accuracies(
-    model: Model, of: tuple[Dataset, np.ndarray], plant: Plant, *, partners: int, seed: int, batch_size: int
-) -> pd.DataFrame:
-    """Whether each pair's label is told, and what is lost without a modality.
-
-    A pair is taken as matching where its score is above the median of all pairs' scores; half of them match.
-
-    Parameters
-    ----------
-    of
-        The pairs, and their labels, (pair,) booleans.
-
-    Returns
-    -------
-    DataFrame
-        One row a pair: accuracy (0 or 1), perceptual_score_image and perceptual_score_text (accuracy lost with another
-        pair's image or text, over the partners), emap_gap (accuracy lost by the additive projection, fitted without the
-        pair's own score, of the grid of the first `plant.emap_images`; NaN beyond them).
-    """
-    pairs, labels = of
-    n = len(pairs)
-    image, text, _ = draws(n, partners, seed)
-    own, side = np.arange(n)[:, None], min(plant.emap_images, n)
-    rows, columns = np.divmod(np.arange(side * side), side)
-    cells = {"both": (own, own), "image": (own, text), "text": (image, own), "grid": (rows, columns)}
-    v = score_cells(model, pairs, cells, batch_size=batch_size)
-    threshold = float(np.median(v["both"]))
-
-    def right(values: np.ndarray) -> np.ndarray:
-        return np.asarray((values > threshold) == labels[:, None], np.float64)
-
-    def above_median(values: np.ndarray) -> np.ndarray:
-        return np.asarray((values > np.median(values)) == labels[:side], np.float64)
-
-    accuracy, grid = right(v["both"])[:, 0], v["grid"].reshape(side, side)
-    gap = np.full(n, np.nan)
-    gap[:side] = above_median(np.diag(grid)) - above_median(additive_without_own(grid))
-    return pd.DataFrame({
-        "accuracy": accuracy, "perceptual_score_image": accuracy - right(v["text"]).mean(1),
-        "perceptual_score_text": accuracy - right(v["image"]).mean(1), "emap_gap": gap,
-    })  # fmt: skip
-
-
-def labelled(folder: Path) -> tuple[Dataset, np.ndarray]:
-    """The pairs of a folder that `write_planted` wrote, and their labels."""
-    found, skipped = read_folder(folder)
-    if skipped:
-        raise DataError(
-            f"{folder}: {len(skipped)} unusable items", expected="the pairs as rendered", remedy="remove the folder"
-        )
-    pairs, known = table(found, "planted"), labels_of(find_annotations(folder))
-    return pairs, np.array([known[image] for image in pairs["image_id"]])
-
-
-def measure(model: Model, common: Path, own: Path, plant: Plant, **options: int) -> pd.DataFrame:
-    """Every measure of a model, a row a pair, sorted by image id; `own` are the pairs of its regime."""
-    pairs, _ = labelled(common)
-    scores = score_pairs(extract(model, pairs, batch_size=options["batch_size"]).to_pandas(), model.family)
-    attention = by_image(scores.pairs)
-    names = [f"{name}_{rows}" for name in ATTENTION for rows in ("all", "readout") if f"{name}_{rows}" in attention]
-    told = accuracies(model, labelled(own), plant, **options)
-    identity = pd.DataFrame({"image_id": pairs["image_id"]})
-    return pd.concat([identity, attention[names], games(model, pairs, plant, **options), told], axis=1)
-
-
 @dataclass(frozen=True)
-class _Task:
+class Task:
     """One model of a kind, and the pairs it is measured on."""
 
     kind: str
@@ -149,16 +42,6 @@ class _Task:
     own: Path
     plant: Plant
     options: dict[str, int]
-
-
-def _measured(task: _Task) -> tuple[pd.DataFrame, str]:
-    """A model's table, and the digest of its weights."""
-    torch.set_num_threads(task.plant.threads)  # the models are too small for more
-    model = load(f"{task.kind} {task.checkpoint.name}", planted_spec(task.kind, task.checkpoint))
-    values = measure(model, task.common, task.own, task.plant, **task.options)
-    values.insert(0, "seed", task.seed)
-    values.insert(0, "regime", task.regime)
-    return values, str(model.provenance["sha256"])
 
 
 class _NoTerminal(io.TextIOWrapper):
@@ -172,7 +55,13 @@ def _quiet() -> None:
     sys.stderr = _NoTerminal(sys.stderr.buffer, write_through=True)
 
 
-def _all_measured(tasks: list[_Task], workers: int) -> Iterator[tuple[pd.DataFrame, str]]:
+def _measured(task: Task) -> tuple[pd.DataFrame, str]:
+    from attention_collapse.stages.planted_measures import measured  # heavy, and needed in the workers alone
+
+    return measured(task)
+
+
+def _all_measured(tasks: list[Task], workers: int) -> Iterator[tuple[pd.DataFrame, str]]:
     """Each task's result, in their order."""
     if workers == 1:
         yield from map(_measured, tasks)
@@ -182,50 +71,56 @@ def _all_measured(tasks: list[_Task], workers: int) -> Iterator[tuple[pd.DataFra
         yield from pool.map(_measured, tasks)
 
 
-def main(study: Study, kind: str) -> None:
-    """Write a table with a row a model and pair, and each model's means."""
-    plant, settings, contribution = study.params.plant, study.params.extract_attention, study.params.contribution
+def _tasks(study: Study, plant: Plant, pairs: Path) -> list[Task]:
+    """Every model, kind by kind; writes the pairs of each regime below `pairs`."""
+    batch_size = study.params.extract_attention.batch_size * 4  # small models
+    drawn = study.params.contribution
+    options = {"partners": drawn.partners, "seed": drawn.seed, "batch_size": batch_size}
+    regimes = {name: Regime(cues.content, cues.text, cues.image) for name, cues in plant.regimes.items()}
+    for name, regime in {"common": Regime(), **regimes}.items():
+        write_planted(pairs / name, plant.measured, plant.data_seed + 2, regime)
+    return [
+        Task(
+            kind, name, seed, study.root / "data" / "controls" / f"planted-{kind}" / f"{name}-{seed}",
+            pairs / "common", pairs / name, plant, options,
+        )
+        for kind in plant.kinds
+        for name, cues in plant.regimes.items()
+        for seed in (plant.seeds if cues.seeds is None else cues.seeds)
+    ]  # fmt: skip
+
+
+def main(study: Study) -> None:
+    """Write for each kind a table with a row a model and pair, and each model's means."""
+    plant, contribution = study.params.plant, study.params.contribution
     if plant is None:
         raise ParamsError(f"{study.params.params_file} has no section plant", expected="one", remedy="add it")
-    controls = study.root / "data" / "controls" / f"planted-{kind}"
-    common = study.planted_pairs(kind, "common")
-    write_planted(common, plant.measured, plant.data_seed + 2, Regime())
-    options = {"partners": contribution.partners, "seed": contribution.seed, "batch_size": settings.batch_size * 4}
-    tasks = []
-    for regime, cues in plant.regimes.items():
-        own = study.planted_pairs(kind, regime)
-        write_planted(own, plant.measured, plant.data_seed + 2, Regime(cues.content, cues.text, cues.image))
-        seeds = plant.seeds if cues.seeds is None else cues.seeds
-        tasks += [
-            _Task(kind, regime, seed, controls / f"{regime}-{seed}", common, own, plant, options) for seed in seeds
-        ]
-    frames: list[pd.DataFrame] = []
-    result: dict[str, Any] = {}
-    weights: dict[str, str] = {}
-    bar = tqdm(tasks, desc=f"{kind} models", unit="model", disable=None)
-    for task, (values, digest) in zip(bar, _all_measured(tasks, plant.workers), strict=True):
-        name = task.checkpoint.name
-        frames.append(values)
-        weights[name] = digest
-        measured = values.drop(columns=list(IDENTITY))
-        result[name] = {
-            **measured.mean().to_dict(),
-            "undefined": int(measured.drop(columns=list(PARTIAL)).isna().sum().sum()),
-        }
-        bar.write(
-            f"{kind} {name}: accuracy {result[name]['accuracy']:.3f}, MCS {result[name]['mcs_all']:.3f}, "
-            f"share of the image {result[name]['shapley_share']:.3f}"
-        )
-    used = {
-        "plant": plant.model_dump(exclude={"workers"}), "contribution": contribution.model_dump(), "kind": kind,
-    }  # fmt: skip
-    about = {"stage": f"measure_planted@{kind}", "kind": kind, "n_images": plant.measured,
-             "evidence_id": evidence_id("measure_planted", used, weights)}  # fmt: skip
-    with whole_file(study.planted_table(kind)) as temporary:
-        pq.write_table(pa.Table.from_pandas(pd.concat(frames, ignore_index=True), preserve_index=False), temporary)
-    write_json(study.planted(kind), {**about, "models": result})
-    shutil.rmtree(common.parent)
+    pairs = study.planted_pairs
+    tasks = _tasks(study, plant, pairs)
+    bar = tqdm(tasks, desc="planted models", unit="model", disable=None)
+    results = zip(bar, _all_measured(tasks, plant.workers), strict=True)
+    for kind, group in groupby(results, key=lambda item: item[0].kind):
+        tables, means, weights = [], {}, {}
+        for task, (values, digest) in group:
+            name = task.checkpoint.name
+            tables.append(values)
+            weights[name] = digest
+            numbers = values.drop(columns=list(IDENTITY))
+            undefined = int(numbers.drop(columns=list(PARTIAL)).isna().sum().sum())
+            means[name] = {**numbers.mean().to_dict(), "undefined": undefined}
+            bar.write(
+                f"{kind} {name}: accuracy {means[name]['accuracy']:.3f}, MCS {means[name]['mcs_all']:.3f}, "
+                f"share of the image {means[name]['shapley_share']:.3f}"
+            )
+        used = {
+            "plant": plant.model_dump(exclude={"workers"}), "contribution": contribution.model_dump(), "kind": kind,
+        }  # fmt: skip
+        with whole_file(study.planted_table(kind)) as temporary:
+            pq.write_table(pa.Table.from_pandas(pd.concat(tables, ignore_index=True), preserve_index=False), temporary)
+        about = {"stage": "measure_planted", "kind": kind, "n_images": plant.measured, "models": means}
+        write_json(study.planted(kind), about | {"evidence_id": evidence_id("measure_planted", used, weights)})
+    shutil.rmtree(pairs)
 
 
 if __name__ == "__main__":
-    run_stage(main, per_model=True)
+    run_stage(main)
