@@ -69,14 +69,16 @@ def contrast(
     if np.isnan(point):
         return Contrast(point, point, point, auroc(a, b), by_seed)
     rng = np.random.default_rng(seed)
+    drawn = rng.integers(a.shape[1], size=(n_resamples, a.shape[1]))
+    times = np.zeros(drawn.shape)  # (resample, image): how often it was drawn
+    np.add.at(times, (np.arange(n_resamples)[:, None], drawn), 1.0)
 
-    def resampled(side: Floats, images: NDArray[np.int64]) -> Floats:
+    def resampled(side: Floats) -> Floats:
         """(resample, model) means of models drawn with replacement over the drawn images."""
         models = rng.integers(len(side), size=(n_resamples, len(side)))
-        return np.stack([side[chosen][:, some].mean(1) for chosen, some in zip(models, images, strict=True)])
+        return np.take_along_axis(times @ side.T / side.shape[1], models, axis=1)
 
-    drawn = rng.integers(a.shape[1], size=(n_resamples, a.shape[1]))
-    one, two = resampled(a, drawn)[:, :, None], resampled(b, drawn)[:, None, :]
+    one, two = resampled(a)[:, :, None], resampled(b)[:, None, :]
     found = ((one < two) + 0.5 * (one == two)).mean((1, 2))
     tail = (1 - confidence) / 2
     ci_low, ci_high = np.quantile(found, [tail, 1 - tail])
