@@ -8,6 +8,7 @@ import sys
 import pytest
 from conftest import ROOT
 
+from attention_collapse.files import read_json
 from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.evidence_check import Check
 
@@ -16,6 +17,11 @@ SCORES = "paper/generated/embedded/scores.tex"
 STATS = "metrics/embedded/stats.json"
 MEAN = "models.openclip-scenes.mcs.mean"
 REPORT = "reports/one.md"
+OWN = read_json(ROOT / STATS)["models"]["openclip-scenes"]
+PRINTED, SHARE = f"{OWN['mcs']['mean']:.3f}", f"{100 * OWN['share_of_pairs_above_0_7']:.1f}"
+FIRST = PRINTED[2]  # digit after the point
+WRONG = "1" if FIRST != "1" else "2"
+ALTERED = f"0.{WRONG}{PRINTED[3:]}"
 
 
 @pytest.fixture
@@ -54,10 +60,12 @@ def test_the_tree_passes(tree):
     ("file", "old", "new", "message"),
     [
         # one digit of a printed number
-        (NUMBERS, r"(\\acdef\{embedded\.models\.openclip-scenes\.mcs\.mean\}\{3\}\{0\.)7", r"\g<1>8", "printed 0.840"),
-        (SCORES, r"(openclip-scenes\.mcs\.mean\}\{3\}\{0\.)7", r"\g<1>8", "printed 0.840"),
-        (SCORES, r"(share_of_pairs_above_0_7\}\{percent1\}\{)9", r"\g<1>8", r"printed 80.2\,\%"),
-        (REPORT, r"\[0\.7", "[0.8", "printed 0.840"),
+        (NUMBERS, r"(\\acdef\{embedded\.models\.openclip-scenes\.mcs\.mean\}\{3\}\{0\.)[0-9]", rf"\g<1>{WRONG}",
+         f"printed {ALTERED}"),
+        (SCORES, r"(openclip-scenes\.mcs\.mean\}\{3\}\{0\.)[0-9]", rf"\g<1>{WRONG}", f"printed {ALTERED}"),
+        (SCORES, r"(openclip-scenes\.share_of_pairs_above_0_7\}\{percent1\}\{)[0-9]", r"\g<1>0",
+         rf"printed 0{SHARE[1:]}\,\%"),
+        (REPORT, rf"\[0\.{FIRST}", f"[0.{WRONG}", f"printed {ALTERED}"),
         # its place
         (NUMBERS, r"(openclip-scenes\.mcs\.mean\}.*\{)[0-9]+\}", r"\g<1>3}", "which is a_priori."),
         (NUMBERS, r"(openclip-scenes\.mcs\.mean\}.*\{)[0-9]+\}", r"\g<1>99999}", "holds no scalar"),
@@ -68,17 +76,17 @@ def test_the_tree_passes(tree):
         (REPORT, r"mcs\.mean\"", 'mcs.sd"', "which is models.openclip-scenes.mcs.mean"),
         (REPORT, r' "metrics[^"]*"', ' "metrics"', "the link's title"),
         # a form, and a key
-        (SCORES, r"(openclip-scenes\.mcs\.mean\}\{)3", r"\g<1>2", "printed 0.740"),
+        (SCORES, r"(openclip-scenes\.mcs\.mean\}\{)3", r"\g<1>2", f"printed {PRINTED}"),
         (SCORES, r"(openclip-scenes\.mcs\.mean\}\{)3", r"\g<1>digits", "in the form"),
         ("paper/sections/embedded.tex", r"\\ac\{embedded\.m", r"\\ac{embedded.x", "no number is named embedded.xodels"),
         ("paper/sections/embedded.tex", r"\\ac\{embedded\.", r"\\ac{embeded.", "no number is named embeded."),
         # numbers typed by hand
-        ("paper/sections/embedded.tex", r"scores \\ac\{[^}]*\}", "scores 0.740", "0.740 is typed by hand"),
+        ("paper/sections/embedded.tex", r"scores \\ac\{[^}]*\}", f"scores {PRINTED}", f"{PRINTED} is typed by hand"),
         ("paper/sections/method.tex", r"nats", "$H=12$", "12 is typed by hand"),
         ("paper/main.tex", r"We ask", "By 2 % we ask", "2 is typed by hand"),
         (SCORES, r"\\acval\{embedded\.models[^}]*\}\{3\}\{100\}", "100", "100 is typed by hand"),
         (REPORT, r"CI95", "95", "95 is typed by hand"),
-        (REPORT, r"\[0\.740\]\([^)]*\)", "0.740", "0.740 is typed by hand"),
+        (REPORT, rf"\[{PRINTED}\]\([^)]*\)", PRINTED, f"{PRINTED} is typed by hand"),
         ("reports/README.md", r"Generated", "0.74", "0.74 is typed by hand"),
     ],
 )  # fmt: skip
@@ -91,7 +99,7 @@ def test_one_change_fails_and_the_place_is_named(tree, file, old, new, message):
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        (r'("mcs": \{[^}]*"mean": 0\.)7', r"\g<1>8", "printed 0.740"),
+        (rf'("mcs": \{{[^}}]*"mean": 0\.){PRINTED[2:]}', rf"\g<1>{ALTERED[2:]}", f"printed {PRINTED}"),
         (r'("evidence_id": "[0-9a-f]{15})[0-9a-f]', r"\g<1>x", "run "),
         (r"\n", "\n\n", "one scalar a line"),
     ],
@@ -139,6 +147,6 @@ def test_the_command(tree):
     assert code == 0 and re.search(r"[0-9]+ citations in [0-9]+ files resolve; no number is typed by hand\n", text)
     *_, weight, seconds = text.split()
     assert weight == "light" and float(seconds) < 2
-    line = edit(tree / NUMBERS, r"(openclip-scenes\.mcs\.mean\}\{3\}\{0\.)7", r"\g<1>8")
+    line = edit(tree / NUMBERS, r"(openclip-scenes\.mcs\.mean\}\{3\}\{0\.)[0-9]", rf"\g<1>{WRONG}")
     code, text = run()
-    assert code == 1 and f"{NUMBERS}:{line}: printed 0.840\n  expected: 0.740, for {MEAN} is 0.7" in text
+    assert code == 1 and f"{NUMBERS}:{line}: printed {ALTERED}\n  expected: {PRINTED}, for {MEAN} is 0." in text
