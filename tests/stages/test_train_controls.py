@@ -21,6 +21,7 @@ PLANT = {
     "held_out": 8,
     "data_seed": 1,
     "threads": 1,
+    "workers": 1,
     "measured": 8,
     "emap_images": 4,
     "t_shap_images": 2,

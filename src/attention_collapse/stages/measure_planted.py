@@ -48,6 +48,7 @@ class _NoTerminal(io.TextIOWrapper):
     """The standard error of processes that run at the same time, whose progress bars would overwrite each other."""
 
     def isatty(self) -> bool:
+        """No: so `tqdm` draws no bar."""
         return False
 
 
