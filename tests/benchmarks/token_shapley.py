@@ -70,6 +70,8 @@ def one_by_one(
         [(pixels_name, pixels)] = batches[0].inputs.items()
         words_name = "text" if "text" in batches[1].inputs else "input_ids"
         words, (height, width) = batches[1].inputs[words_name], pixels.shape[2:]
+        context = getattr(model.module, "context_length", words.shape[1])
+        words = torch.nn.functional.pad(words, (0, context - words.shape[1]))  # open_clip pads with id 0
         tokens = int(batches[1].reads[0].lengths) - 2  # without start and end
         side, scores = grid_side(tokens), []
         for present in rows:
