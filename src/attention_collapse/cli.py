@@ -56,15 +56,11 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _verify(_: argparse.Namespace) -> int:
-    from attention_collapse.verify import as_table, verify
+    from attention_collapse.verify import verification_text, verify
 
-    rows, agrees = verify()
-    print(as_table(rows))
-    mismatches = [row for row in rows if not row.agrees]
-    print(f"\n{len(rows)} values compared, {len(mismatches)} differ beyond the tolerance")
-    if mismatches:
-        print(as_table(mismatches))
-    return 0 if agrees else 1
+    found = verify()
+    print(verification_text(found))
+    return 1 if found.mismatches else 0
 
 
 def _status(_: argparse.Namespace) -> int:

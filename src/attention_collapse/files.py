@@ -85,13 +85,18 @@ def read_json(path: Path) -> Any:
         ) from None
 
 
-def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
-    """Write a CSV table; floats with 6 significant digits, undefined ones empty."""
+def csv_text(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> str:
+    """A CSV table; floats with 6 significant digits, undefined ones empty."""
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(columns)
     writer.writerows([["" if (cell := _plain(value)) is None else cell for value in row] for row in rows])
-    write_text(path, buffer.getvalue())
+    return buffer.getvalue()
+
+
+def write_csv(path: Path, columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """Write `csv_text(columns, rows)` whole."""
+    write_text(path, csv_text(columns, rows))
 
 
 def sha256_bytes(data: bytes) -> str:

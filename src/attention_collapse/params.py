@@ -156,13 +156,6 @@ class Decision(Section):
     power: float = Field(default=0.8, gt=0, lt=1)
 
 
-class Verify(Section):
-    """How closely a reproduction must agree with the committed metrics: |a − b| ≤ atol + rtol · |committed|."""
-
-    rtol: float = Field(default=1e-3, ge=0)
-    atol: float = Field(default=1e-4, ge=0)
-
-
 class Params(Section):
     """One study."""
 
@@ -177,7 +170,6 @@ class Params(Section):
     compute_mcs: ComputeMcs = ComputeMcs()
     stats: Stats = Stats()
     decision: Decision = Decision()
-    verify: Verify = Verify()
 
     @model_validator(mode="after")
     def _controls_name_models(self) -> Params:

@@ -1,23 +1,27 @@
-"""Does the pipeline still produce what is committed? Re-run in a scratch copy, then compare number by number."""
+"""Does the pipeline still produce what is committed? Re-run in a scratch copy, then compare value by value.
+
+The copy holds no result. Each stage computes its own, is compared with the committed one, and where they agree the
+committed one stands in the copy too: so a difference shows at the stage that made it, and everything that follows from
+equal numbers must be equal to the byte.
+"""
 
 from __future__ import annotations
 
-import math
+import io
+import json
 import os
 import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from contextlib import chdir
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from attention_collapse.errors import PipelineError
-from attention_collapse.files import read_json
-from attention_collapse.params import load_params
-
-ABSENT = object()
+from attention_collapse.settle import ABSENT, LOG, STANDING, Value, csv_values, json_values
 
 # All of the embedded study but the training. null_reference alone: every study's tables stand downstream of it.
 TARGETS = (
@@ -27,84 +31,31 @@ TARGETS = (
     ("--single-item", "validity"),
     ("--downstream", "fetch_coco"),
 )
+PIXEL_TOLERANCE = 2  # of 255: other processors round the edges of shapes differently
+SHOWN = 200  # mismatches at most
 
 
-@dataclass(frozen=True)
-class Difference:
-    """One scalar of a metrics file: as committed and as recomputed."""
+@dataclass
+class Verification:
+    """What was compared, and what does not agree.
 
-    file: str
-    key: str
-    committed: Any
-    recomputed: Any
-    agrees: bool
-
-
-def _scalars(value: Any, key: str = "") -> Iterator[tuple[str, Any]]:
-    if isinstance(value, Mapping):
-        for name, item in value.items():
-            yield from _scalars(item, f"{key}.{name}" if key else str(name))
-    elif isinstance(value, list):
-        for index, item in enumerate(value):
-            yield from _scalars(item, f"{key}[{index}]")
-    else:
-        yield key, value
-
-
-def _agree(committed: Any, recomputed: Any, rtol: float, atol: float) -> bool:
-    numbers = [isinstance(value, int | float) and not isinstance(value, bool) for value in (committed, recomputed)]
-    if all(numbers):
-        return math.isclose(committed, recomputed, rel_tol=0, abs_tol=atol + rtol * abs(committed))
-    return type(committed) is type(recomputed) and bool(committed == recomputed)
-
-
-def compare(
-    committed: Path, recomputed: Path, *, rtol: float, atol: float, patterns: Sequence[str] = ("**/*.json",)
-) -> list[Difference]:
-    """Every scalar of every JSON file that matches below two folders; what is on one side only is a mismatch.
-
-    Numbers agree if |committed − recomputed| ≤ atol + rtol · |committed|; anything else must be equal.
+    Attributes
+    ----------
+    values, files
+        How many values were recomputed, and how many committed files there are of the stages that ran.
+    largest
+        (file, value) of the largest relative difference that counts as rounding.
+    close
+        Values that may differ because a comparison is too close to call, as "file: key".
+    mismatches
+        (file, value) of everything beyond the tolerance.
     """
-    files = {
-        path.relative_to(root).as_posix()
-        for root in (committed, recomputed)
-        for pattern in patterns
-        for path in root.glob(pattern)
-    }
-    if not files:
-        raise PipelineError(
-            f"{committed}: no metrics", expected="committed *.json files", remedy="run `dvc repro` and commit metrics/"
-        )
-    rows = []
-    for file in sorted(files):
-        sides = [
-            dict(_scalars(read_json(root / file))) if (root / file).is_file() else {}
-            for root in (committed, recomputed)
-        ]
-        for key in sorted(sides[0].keys() | sides[1].keys()):
-            a, b = (side.get(key, ABSENT) for side in sides)
-            agrees = a is not ABSENT and b is not ABSENT and _agree(a, b, rtol, atol)
-            rows.append(Difference(file, key, a, b, agrees))
-    return rows
 
-
-def _shown(value: Any) -> str:
-    return "absent" if value is ABSENT else "null" if value is None else str(value)
-
-
-def as_table(rows: list[Difference]) -> str:
-    """One line a number: committed, recomputed, difference."""
-    lines = []
-    for row in rows:
-        both = [
-            isinstance(value, int | float) and not isinstance(value, bool) for value in (row.committed, row.recomputed)
-        ]
-        gap = f"{row.recomputed - row.committed:+.2g}" if all(both) else ""
-        flag = "" if row.agrees else "  MISMATCH"
-        lines.append(
-            f"{row.file}:{row.key:<60} {_shown(row.committed):>14} {_shown(row.recomputed):>14} {gap:>9}{flag}"
-        )
-    return "\n".join(lines)
+    values: int = 0
+    files: int = 0
+    largest: tuple[str, Value] | None = None
+    close: list[str] = field(default_factory=list)
+    mismatches: list[tuple[str, Value]] = field(default_factory=list)
 
 
 def copy_tracked(root: Path, scratch: Path) -> None:
@@ -120,11 +71,43 @@ def copy_tracked(root: Path, scratch: Path) -> None:
             shutil.copy2(root / name, scratch / name)
 
 
-def rerun(scratch: Path) -> None:
-    """`dvc repro`, forced, of all but the training, in a copy without git and without a cache."""
+def targets_outputs(root: Path) -> list[Path]:
+    """Files and folders, relative to the root, that the stages of `TARGETS` write and git holds."""
+    from dvc.repo import Repo
+
+    found: set[str] = set()
+    with chdir(root), Repo() as repo:
+        for flag, target in TARGETS:
+            todo, ran = list(repo.stage.collect(target)), set[Any]()
+            while todo:
+                stage = todo.pop()
+                ran.add(stage)
+                if flag == "--downstream":  # DVC's edges lead from a stage to what it needs
+                    todo += [other for other in repo.index.graph.predecessors(stage) if other not in ran]
+            found |= {
+                Path(out.fs_path).relative_to(repo.root_dir).as_posix()
+                for stage in ran
+                for out in stage.outs
+                if not out.use_cache
+            }
+    return [Path(name) for name in sorted(found)]
+
+
+def _files(root: Path, outputs: Iterable[Path]) -> set[str]:
+    """Every file of some outputs that are there."""
+    return {
+        file.relative_to(root).as_posix()
+        for path in outputs
+        for file in ([root / path] if (root / path).is_file() else (root / path).rglob("*"))
+        if file.is_file()
+    }
+
+
+def rerun(scratch: Path, root: Path, log: Path) -> None:
+    """`dvc repro`, forced, of all but the training, in a copy without git, without a cache and without results."""
     (scratch / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n", "utf-8")
     # The copy's own source must run, not the installed one.
-    environment = os.environ | {"PYTHONPATH": str(scratch / "src")}
+    environment = os.environ | {"PYTHONPATH": str(scratch / "src"), STANDING: str(root.resolve()), LOG: str(log)}
     environment["PATH"] = f"{Path(sys.executable).parent}{os.pathsep}{environment['PATH']}"
     for target in TARGETS:
         command = [sys.executable, "-m", "dvc", "repro", "--force", *target]
@@ -136,23 +119,109 @@ def rerun(scratch: Path) -> None:
             )
 
 
-def verify(root: Path = Path()) -> tuple[list[Difference], bool]:
-    """Re-run the embedded study in a scratch copy; (every scalar compared, all agree).
+def _lines(old: str, new: str) -> Iterator[Value]:
+    one, two = old.splitlines(), new.splitlines()
+    for index in range(max(len(one), len(two))):
+        pair = [lines[index] if index < len(lines) else ABSENT for lines in (one, two)]
+        if pair[0] != pair[1]:
+            yield Value(f"line {index + 1}", pair[0], pair[1])
 
-    The committed checkpoint is pinned data and is not trained anew, so its training metrics are not compared.
+
+def _pixels_agree(old: bytes, new: bytes) -> bool:
+    import numpy as np
+    from PIL import Image
+
+    one, two = (np.asarray(Image.open(io.BytesIO(data)).convert("RGBA"), np.int16) for data in (old, new))
+    return one.shape == two.shape and int(np.abs(one - two).max(initial=0)) <= PIXEL_TOLERANCE
+
+
+def differences(name: str, old: bytes, new: bytes) -> list[Value]:
+    """What differs between a committed file and the recomputed one; nothing if they say the same.
+
+    Numbers that agree have the same bytes by now. A picture may differ by what no eye sees; a PDF is drawn with its
+    picture and is compared through that.
     """
-    params = load_params(root / "params.yaml")
-    recomputed = (
-        f"metrics/{params.study}/**/*.json",
-        "metrics/null_reference.json",
-        f"data/{params.study}/manifest.json",
-    )
+    if old == new or old.replace(b"\r\n", b"\n") == new:
+        return []
+    suffix = Path(name).suffix
+    if suffix == ".pdf" or (suffix == ".png" and _pixels_agree(old, new)):
+        return []
+    try:
+        texts = old.decode("utf-8").replace("\r\n", "\n"), new.decode("utf-8")
+        if suffix == ".json":
+            return [value for value in json_values(*texts) if not value.agrees]
+        if suffix == ".csv":
+            return [value for value in csv_values(*texts) if not value.agrees]
+        return list(_lines(*texts))
+    except ValueError:  # not text, or JSON no more
+        return [Value("bytes", f"{len(old)} bytes", f"{len(new)} other bytes")]
+
+
+def compare(root: Path, scratch: Path, outputs: Iterable[Path], log: Path) -> Verification:
+    """Every file of some outputs in the root and in the copy; what is on one side only is a mismatch.
+
+    Raises
+    ------
+    PipelineError
+        If there is nothing to compare.
+    """
+    outputs, found = list(outputs), Verification()
+    names = [_files(folder, outputs) for folder in (root, scratch)]
+    if not names[0] | names[1] or not log.is_file():
+        raise PipelineError(
+            f"{root}: no results", expected="committed metrics, tables and reports", remedy="run `dvc repro` and commit"
+        )
+    for line in log.read_text("utf-8").splitlines():
+        entry = json.loads(line)
+        found.values += entry["values"]
+        found.close += [f"{entry['file']}: {key}" for key in entry["too_close_to_call"]]
+        largest = Value(**entry["largest"]) if entry["largest"] else None
+        if largest and largest.agrees and (not found.largest or largest.relative > found.largest[1].relative):
+            found.largest = entry["file"], largest
+    for name in sorted(names[0] | names[1]):
+        found.files += 1
+        sides = [(folder / name).read_bytes() if name in some else None for folder, some in zip((root, scratch), names)]  # noqa: B905
+        if sides[0] is None or sides[1] is None:
+            shown = [ABSENT if side is None else f"{len(side)} bytes" for side in sides]
+            found.mismatches.append((name, Value("file", shown[0], shown[1])))
+        else:
+            found.mismatches += [(name, value) for value in differences(name, sides[0], sides[1])]
+    return found
+
+
+def verify(root: Path = Path()) -> Verification:
+    """Re-run the embedded study in a scratch copy and compare everything that git holds of it.
+
+    The committed checkpoints are pinned data and are not trained anew, so the metrics of training are not compared.
+    """
+    outputs = targets_outputs(root)
     with tempfile.TemporaryDirectory(prefix="attention-collapse-verify-") as folder:
-        scratch = Path(folder)
+        scratch, log = Path(folder) / "copy", Path(folder) / "settled.jsonl"
+        scratch.mkdir()
         copy_tracked(root, scratch)
-        for pattern in recomputed:  # what stays behind would be compared with itself
-            for file in scratch.glob(pattern):
-                file.unlink()
-        rerun(scratch)
-        rows = compare(root, scratch, rtol=params.verify.rtol, atol=params.verify.atol, patterns=recomputed)
-    return rows, all(row.agrees for row in rows)
+        for path in outputs:  # what stays behind would be compared with itself
+            file = scratch / path
+            shutil.rmtree(file) if file.is_dir() else file.unlink(missing_ok=True)
+        rerun(scratch, root, log)
+        return compare(root, scratch, outputs, log)
+
+
+def verification_text(found: Verification) -> str:
+    """What `verify` found, for a person: the largest difference that is rounding, and every one that is not."""
+    lines = [f"{found.values:,} values recomputed, {found.files} committed files compared"]
+    if found.largest:
+        file, value = found.largest
+        lines.append(
+            f"largest difference within the tolerance: {value.relative:.2g} of the value or its column, in {file}: "
+            f"{value.key} ({value.old} committed, {value.new} recomputed)"
+        )
+    if found.close:
+        lines.append(f"too close to call on this processor: {', '.join(found.close[:10])}")
+    lines += [
+        f"MISMATCH {file}: {value.key}: {value.old} committed, {value.new} recomputed"
+        for file, value in found.mismatches[:SHOWN]
+    ]
+    if len(found.mismatches) > SHOWN:
+        lines.append(f"… and {len(found.mismatches) - SHOWN} more")
+    lines.append(f"{len(found.mismatches)} differ beyond the tolerance")
+    return "\n".join(lines)

@@ -21,6 +21,7 @@ from attention_collapse.stages import (
     stats,
 )
 from attention_collapse.stages.layout import Study
+from attention_collapse.stages.tables import images_of
 
 
 def tiny_study(root, checkpoint, rows="all", **models):
@@ -72,7 +73,7 @@ def test_metrics_say_what_they_are_of(study):
 
 
 def test_the_headline_is_the_mean_over_images(study):
-    images, pairs = pd.read_csv(study.images_table("trained")), pd.read_parquet(study.pairs_table("trained"))
+    images, pairs = images_of(study, "trained"), pd.read_csv(study.pairs_table("trained"))
     assert read_json(study.scores("trained"))["mcs"] == pytest.approx(images["mcs_all"].mean(), rel=1e-5)
     assert np.allclose(pairs.groupby("image_id")["mcs_all"].mean(), images["mcs_all"], rtol=1e-5)
     # 17 image tokens: ln 17 for every query of the vision tower
@@ -95,7 +96,7 @@ def test_statistics_cover_models_and_controls(study):
 
 def test_severity_stands_beside_its_power(study):
     models = read_json(study.statistics)["models"]
-    images, shares = pd.read_csv(study.images_table("trained")), pd.read_csv(study.contributions_table("trained"))
+    images, shares = images_of(study, "trained"), pd.read_csv(study.contributions_table("trained"))
     for measure, values in (
         ("mcs_calibrated", images["mcs_calibrated_all"]),
         ("shapley_share", shares["shapley_share"]),
@@ -120,7 +121,7 @@ def test_causal_measures_are_those_of_the_contribution_metrics(study):
 
 def test_models_are_compared_image_by_image(study):
     statistics = read_json(study.statistics)
-    tables = [pd.read_csv(study.images_table(name))["mcs_calibrated_all"] for name in ("trained", "fresh-0")]
+    tables = [images_of(study, name)["mcs_calibrated_all"] for name in ("trained", "fresh-0")]
     [(name, entry)] = statistics["pairs_of_models"]["mcs_calibrated"].items()
     assert name == "trained_vs_fresh-0" and (entry["a"], entry["b"]) == ("trained", "fresh-0")
     assert entry["mean"] == pytest.approx((tables[0] - tables[1]).mean(), rel=1e-4)

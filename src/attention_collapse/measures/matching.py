@@ -12,12 +12,17 @@ from numpy.typing import ArrayLike, NDArray
 Floats = NDArray[np.float64]
 
 
-def won(own: Floats, other: Floats) -> Floats:
-    """1 where the caption scores above the foil, ½ for a tie, 0 below; NaN stays NaN."""
-    return np.where(np.isnan(own - other), np.nan, (own > other) + 0.5 * (own == other))
+def won(own: Floats, other: Floats, lead: float = 0.0) -> Floats:
+    """1 where the caption scores above the foil, ½ for a tie, 0 below; NaN stays NaN.
+
+    `lead` is added to the caption's score: what a lead of the scores' rounding error wins, and one of its negative
+    loses, is too close to call.
+    """
+    ahead = own + lead
+    return np.where(np.isnan(ahead - other), np.nan, (ahead > other) + 0.5 * (ahead == other))
 
 
-def accuracy(grid: ArrayLike, foils: ArrayLike) -> Floats:
+def accuracy(grid: ArrayLike, foils: ArrayLike, lead: float = 0.0) -> Floats:
     """Per pair: does the image score its caption above the foil?
 
     Parameters
@@ -26,6 +31,8 @@ def accuracy(grid: ArrayLike, foils: ArrayLike) -> Floats:
         (image, text) scores.
     foils
         (image,) position of each image's foil, another pair's caption.
+    lead
+        As of `won`.
 
     Returns
     -------
@@ -34,23 +41,23 @@ def accuracy(grid: ArrayLike, foils: ArrayLike) -> Floats:
     """
     s, foil = np.asarray(grid, np.float64), np.asarray(foils)
     rows = np.arange(len(s))
-    return won(s[rows, rows], s[rows, foil])
+    return won(s[rows, rows], s[rows, foil], lead)
 
 
-def accuracy_without_image(grid: ArrayLike, foils: ArrayLike) -> Floats:
+def accuracy_without_image(grid: ArrayLike, foils: ArrayLike, lead: float = 0.0) -> Floats:
     """Per pair: the expectation of `accuracy` with another pair's image, over all of them."""
     s, foil = np.asarray(grid, np.float64), np.asarray(foils)
-    wins = won(s, s[:, foil])  # (other image, pair): its caption against its foil
+    wins = won(s, s[:, foil], lead)  # (other image, pair): its caption against its foil
     np.fill_diagonal(wins, 0.0)
     expected: Floats = wins.sum(0) / (len(s) - 1)
     return expected
 
 
-def accuracy_without_text(grid: ArrayLike, foils: ArrayLike) -> Floats:
+def accuracy_without_text(grid: ArrayLike, foils: ArrayLike, lead: float = 0.0) -> Floats:
     """Per pair: the expectation of `accuracy` with another pair's caption in place of its own, over all of them."""
     s, foil = np.asarray(grid, np.float64), np.asarray(foils)
     rows = np.arange(len(s))
-    wins = won(s, s[rows, foil][:, None])  # (image, other text)
+    wins = won(s, s[rows, foil][:, None], lead)  # (image, other text)
     np.fill_diagonal(wins, 0.0)
     expected: Floats = wins.sum(1) / (len(s) - 1)
     return expected

@@ -187,5 +187,6 @@ def load(name: str, spec: ModelSpec, device: str = "cpu") -> InHouse:
         revision=None,
         parameters=sum(p.numel() for module in (fusion, encoder, images.module) for p in module.parameters()),
         untrained=spec.is_control,
+        image_processor=images.provenance["image_processor"],
     )
     return InHouse(name, images, (encoder, tokenizer), fusion, provenance)

@@ -118,6 +118,12 @@ class Provenance:
     parameters: int
     untrained: bool
     notes: tuple[str, ...] = field(default=())
+    image_processor: str | None = None  # its class: fast and slow ones of one model differ in their pixels
+
+
+def named_class(found: object) -> str:
+    """A class as provenance names it: its library and its name."""
+    return f"{type(found).__module__.split('.')[0]}.{type(found).__name__}"
 
 
 def even_weights(chosen: Tensor) -> Tensor:

@@ -20,7 +20,7 @@ from attention_collapse.errors import ModelError
 from attention_collapse.files import sha256_file
 from attention_collapse.models.checkpoint import load_exactly, read_state_dict, require_finite, require_sha256
 from attention_collapse.models.hub import definition_sha256, hub_file, hub_folder, snapshot_revision
-from attention_collapse.models.interface import Provenance, require_device
+from attention_collapse.models.interface import Provenance, named_class, require_device
 from attention_collapse.models.openclip_model import CoCaDecoder, OpenClip
 from attention_collapse.models.spec import ModelSpec
 
@@ -182,7 +182,15 @@ def load(name: str, spec: ModelSpec, device: str = "cpu") -> OpenClip:
         module,
         transform,
         tokenizer,
-        Provenance(spec.origin, digest, definition, revision, parameters, spec.is_control),
+        Provenance(
+            spec.origin,
+            digest,
+            definition,
+            revision,
+            parameters,
+            spec.is_control,
+            image_processor=named_class(transform),
+        ),
     )
 
 

@@ -19,7 +19,7 @@ from attention_collapse.models.hub import (
     snapshot_revision,
     weights_sha256,
 )
-from attention_collapse.models.interface import Provenance, require_device
+from attention_collapse.models.interface import Provenance, named_class, require_device
 from attention_collapse.models.spec import BYTES_OF_DTYPE, ModelSpec
 
 CONFIG = "config.json"
@@ -117,6 +117,7 @@ def load_pretrained(name: str, spec: ModelSpec, device: str, class_name: str) ->
         parameters=sum(parameter.numel() for parameter in module.parameters()),
         untrained=spec.is_control,
         notes=tuple(notes),
+        image_processor=named_class(getattr(processor, "image_processor", processor)),
     )  # fmt: skip
 
 

@@ -14,12 +14,13 @@ from typing import Any
 import yaml
 
 from attention_collapse.errors import DataError
-from attention_collapse.files import evidence_id, read_json, sha256_file, write_json, write_text
+from attention_collapse.files import evidence_id, read_json, sha256_file, write_text
 from attention_collapse.measures.mcs import thirds
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.report.audit import audit_table
 from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.latex import macros
+from attention_collapse.settle import settle_json
 from attention_collapse.stages.layout import REPORTED_CLAIMS, Study, need, run_stage
 from attention_collapse.stats.claims import Reported, effect, implied
 
@@ -128,7 +129,7 @@ def main(study: Study) -> None:
             {"claims": sha256_file(path), "stats": need(statistics, "evidence_id", str(study.statistics))},
         ),
     }
-    write_json(study.audit, result)
+    settle_json(study.audit, result)
     source = Evidence.read(study.root, study.audit, f"{name}.audit")
     write_text(study.audit_paper / "table.tex", HEADER + audit_table(source))
     write_text(study.audit_paper / "numbers.tex", HEADER + macros(source))

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
-import pyarrow.parquet as pq
 
-from attention_collapse.errors import DataError
 from attention_collapse.families import ATTENTION_MEASURES, undefined_measures
-from attention_collapse.files import evidence_id, significant, whole_file, write_csv, write_json
+from attention_collapse.files import evidence_id
 from attention_collapse.measures.mcs import VISION_COLLAPSE, thirds
 from attention_collapse.measures.scores import ROWS, Scores, by_head, by_image, score_pairs
+from attention_collapse.settle import settle_frame, settle_json
+from attention_collapse.stages.extract_attention import attention_table
 from attention_collapse.stages.layout import Study, run_stage
 
 # column of the layers table -> name in the metrics
@@ -81,26 +80,18 @@ def summarise(scores: Scores, headline_rows: str, family: str, missing: Mapping[
     }
 
 
-def _rounded(frame: pd.DataFrame) -> pd.DataFrame:
-    """Six significant digits, so that the table's bytes are the same on every kind of CPU."""
-    rounded = frame.copy()
-    for name in frame.select_dtypes("float").columns:
-        rounded[name] = [significant(value) for value in frame[name]]
-    return rounded
-
-
 def main(study: Study, model: str) -> None:
-    """Read the attention table, write the model's tables and metrics."""
-    source, rows = study.attention(model), study.params.compute_mcs.rows
-    try:
-        table = pq.read_table(source)
-    except (FileNotFoundError, OSError) as error:
-        raise DataError(
-            f"{source}: {error}", expected="the model's attention table", remedy="run `dvc repro`"
-        ) from None
-    about = json.loads((table.schema.metadata or {})[b"attention_collapse"])
+    """Read the attention table, write the model's tables, and its metrics from these tables as they stand."""
+    rows = study.params.compute_mcs.rows
+    table, about = attention_table(study, model)
     frame = table.to_pandas()
-    scores = score_pairs(frame, about["family"])
+    fresh = score_pairs(frame, about["family"])
+    settle_frame(study.heads_table(model), by_head(frame))
+    scores = Scores(
+        settle_frame(study.pairs_table(model), fresh.pairs),
+        settle_frame(study.layers_table(model), fresh.layers),
+        fresh.alignment,
+    )
     result = summarise(scores, rows, about["family"], about["missing"])
     result |= {
         "model": model,
@@ -112,20 +103,12 @@ def main(study: Study, model: str) -> None:
         "weights_revision": about.get("revision"),
         "parameters": about["parameters"],
         "untrained": about["untrained"],
+        "image_processor": about.get("image_processor"),
         "kind": study.spec(model).kind,
         "notes": about.get("notes", []),
         "evidence_id": evidence_id("compute_mcs", {"rows": rows}, {"attention": about["evidence_id"]}),
     }
-    with whole_file(study.pairs_table(model)) as temporary:
-        _rounded(scores.pairs).to_parquet(temporary, index=False)
-    tables = {
-        study.images_table(model): by_image(scores.pairs),
-        study.layers_table(model): scores.layers,
-        study.heads_table(model): by_head(frame),
-    }
-    for path, content in tables.items():
-        write_csv(path, list(content.columns), content.to_numpy(object).tolist())
-    write_json(study.scores(model), result)
+    settle_json(study.scores(model), result)
     shown = ", ".join(
         f"{label} {result[key]:.4f}" for key, label in SHOWN.items() if math.isfinite(result[key] or math.nan)
     )

@@ -6,6 +6,7 @@ Finished batches are kept beside the output, so an interrupted run goes on where
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,7 +15,7 @@ import pandas as pd
 import torch
 
 from attention_collapse.data.pairs import read_study
-from attention_collapse.files import evidence_id, sha256_file, write_csv, write_json
+from attention_collapse.files import evidence_id, read_json, sha256_file
 from attention_collapse.measures.matching import (
     accuracy,
     accuracy_without_image,
@@ -25,12 +26,14 @@ from attention_collapse.measures.matching import (
 from attention_collapse.measures.shapley import shapley_share, two_player
 from attention_collapse.models.interface import Model
 from attention_collapse.params import Stats
+from attention_collapse.settle import settle_frame, settle_json, with_slack
 from attention_collapse.stages.checkpoints import known_pins, load_recorded
 from attention_collapse.stages.layout import Study, run_stage
 from attention_collapse.stages.parts import same_run
 from attention_collapse.stages.scoring import Cells, score_cells
 from attention_collapse.stages.token_contribution import token_contributions
 from attention_collapse.stats.one_sample import describe
+from attention_collapse.tolerance import score_error
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -44,7 +47,9 @@ COLUMNS = (
     "score", *[f"{name}{suffix}" for suffix in BASELINES for name in SHAPLEY],
     "accuracy", "perceptual_score_image", "perceptual_score_text", "emap_gap",
 )  # fmt: skip
+LOST = ("perceptual_score_image", "perceptual_score_text", "emap_gap")  # of the accuracy
 T_SHAP = ("t_shap", "t_shap_foil", "t_shap_floor")
+MODULE = "attention_collapse.stages.contribution"
 FEWEST = 3  # images: a partner of the image and one of the text, from two other pairs
 
 
@@ -108,7 +113,8 @@ def contributions(
         foil, ½ for a tie, else 0), perceptual_score_image and perceptual_score_text (the accuracy lost when that
         modality is another pair's, −1 to 1; Gat et al. 2021), emap_gap (the accuracy lost by the additive projection
         of the grid of scores; Hessel & Lee 2020; NaN for models other than dual encoders, whose grid is N × N passes).
-        With fewer than 3 images there is nothing to draw from: all NaN.
+        With fewer than 3 images there is nothing to draw from: all NaN. Columns `<column>_slack`: see
+        `settle.settle_frame`.
 
     Raises
     ------
@@ -125,22 +131,42 @@ def contributions(
     v = score_cells(
         model, pairs, cells, batch_size=batch_size, work=work, identity=f"{identity} partners={partners} seed={seed}"
     )
-    result = ids | shapley_columns(v) | _accuracies(v, v["grid"][:n] if "grid" in v else None, foil[:, 0])
-    return pd.DataFrame(result)[[*ids, *COLUMNS]]
+    grid = v["grid"][:n] if "grid" in v else None
+    games = shapley_columns(v)
+    right, *without = _right(v, grid, foil[:, 0])
+    lost = {name: right - other for name, other in zip(LOST, without, strict=True)}
+    result = pd.DataFrame(ids | games | {"accuracy": right} | lost)[[*ids, *COLUMNS]]
+    error = score_error(np.concatenate([values.ravel() for values in v.values()]))
+    more, less = (_right(v, grid, foil[:, 0], lead) for lead in (error, -error))
+    unsure, *others = (np.nan_to_num(a - b) for a, b in zip(more, less, strict=True))
+    slack = {"accuracy": unsure} | {name: unsure + other for name, other in zip(LOST, others, strict=True)}
+    return with_slack(result, slack | share_slack(games, error))
 
 
-def _accuracies(v: dict[str, np.ndarray], grid: np.ndarray | None, foil: np.ndarray) -> dict[str, np.ndarray]:
-    """Accuracy against the foil, and what it loses: exactly from a grid, else over the partners drawn."""
+def share_slack(games: Mapping[str, np.ndarray], error: float) -> dict[str, np.ndarray]:
+    """How far errors of the score may move each share of `shapley_columns`: far, where both values are small."""
+    slack = {}
+    for suffix in BASELINES:
+        size = np.abs(games[f"shapley_image{suffix}"]) + np.abs(games[f"shapley_text{suffix}"])
+        slack[f"shapley_share{suffix}"] = error / np.maximum(size, error)
+    return slack
+
+
+def _right(
+    v: dict[str, np.ndarray], grid: np.ndarray | None, foil: np.ndarray, lead: float = 0.0
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    """Accuracy against the foil (pair,): with both, without the image, without the text, of the additive projection.
+
+    Exactly from a grid, else over the partners drawn and without the projection; `lead` as of `measures.matching.won`.
+    """
     if grid is not None:
-        right = accuracy(grid, foil)
-        without = {"image": accuracy_without_image(grid, foil), "text": accuracy_without_text(grid, foil)}
-        gap = right - accuracy(additive_projection(grid), foil)
-    else:
-        right = won(v["both"], v["foil"])[:, 0]
-        without = {"image": won(v["text"], v["text_foil"]).mean(1), "text": won(v["image"], v["foil"]).mean(1)}
-        gap = np.full(len(right), np.nan)
-    lost = {f"perceptual_score_{name}": right - value for name, value in without.items()}
-    return {"accuracy": right, **lost, "emap_gap": gap}
+        return (
+            accuracy(grid, foil, lead), accuracy_without_image(grid, foil, lead),
+            accuracy_without_text(grid, foil, lead), accuracy(additive_projection(grid), foil, lead),
+        )  # fmt: skip
+    right = won(v["both"], v["foil"], lead)[:, 0]
+    without = won(v["text"], v["text_foil"], lead).mean(1), won(v["image"], v["foil"], lead).mean(1)
+    return right, *without, np.full(len(right), np.nan)
 
 
 def _described(values: pd.Series, stats: Stats) -> dict[str, Any]:
@@ -150,9 +176,7 @@ def _described(values: pd.Series, stats: Stats) -> dict[str, Any]:
 
 def summarise(values: pd.DataFrame, stats: Stats) -> dict[str, Any]:
     """Mean and interval over images of each column of `contributions`."""
-    result: dict[str, Any] = {
-        name: _described(values[name], stats) for name in values.columns if name not in ("image_id", "caption_id")
-    }
+    result: dict[str, Any] = {name: _described(values[name], stats) for name in COLUMNS}
     if len(values) < FEWEST:
         reason = f"{len(values)} images: nothing to draw ablation partners from, {FEWEST} or more needed"
         return {name: summary | {"reason": reason} for name, summary in result.items()}
@@ -168,10 +192,10 @@ def main(study: Study, model: str) -> None:
     pairs = read_study(study.pairs, study.manifest)
     spec, loaded = study.spec(model), load_recorded(study, model)
     table = study.contributions_table(model)
-    inputs = {"manifest": sha256_file(study.manifest), "checkpoint": sha256_file(study.checkpoint(model))}
+    inputs = {"manifest": sha256_file(study.manifest), **known_pins(read_json(study.checkpoint(model)))}
     used = {"contribution": params.model_dump(), "stats": study.params.stats.model_dump(), "model": spec.model_dump()}
     work = table.with_name(f".{model}.parts")
-    run = same_run(evidence_id("contribution", used, inputs | known_pins(loaded.provenance)), settings.device)
+    run = same_run(evidence_id("contribution", used, inputs | known_pins(loaded.provenance)), settings.device, MODULE)
     values = contributions(
         loaded, pairs, partners=params.partners, seed=params.seed, batch_size=settings.batch_size, work=work,
         identity=run,
@@ -179,9 +203,11 @@ def main(study: Study, model: str) -> None:
     tokens = token_contributions(
         loaded, pairs, images=params.t_shap_images, seed=params.seed, batch_size=settings.batch_size
     )
-    result = summarise(values, study.params.stats)
-    result |= {name: _described(tokens[name], study.params.stats) for name in T_SHAP}  # of the first images
     values = values.merge(tokens[["image_id", *T_SHAP]], on="image_id", how="left", validate="1:1")
+    values = settle_frame(table, values)
+    result = summarise(values, study.params.stats)
+    explained = values[values["image_id"].isin(tokens["image_id"])]  # the first images
+    result |= {name: _described(explained[name], study.params.stats) for name in T_SHAP}
     result |= {
         "model": model,
         "study": study.params.study,
@@ -199,8 +225,7 @@ def main(study: Study, model: str) -> None:
         "confidence": study.params.stats.confidence,
         "evidence_id": evidence_id("contribution", used, inputs),
     }
-    write_csv(table, list(values.columns), values.to_numpy(object).tolist())
-    write_json(study.contributions(model), result)
+    settle_json(study.contributions(model), result, settings.device)
     shutil.rmtree(work, ignore_errors=True)
     shown = {
         "shapley_share": "share of the image",

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from attention_collapse.errors import ParamsError
-from attention_collapse.files import evidence_id, read_json, write_json
+from attention_collapse.files import evidence_id, read_json
 from attention_collapse.measures.mcs import SEVERE
 from attention_collapse.params import DECISION_MEASURES
+from attention_collapse.settle import settle_json
 from attention_collapse.stages.layout import Study, need, run_stage
 from attention_collapse.stats.decision import Gates, Severity, combine, decide, named
 
@@ -109,7 +110,7 @@ def main(study: Study) -> None:
             | {name: about["evidence_id"] for name, about in scores.items()},
         ),
     }
-    write_json(study.decision, result)
+    settle_json(study.decision, result)
     print(f"{combined['decision']}: {result['reason']}")
     print(f"diagnostic success: {'yes' if not failures else 'no: ' + named(failures)}")
 

@@ -26,10 +26,11 @@ from attention_collapse.data.images import load_rgb
 from attention_collapse.data.pairs import read_study
 from attention_collapse.errors import ModelError, ProbeError
 from attention_collapse.families import NO_ATTENTION
-from attention_collapse.files import evidence_id, sha256_file, whole_file, write_json
+from attention_collapse.files import evidence_id, read_json, sha256_file, whole_file
 from attention_collapse.models.interface import Batch, Model, Output, Read, TwoTowers, passes
 from attention_collapse.probe import AttentionProbe, SiteStats
 from attention_collapse.probe.rows import average_rows, needed_rows
+from attention_collapse.settle import settle_json
 from attention_collapse.stages.checkpoints import PIN, known_pins, load_recorded
 from attention_collapse.stages.layout import Study, run_stage
 from attention_collapse.stages.parts import open_parts, same_run
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 
 Ids = tuple[int, int | None]  # image, caption
 Seen = dict[str, dict[str, dict[str, np.ndarray]]]  # tower -> site -> statistic
+MODULE = "attention_collapse.stages.extract_attention"
 SURROGATE = "surrogate"  # not attention: similarity of a caption's embedding to an image's projected patches
 
 
@@ -228,27 +230,53 @@ def extract(model: Model, pairs: Dataset, *, batch_size: int, work: Path | None 
     return pa.concat_tables([whole.filter(pc.invert(last)), whole.filter(last)])
 
 
+def identity_of(study: Study, model: str, about: Mapping[str, Any]) -> tuple[str, str]:
+    """(evidence id, run) of the attention table of a model whose weights are those of `about`."""
+    inputs = {"manifest": sha256_file(study.manifest)} | known_pins(about)
+    evidence = evidence_id("extract_attention", study.spec(model).model_dump(exclude={"control_for"}), inputs)
+    return evidence, same_run(evidence, study.params.extract_attention.device, MODULE)
+
+
+def attention_table(study: Study, model: str) -> tuple[pa.Table, dict[str, Any]]:
+    """The attention table of one model and what it says of itself; made anew if it is not that of this run.
+
+    The table is scratch: large, and of other bytes on another processor. A fresh clone has none.
+    """
+    out, record = study.attention(model), study.checkpoint(model)
+    if not (record.is_file() and _about(out).get("run") == identity_of(study, model, read_json(record))[1]):
+        print(f"{model}: no attention table of this run in {out}; extracting")
+        main(study, model)
+    table = pq.read_table(out)
+    return table, _about(out)
+
+
+def _about(table: Path) -> dict[str, Any]:
+    """What an attention table says of itself; nothing if it is not there or cannot be read."""
+    try:
+        metadata = pq.read_schema(table).metadata or {}
+        return dict(json.loads(metadata[b"attention_collapse"]))
+    except (OSError, pa.ArrowInvalid, KeyError, ValueError):
+        return {}
+
+
 def main(study: Study, model: str) -> None:
-    """Write the attention table of one model."""
-    params, spec, out = study.params.extract_attention, study.spec(model), study.attention(model)
+    """Write the attention table of one model, and the record of its weights."""
+    params, out = study.params.extract_attention, study.attention(model)
     torch.set_num_threads(params.threads)
     pairs = read_study(study.pairs, study.manifest)
     loaded = load_recorded(study, model)
     about = {key: value for key, value in loaded.provenance.items() if value is not None}
-    inputs = {"manifest": sha256_file(study.manifest)} | known_pins(about)
-    identity = evidence_id("extract_attention", spec.model_dump(exclude={"control_for"}), inputs)
+    identity, run = identity_of(study, model, about)
     work = out.with_name(f".{model}.parts")
-    run = same_run(identity, params.device)
     table = extract(loaded, pairs, batch_size=params.batch_size, work=work, identity=run)
-    about |= {"evidence_id": identity, "layers": {tower: len(sites) for tower, sites in loaded.sites.items()}}
-    about |= {"family": loaded.family, "missing": dict(loaded.missing)}
+    about |= {"evidence_id": identity, "run": run, "family": loaded.family, "missing": dict(loaded.missing)}
+    about |= {"layers": {tower: len(sites) for tower, sites in loaded.sites.items()}}
     with whole_file(out) as temporary:
         pq.write_table(
             table.replace_schema_metadata({"attention_collapse": json.dumps(about, sort_keys=True)}), temporary
         )
-    write_json(
-        study.checkpoint(model), {key: about.get(key) for key in ("weights", *PIN, "parameters", "untrained", "notes")}
-    )
+    recorded = {key: about.get(key) for key in ("weights", *PIN, "parameters", "untrained", "image_processor", "notes")}
+    settle_json(study.checkpoint(model), recorded, params.device)
     shutil.rmtree(work)
     print(
         f"{model}: {len(pairs)} images, {sum(map(len, pairs['captions']))} captions, {table.num_rows:,} rows -> {out}"

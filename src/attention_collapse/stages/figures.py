@@ -17,6 +17,7 @@ from attention_collapse.report.figures import (
     use_style,
 )
 from attention_collapse.stages.layout import Study, run_stage
+from attention_collapse.stages.tables import images_of
 
 Rows = list[list[Any]]
 
@@ -32,7 +33,7 @@ def main(study: Study) -> None:
     entropy_rows: Rows = []
     for name, result in results.items():
         rows, folder = result["rows"], study.plots / name
-        images, heads = pd.read_csv(study.images_table(name)), pd.read_csv(study.heads_table(name))
+        images, heads = images_of(study, name), pd.read_csv(study.heads_table(name))
         save(layer_wise_attention(name, result["layers"], rows, confidence), folder / "layer_wise_attention")
         save(modality_contribution(name, images, result, rows, confidence), folder / "modality_contribution")
         save(attention_entropy(name, heads, rows), folder / "attention_entropy")

@@ -42,7 +42,7 @@ class Study:
         return self.data / "pairs"
 
     def attention(self, model: str) -> Path:
-        """Cached by DVC: statistics of every attention call."""
+        """Scratch, made again wherever it is not there: statistics of every attention call."""
         return self.data / "attention" / f"{model}.parquet"
 
     def checkpoint(self, model: str) -> Path:
@@ -63,8 +63,8 @@ class Study:
         return self.data / ".planted"
 
     def planted_table(self, kind: str) -> Path:
-        """Cached by DVC: every measure of every model of a kind with a planted answer, per pair."""
-        return self.data / "planted" / f"{kind}.parquet"
+        """Committed: every measure of every model of a kind with a planted answer, per pair."""
+        return self.data / "planted" / f"{kind}.csv"
 
     def planted(self, kind: str) -> Path:
         """Committed: means of the measures of a kind's planted models."""
@@ -85,9 +85,9 @@ class Study:
         """Committed: its table and macros."""
         return self.root / "paper" / "generated" / f"{self.params.study}-validity"
 
-    def images_table(self, model: str) -> Path:
-        """Committed: scores per image."""
-        return self.data / "measures" / model / "images.csv"
+    def pairs_table(self, model: str) -> Path:
+        """Committed: scores per image–caption pair."""
+        return self.data / "measures" / model / "pairs.csv"
 
     def layers_table(self, model: str) -> Path:
         """Committed: scores per image and layer."""
@@ -96,10 +96,6 @@ class Study:
     def heads_table(self, model: str) -> Path:
         """Committed: mean entropies per tower, layer and head."""
         return self.data / "measures" / model / "heads.csv"
-
-    def pairs_table(self, model: str) -> Path:
-        """Cached by DVC: scores per image–caption pair."""
-        return self.data / "scores" / f"{model}.parquet"
 
     @property
     def metrics(self) -> Path:

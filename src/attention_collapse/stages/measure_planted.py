@@ -14,16 +14,16 @@ from dataclasses import dataclass
 from itertools import groupby
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 from tqdm import tqdm
 
 from attention_collapse.data.planted import Regime, write_planted
 from attention_collapse.errors import ParamsError
-from attention_collapse.files import evidence_id, whole_file, write_json
+from attention_collapse.files import evidence_id
 from attention_collapse.params import Plant
+from attention_collapse.settle import settle_frame, settle_json
 from attention_collapse.stages.layout import Study, run_stage
 
 IDENTITY = ("regime", "seed", "image_id")
@@ -91,6 +91,19 @@ def _tasks(study: Study, plant: Plant, pairs: Path) -> list[Task]:
     ]  # fmt: skip
 
 
+def _means(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
+    """The means of each model of a kind, and how many of its values are undefined."""
+    means = {}
+    for (regime, seed), values in table.groupby(["regime", "seed"], sort=False):
+        numbers = values.drop(columns=list(IDENTITY))
+        undefined = int(numbers.drop(columns=list(PARTIAL)).isna().sum().sum())
+        means[f"{regime}-{seed}"] = {
+            **{str(name): float(values.mean()) for name, values in numbers.items()},
+            "undefined": undefined,
+        }
+    return means
+
+
 def main(study: Study) -> None:
     """Write for each kind a table with a row a model and pair, and each model's means."""
     plant, contribution = study.params.plant, study.params.contribution
@@ -101,25 +114,23 @@ def main(study: Study) -> None:
     bar = tqdm(tasks, desc="planted models", unit="model", disable=None)
     results = zip(bar, _all_measured(tasks, plant.workers), strict=True)
     for kind, group in groupby(results, key=lambda item: item[0].kind):
-        tables, means, weights = [], {}, {}
+        tables, weights = [], {}
         for task, (values, digest) in group:
-            name = task.checkpoint.name
             tables.append(values)
-            weights[name] = digest
-            numbers = values.drop(columns=list(IDENTITY))
-            undefined = int(numbers.drop(columns=list(PARTIAL)).isna().sum().sum())
-            means[name] = {**numbers.mean().to_dict(), "undefined": undefined}
+            weights[task.checkpoint.name] = digest
+        table = settle_frame(study.planted_table(kind), pd.concat(tables, ignore_index=True))
+        means = _means(table)
+        for name, found in means.items():
             bar.write(
-                f"{kind} {name}: accuracy {means[name]['accuracy']:.3f}, MCS {means[name]['mcs_all']:.3f}, "
-                f"share of the image {means[name]['shapley_share']:.3f}"
+                f"{kind} {name}: accuracy {found['accuracy']:.3f}, MCS {found['mcs_all']:.3f}, "
+                f"share of the image {found['shapley_share']:.3f}"
             )
         used = {
             "plant": plant.model_dump(exclude={"workers"}), "contribution": contribution.model_dump(), "kind": kind,
         }  # fmt: skip
-        with whole_file(study.planted_table(kind)) as temporary:
-            pq.write_table(pa.Table.from_pandas(pd.concat(tables, ignore_index=True), preserve_index=False), temporary)
         about = {"stage": "measure_planted", "kind": kind, "n_images": plant.measured, "models": means}
-        write_json(study.planted(kind), about | {"evidence_id": evidence_id("measure_planted", used, weights)})
+        about["evidence_id"] = evidence_id("measure_planted", used, weights)
+        settle_json(study.planted(kind), about, "cpu")
     shutil.rmtree(pairs)
 
 

@@ -6,8 +6,9 @@ import sys
 from pathlib import Path
 
 from attention_collapse.errors import AttentionCollapseError
-from attention_collapse.files import evidence_id, read_json, sha256_file, write_json
+from attention_collapse.files import evidence_id, read_json, sha256_file
 from attention_collapse.measures.null import VISION_TOWERS, caption_null
+from attention_collapse.settle import settle_json
 from attention_collapse.stages.layout import NULL_REFERENCE
 
 LENGTHS = Path("data/coco_val2017_caption_lengths.json")
@@ -29,7 +30,7 @@ def main(root: Path = Path()) -> None:
         "stage": "null_reference",
         "evidence_id": evidence_id("null_reference", {}, {"lengths": sha256_file(root / LENGTHS)}),
     }
-    write_json(root / NULL_REFERENCE, result)
+    settle_json(root / NULL_REFERENCE, result)
     for name, values in towers.items():
         print(f"{name}: null {values['mean']:.4f} (sd {values['sd']:.4f}), {values['share_above_0_7']:.2%} above 0.7")
 

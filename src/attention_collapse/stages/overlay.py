@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import cast
 
@@ -27,10 +28,13 @@ from attention_collapse.probe import AttentionProbe, SiteStats
 from attention_collapse.probe.rows import needed_rows
 from attention_collapse.report.figures import save, use_style
 from attention_collapse.report.overlay import Overlay, attention_overlay
+from attention_collapse.settle import settle_frame
 from attention_collapse.stages.checkpoints import load_recorded
 from attention_collapse.stages.layout import Study, run_stage
+from attention_collapse.stages.tables import images_of
 
 PLACES = ("lowest", "median", "highest")
+COLUMNS = ["image_id", "caption_id", "row", "column", "times_uniform", "mass"]
 
 
 def chosen_images(images: pd.DataFrame, score: str) -> list[tuple[str, int, float]]:
@@ -106,15 +110,34 @@ def main(study: Study) -> None:
     """Write `plots/<study>-overlay/<model>/attention_overlay.*` and the maps' numbers beside it."""
     torch.set_num_threads(study.params.extract_attention.threads)
     use_style()
-    shutil.rmtree(study.overlays, ignore_errors=True)
-    for name, spec in study.params.models.items():
-        if not spec.is_control:
-            _draw(study, name)
+    drawn = [name for name, spec in study.params.models.items() if not spec.is_control]
+    for folder in study.overlays.glob("*"):
+        if folder.name not in drawn:
+            shutil.rmtree(folder)
+    for name in drawn:
+        _draw(study, name)
+
+
+def _cells(shown: Sequence[Overlay], ids: Sequence[tuple[int, int]]) -> pd.DataFrame:
+    """The maps as a table, a row for each patch of each pair."""
+    rows = [
+        [*ids[index], y, x, float(value), item.mass]
+        for index, item in enumerate(shown)
+        for (y, x), value in np.ndenumerate(item.grid)
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def _as_standing(shown: Sequence[Overlay], table: pd.DataFrame) -> list[Overlay]:
+    """The same pairs with the maps of the table that stands, so that equal tables give equal figures."""
+    grids = table["times_uniform"].to_numpy(float).reshape(len(shown), *shown[0].grid.shape)
+    masses = table["mass"].to_numpy(float).reshape(len(shown), -1)[:, 0]
+    return [replace(item, grid=grid, mass=float(mass)) for item, grid, mass in zip(shown, grids, masses, strict=True)]
 
 
 def _draw(study: Study, model: str) -> None:
     folder, rows = study.overlays / model, study.params.compute_mcs.rows
-    chosen = chosen_images(pd.read_csv(study.images_table(model)), f"mcs_{rows}")
+    chosen = chosen_images(images_of(study, model), f"mcs_{rows}")
     shown: list[Overlay] | str = "no image has an MCS"
     ids: list[tuple[int, int]] = []
     loaded = load_recorded(study, model)
@@ -132,13 +155,12 @@ def _draw(study: Study, model: str) -> None:
         shown = overlays(loaded, study.spec(model).kind, [np.asarray(picture) for picture in pictures], batch, titles)
         ids = [(row["image_id"], row["caption_ids"][0]) for row in listed]
     readout = "image" if loaded.family == DUAL_ENCODER else "text"
-    save(attention_overlay(model, shown, readout), folder / "attention_overlay")
-    cells = [
-        [*ids[index], y, x, float(value)]
-        for index, item in enumerate(shown if isinstance(shown, list) else [])
-        for (y, x), value in np.ndenumerate(item.grid)
-    ]
-    write_csv(folder / "attention_overlay.csv", ["image_id", "caption_id", "row", "column", "times_uniform"], cells)
+    file = folder / "attention_overlay.csv"
+    if isinstance(shown, str):
+        write_csv(file, COLUMNS, [])
+    else:
+        shown = _as_standing(shown, settle_frame(file, _cells(shown, ids)))
+    save(attention_overlay(model, shown, readout), file.with_suffix(""))
     print(f"{model}: {shown if isinstance(shown, str) else f'{len(shown)} pairs'} -> {folder}")
 
 

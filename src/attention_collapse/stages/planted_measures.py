@@ -24,10 +24,12 @@ from attention_collapse.models import load
 from attention_collapse.models.interface import Model
 from attention_collapse.models.small import planted_spec
 from attention_collapse.params import Plant
-from attention_collapse.stages.contribution import coalitions, draws, shapley_columns
+from attention_collapse.settle import with_slack
+from attention_collapse.stages.contribution import coalitions, draws, shapley_columns, share_slack
 from attention_collapse.stages.extract_attention import extract
 from attention_collapse.stages.scoring import score_cells
 from attention_collapse.stages.token_contribution import token_contributions
+from attention_collapse.tolerance import score_error
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -51,13 +53,15 @@ def games(model: Model, pairs: Dataset, plant: Plant, *, partners: int, seed: in
     """
     n = len(pairs)
     image, text, _ = draws(n, partners, seed)
-    values = shapley_columns(score_cells(model, pairs, coalitions(image, text), batch_size=batch_size))
+    v = score_cells(model, pairs, coalitions(image, text), batch_size=batch_size)
+    values = shapley_columns(v)
     tokens = token_contributions(
         model, pairs, images=min(plant.t_shap_images, n), seed=seed, batch_size=batch_size, foil=False
     )
     share = np.full(n, np.nan)
     share[: len(tokens)] = 1 - tokens["t_shap"].to_numpy()
-    return pd.DataFrame({name: values[name] for name in SHAPLEY_VALUES} | {"image_t_shap": share})
+    slack = share_slack(values, score_error(np.concatenate([found.ravel() for found in v.values()])))
+    return with_slack(pd.DataFrame({name: values[name] for name in SHAPLEY_VALUES} | {"image_t_shap": share}), slack)
 
 
 def accuracies(
@@ -82,25 +86,27 @@ def accuracies(
     pairs, labels = of
     n = len(pairs)
     image, text, _ = draws(n, partners, seed)
-    own, side = np.arange(n)[:, None], min(plant.emap_images, n)
+    each, side = np.arange(n)[:, None], min(plant.emap_images, n)
     rows, columns = np.divmod(np.arange(side * side), side)
-    cells = {"both": (own, own), "image": (own, text), "text": (image, own), "grid": (rows, columns)}
+    cells = {"both": (each, each), "image": (each, text), "text": (image, each), "grid": (rows, columns)}
     v = score_cells(model, pairs, cells, batch_size=batch_size)
-    threshold = float(np.median(v["both"]))
+    threshold, grid = float(np.median(v["both"])), v["grid"].reshape(side, side)
+    error = score_error(np.concatenate([found.ravel() for found in v.values()]))
 
-    def right(values: np.ndarray) -> np.ndarray:
-        return np.asarray((values > threshold) == labels[:, None], np.float64)
+    def told(values: np.ndarray, known: np.ndarray, cut: float) -> tuple[np.ndarray, np.ndarray]:
+        """Whether each label is told, and whether the score is too close to the cut to say."""
+        return np.asarray((values > cut) == known, np.float64), np.asarray(np.abs(values - cut) <= 2 * error, float)
 
-    def above_median(values: np.ndarray) -> np.ndarray:
-        return np.asarray((values > np.median(values)) == labels[:side], np.float64)
-
-    accuracy, grid = right(v["both"])[:, 0], v["grid"].reshape(side, side)
-    gap = np.full(n, np.nan)
-    gap[:side] = above_median(np.diag(grid)) - above_median(additive_without_own(grid))
-    return pd.DataFrame({
-        "accuracy": accuracy, "perceptual_score_image": accuracy - right(v["text"]).mean(1),
-        "perceptual_score_text": accuracy - right(v["image"]).mean(1), "emap_gap": gap,
-    })  # fmt: skip
+    right, unsure = (found[:, 0] for found in told(v["both"], labels[:, None], threshold))
+    values, slack = {"accuracy": right}, {"accuracy": unsure}
+    for lost, without in (("image", "text"), ("text", "image")):
+        other, close = (found.mean(1) for found in told(v[without], labels[:, None], threshold))
+        values[f"perceptual_score_{lost}"], slack[f"perceptual_score_{lost}"] = right - other, unsure + close
+    values["emap_gap"], slack["emap_gap"] = np.full(n, np.nan), np.zeros(n)
+    own, additive = np.diag(grid), additive_without_own(grid)
+    whole, projected = (told(found, labels[:side], float(np.median(found))) for found in (own, additive))
+    values["emap_gap"][:side], slack["emap_gap"][:side] = whole[0] - projected[0], whole[1] + projected[1]
+    return with_slack(pd.DataFrame(values), slack)
 
 
 def labelled(folder: Path) -> tuple[Dataset, np.ndarray]:

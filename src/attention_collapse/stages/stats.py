@@ -5,17 +5,18 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable, Mapping
 from itertools import combinations
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from attention_collapse.errors import PipelineError
-from attention_collapse.files import evidence_id, read_json, sha256_file, write_json
+from attention_collapse.files import evidence_id, read_json
 from attention_collapse.measures.mcs import SEVERE, VISION_COLLAPSE, original_reading
 from attention_collapse.params import DECISION_MEASURES, Stats
+from attention_collapse.settle import settle_json
 from attention_collapse.stages.layout import Study, run_stage
+from attention_collapse.stages.tables import images_of
 from attention_collapse.stats.diagnostics import diagnose
 from attention_collapse.stats.meta import random_effects
 from attention_collapse.stats.one_sample import describe_columns, holm, one_sample_columns
@@ -226,7 +227,7 @@ def main(study: Study) -> None:
     inputs: dict[str, str] = {}
     for name in models:
         rows, reasons = scores[name]["rows"], scores[name]["reasons"]
-        images, layers = pd.read_csv(study.images_table(name)), pd.read_csv(study.layers_table(name))
+        images, layers = images_of(study, name), pd.read_csv(study.layers_table(name))
         columns[name] = columns_of(images, pd.read_csv(study.contributions_table(name)), rows, reasons)
         results[name] = judge(columns[name], causal[name], params, reasons, len(tested))
         results[name] |= {
@@ -239,8 +240,6 @@ def main(study: Study) -> None:
         }
         inputs[name] = scores[name]["evidence_id"]  # of compute_mcs: it knows which rows the headline uses
         inputs[f"contribution/{name}"] = causal[name]["evidence_id"]
-        inputs |= {f"{path.parent.name}/{path.name}": sha256_file(Path(path)) for path in
-                   (study.images_table(name), study.layers_table(name))}  # fmt: skip
     first_control: dict[str, str] = {}
     for name in models:
         if controls := [key for key, spec in models.items() if spec.control_for == name]:
@@ -251,7 +250,7 @@ def main(study: Study) -> None:
     for measure in DECISION_MEASURES:
         add_holm(results[name]["severity"][measure] for name in tested)
     identity = evidence_id("stats", params.model_dump(), inputs)
-    write_json(
+    settle_json(
         study.statistics,
         {
             "models": results,

@@ -12,13 +12,14 @@ import pandas as pd
 
 from attention_collapse.data.planted import Regime, draw_pairs, mark, pictures
 from attention_collapse.errors import ParamsError
-from attention_collapse.files import evidence_id, read_json, write_json, write_text
+from attention_collapse.files import evidence_id, read_json, write_text
 from attention_collapse.measures.mcs import TEXT_COLLAPSE, VISION_COLLAPSE
 from attention_collapse.params import Plant, Stats
 from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.figures import save, use_style
 from attention_collapse.report.latex import macros, table, value
 from attention_collapse.report.validity import CONTRASTS, NAMES, measure_label, planted_samples, separation
+from attention_collapse.settle import settle_json
 from attention_collapse.stages.layout import Study, run_stage
 from attention_collapse.stats.validity import Contrast, contrast, flagged, rank_correlation, threshold, verdict
 
@@ -229,7 +230,7 @@ def main(study: Study) -> None:
     kinds: dict[str, Any] = {}
     inputs: dict[str, str] = {}
     for kind in plant.kinds:
-        means, table = read_json(study.planted(kind)), pd.read_parquet(study.planted_table(kind))
+        means, table = read_json(study.planted(kind)), pd.read_csv(study.planted_table(kind))
         inputs[kind] = means["evidence_id"]
         faults = {name: learned(values, name.rsplit("-", 1)[0]) for name, values in means["models"].items()}
         names = table["regime"] + "-" + table["seed"].astype(str)
@@ -254,7 +255,7 @@ def main(study: Study) -> None:
     }  # fmt: skip
     used = {"plant": plant.model_dump(exclude={"workers"}), "stats": stats.model_dump()}
     result["evidence_id"] = evidence_id("validity", used, inputs)
-    write_json(study.validity, result)
+    settle_json(study.validity, result)
     use_style()
     shutil.rmtree(study.validity_plots, ignore_errors=True)
     save(separation(result), study.validity_plots / "separation")

@@ -1,0 +1,68 @@
+"""The code a result was made by: what a module uses, and nothing else, and no comment."""
+
+import pytest
+
+from attention_collapse import source_code
+from attention_collapse.source_code import closure, code_id
+
+PACKAGE = "attention_collapse"
+
+
+@pytest.fixture
+def package(tmp_path, monkeypatch):
+    """A package of three modules: one uses two, three stands alone."""
+    root = tmp_path / PACKAGE
+    root.mkdir()
+    (root / "one.py").write_text('"""One."""\nfrom attention_collapse.two import f\n\n\ndef g():\n    return f()\n')
+    (root / "two.py").write_text('def f():\n    """F."""\n    return 1\n')
+    (root / "three.py").write_text("x = 1\n")
+    monkeypatch.setattr(source_code, "SRC", tmp_path)
+    code_id.cache_clear()
+    source_code.imported.cache_clear()
+    yield root
+    code_id.cache_clear()
+    source_code.imported.cache_clear()
+
+
+def identity(name="attention_collapse.one"):
+    code_id.cache_clear()
+    source_code.imported.cache_clear()
+    return code_id(name)
+
+
+def test_a_closure_holds_what_is_imported(package):
+    assert {path.name for path in closure("attention_collapse.one")} == {"one.py", "two.py"}
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("two.py", '# a comment\ndef f():\n    """Another docstring."""\n\n    return 1  # and here\n'),
+        ("one.py", "from attention_collapse.two import f\n\n\ndef g():\n    return (f())\n"),
+        ("three.py", "x = 2\n"),
+    ],
+)
+def test_comments_docstrings_layout_and_other_modules_change_nothing(package, file, text):
+    before = identity()
+    (package / file).write_text(text)
+    assert identity() == before
+
+
+@pytest.mark.parametrize(
+    ("file", "text"),
+    [
+        ("two.py", "def f():\n    return 2\n"),
+        ("one.py", "from attention_collapse.two import f\n\n\ndef g():\n    return -f()\n"),
+        ("two.py", 'def f():\n    x = "no docstring"\n    return 1\n'),
+    ],
+)
+def test_what_runs_changes_it(package, file, text):
+    before = identity()
+    (package / file).write_text(text)
+    assert identity() != before
+
+
+def test_extraction_does_not_depend_on_reports_and_a_measure():
+    files = {path.relative_to(source_code.SRC).as_posix() for path in closure("attention_collapse.stages.extract_attention")}
+    assert "attention_collapse/probe/probe.py" in files
+    assert not any("/report/" in file or "/measures/" in file for file in files)
