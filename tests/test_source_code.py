@@ -63,6 +63,8 @@ def test_what_runs_changes_it(package, file, text):
 
 
 def test_extraction_does_not_depend_on_reports_and_a_measure():
-    files = {path.relative_to(source_code.SRC).as_posix() for path in closure("attention_collapse.stages.extract_attention")}
+    files = {
+        path.relative_to(source_code.SRC).as_posix() for path in closure("attention_collapse.stages.extract_attention")
+    }
     assert "attention_collapse/probe/probe.py" in files
     assert not any("/report/" in file or "/measures/" in file for file in files)

@@ -61,7 +61,9 @@ def write_study(root: Path, models: int, images: int, resamples: int) -> Study:
         causal = {name: rng.beta(5, 5, images) for name in stats.CAUSAL}
         for path in (study.pairs_table(model), study.contributions_table(model)):
             path.parent.mkdir(parents=True, exist_ok=True)
-        pd.DataFrame({"image_id": ids, "caption_id": ids, "truncated": False} | table).to_csv(study.pairs_table(model), index=False)
+        pd.DataFrame({"image_id": ids, "caption_id": ids, "truncated": False} | table).to_csv(
+            study.pairs_table(model), index=False
+        )
         pd.concat(layers).to_csv(study.layers_table(model), index=False)
         pd.DataFrame({"image_id": ids} | causal).to_csv(study.contributions_table(model), index=False)
         described = {name: {"mean": v.mean(), "sd": v.std(), "n": images} for name, v in causal.items()}

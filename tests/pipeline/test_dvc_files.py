@@ -86,7 +86,9 @@ def test_the_pipeline_trains_and_measures_the_kinds_of_the_parameters():
     stages, kinds = PIPELINES["embedded"]["stages"], load_params(FILES["embedded"].with_name("params.yaml")).plant.kinds
     measured = stages["measure_planted"]
     assert [dep for dep in measured["deps"] if "controls" in dep] == [f"data/controls/planted-{kind}" for kind in kinds]
-    assert [name for out in measured["outs"] for name in out] == [f"data/${{study}}/planted/{kind}.csv" for kind in kinds]
+    assert [name for out in measured["outs"] for name in out] == [
+        f"data/${{study}}/planted/{kind}.csv" for kind in kinds
+    ]
     tables = {dep for dep in stages["validity"]["deps"] if dep.endswith(".csv")}
     assert tables == {f"data/${{study}}/planted/{kind}.csv" for kind in kinds}
     trained = ["openclip-scenes", "align-scenes", *(f"planted-{kind}" for kind in kinds)]

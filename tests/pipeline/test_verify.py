@@ -1,80 +1,124 @@
-"""The comparison must fail when a number is changed."""
+"""The comparison must fail when anything is changed, on either side, and must not pass on nothing."""
 
 import json
+import os
 import re
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
+import numpy as np
 import pytest
 import yaml
 from conftest import ROOT
+from PIL import Image
 
 from attention_collapse import cli, verify
 from attention_collapse.errors import PipelineError
-from attention_collapse.verify import as_table, compare, copy_tracked
+from attention_collapse.settle import LOG, STANDING, settle_json
+from attention_collapse.verify import compare, copy_tracked, targets_outputs, verification_text
 
 METRICS = {"mcs": {"mean": 0.7123, "n": 100, "reading": "no collapse"}, "p": None, "list": [1.0, 2.0]}
+OUTPUTS = [Path("metrics"), Path("table.csv"), Path("plots"), Path("reports")]
 
 
 @pytest.fixture
 def folders(tmp_path):
-    for name in ("committed", "recomputed"):
-        (tmp_path / name).mkdir()
-        (tmp_path / name / "a.json").write_text(json.dumps(METRICS))
-    return tmp_path / "committed", tmp_path / "recomputed"
+    """A root and a copy that hold the same results, and the log of a comparison."""
+    for name in ("root", "copy"):
+        folder = tmp_path / name
+        for sub in ("metrics", "plots", "reports"):
+            (folder / sub).mkdir(parents=True)
+        (folder / "metrics" / "a.json").write_text(json.dumps(METRICS))
+        (folder / "table.csv").write_text("image_id,score\n1,20.0\n2,0.001\n")
+        (folder / "reports" / "r.md").write_text("# Report\n\n0.712 of it\n")
+        Image.fromarray(np.full((4, 4, 3), 100, np.uint8)).save(folder / "plots" / "f.png")
+        (folder / "plots" / "f.pdf").write_bytes(b"%PDF")
+    (tmp_path / "log").write_text(
+        json.dumps({"file": "a", "values": 5, "largest": None, "too_close_to_call": []}) + "\n"
+    )
+    return tmp_path / "root", tmp_path / "copy", tmp_path / "log"
 
 
-def mismatches(folders, rtol=1e-3, atol=1e-4):
-    return [row.key for row in compare(*folders, rtol=rtol, atol=atol) if not row.agrees]
+def mismatches(folders):
+    root, copy, log = folders
+    return [f"{file}: {value.key}" for file, value in compare(root, copy, OUTPUTS, log).mismatches]
 
 
-def change(folder, **values):
-    (folder / "a.json").write_text(json.dumps(METRICS | values))
-
-
-def test_equal_metrics_agree_value_by_value(folders):
-    rows = compare(*folders, rtol=0, atol=0)
-    assert len(rows) == 6 and all(row.agrees for row in rows)
+def test_equal_results_agree(folders):
+    assert mismatches(folders) == []
+    root, copy, log = folders
+    found = compare(root, copy, OUTPUTS, log)
+    assert (found.values, found.files) == (5, 5)
+    assert verification_text(found).endswith("\n0 differ beyond the tolerance")
 
 
 @pytest.mark.parametrize("side", [0, 1])
 @pytest.mark.parametrize(
-    ("values", "key"),
+    ("file", "old", "new", "named"),
     [
-        ({"mcs": METRICS["mcs"] | {"mean": 0.7143}}, "mcs.mean"),
-        ({"mcs": METRICS["mcs"] | {"n": 99}}, "mcs.n"),
-        ({"mcs": METRICS["mcs"] | {"reading": "collapse"}}, "mcs.reading"),
-        ({"p": 0.0}, "p"),
-        ({"list": [1.0, 2.1]}, "list[1]"),
-        ({"new": 1}, "new"),
+        ("metrics/a.json", "0.7123", "0.7124", "metrics/a.json: mcs.mean"),
+        ("metrics/a.json", "100", "99", "metrics/a.json: mcs.n"),
+        ("metrics/a.json", "no collapse", "collapse", "metrics/a.json: mcs.reading"),
+        ("metrics/a.json", "null", "0.0", "metrics/a.json: p"),
+        ("metrics/a.json", "2.0]", "2.0, 3.0]", "metrics/a.json: list[2]"),
+        ("metrics/a.json", "{", "", "metrics/a.json: bytes"),
+        ("table.csv", "20.0", "20.01", "table.csv: score[0]"),
+        ("table.csv", "2,0.001\n", "", "table.csv: shape"),
+        ("reports/r.md", "0.712", "0.713", "reports/r.md: line 3"),
     ],
 )
-def test_a_changed_value_is_found_on_either_side(folders, side, values, key):
-    change(folders[side], **values)
-    assert mismatches(folders) == [key]
-    assert "MISMATCH" in as_table(compare(*folders, rtol=1e-3, atol=1e-4))
+def test_a_changed_value_is_found_on_either_side(folders, side, file, old, new, named):
+    path = folders[side] / file
+    path.write_text(path.read_text().replace(old, new, 1))
+    assert mismatches(folders) == [named]
+    assert f"MISMATCH {named}" in verification_text(compare(*folders[:2], OUTPUTS, folders[2]))
 
 
-def test_the_tolerance_is_atol_plus_rtol_times_committed(folders):
-    change(folders[1], mcs=METRICS["mcs"] | {"mean": 0.7123 + 0.0008})
-    assert mismatches(folders) == [] and mismatches(folders, rtol=1e-4) == ["mcs.mean"]
+@pytest.mark.parametrize("side", [0, 1])
+def test_a_file_on_one_side_only_is_a_mismatch(folders, side):
+    (folders[side] / "metrics" / "a.json").unlink()
+    assert mismatches(folders) == ["metrics/a.json: file"]
 
 
-def test_a_missing_file_is_a_mismatch_of_all_its_values(folders):
-    (folders[1] / "a.json").unlink()
-    assert len(mismatches(folders)) == 6
-    (folders[0] / "a.json").unlink()
-    with pytest.raises(PipelineError, match="no metrics"):
-        compare(*folders, rtol=0, atol=0)
+@pytest.mark.parametrize(("value", "expected"), [(102, []), (110, ["plots/f.png: bytes"])])
+def test_a_picture_may_differ_by_what_no_eye_sees(folders, value, expected):
+    pixels = np.full((4, 4, 3), 100, np.uint8)
+    pixels[0, 0] = value
+    Image.fromarray(pixels).save(folders[1] / "plots" / "f.png")
+    assert mismatches(folders) == expected
 
 
-def pretend_to_run(scratch):
+def test_nothing_to_compare_is_an_error(folders, tmp_path):
+    root, copy, log = folders
+    with pytest.raises(PipelineError, match="no results"):
+        compare(root, copy, [Path("absent")], log)
+    with pytest.raises(PipelineError, match="no results"):
+        compare(root, copy, OUTPUTS, tmp_path / "absent")
+
+
+def test_the_largest_difference_within_the_tolerance_is_named(folders, monkeypatch):
+    root, copy, log = folders
+    log.unlink()
+    monkeypatch.chdir(copy)
+    monkeypatch.setenv(STANDING, str(root))
+    monkeypatch.setenv(LOG, str(log))
+    (copy / "metrics" / "a.json").unlink()
+    settle_json(Path("metrics/a.json"), METRICS | {"list": [1.0, 2.00001]})
+    found = compare(root, copy, OUTPUTS, log)
+    assert not found.mismatches and found.values == 6
+    text = verification_text(found)
+    assert "metrics/a.json: list[1] (2.0 committed, 2.00001 recomputed)" in text and "5e-06" in text
+
+
+def pretend_to_run(scratch, root, log):
     """What a perfect reproduction leaves in the scratch copy."""
-    for name in ("metrics/embedded", "metrics/null_reference.json", "data/embedded/manifest.json"):
-        source, target = ROOT / name, scratch / name
-        assert not list(target.rglob("*.json")) and not target.is_file()  # nothing may be compared with itself
-        shutil.copytree(source, target, dirs_exist_ok=True) if source.is_dir() else shutil.copy(source, target)
+    for path in targets_outputs(ROOT):
+        source, target = ROOT / path, scratch / path
+        assert not target.exists()  # nothing may be compared with itself
+        shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+    log.write_text(json.dumps({"file": "a", "values": 5, "largest": None, "too_close_to_call": []}) + "\n")
 
 
 def test_the_command_names_the_one_number_that_was_changed_and_exits_1(tmp_path, monkeypatch, capsys):
@@ -83,24 +127,46 @@ def test_the_command_names_the_one_number_that_was_changed_and_exits_1(tmp_path,
     subprocess.run(["git", "add", "-A", "-f"], cwd=tmp_path, check=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(verify, "rerun", pretend_to_run)
+    outputs = targets_outputs(ROOT)
+    monkeypatch.setattr(verify, "targets_outputs", lambda root: outputs)  # DVC needs seconds to say so
     assert cli.main(["verify"]) == 0 and "0 differ beyond" in capsys.readouterr().out
     file = tmp_path / "metrics" / "embedded" / "stats.json"
     data = json.loads(file.read_text())
-    data["models"]["openclip-scenes"]["mcs"]["mean"] += 0.005
+    data["models"]["openclip-scenes"]["mcs"]["mean"] += 0.0001
     file.write_text(json.dumps(data))
     assert cli.main(["verify"]) == 1
     tail = capsys.readouterr().out.splitlines()[-2:]
-    assert "1 differ beyond" in tail[0] and "models.openclip-scenes.mcs.mean" in tail[1] and "MISMATCH" in tail[1]
+    assert "MISMATCH" in tail[0] and "models.openclip-scenes.mcs.mean" in tail[0] and "1 differ beyond" in tail[1]
 
 
-def test_all_stages_of_the_embedded_study_are_rerun_and_no_others(tmp_path):
-    copy_tracked(ROOT, tmp_path)
-    (tmp_path / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
-    ran = set()
-    for target in verify.TARGETS:
-        command = [sys.executable, "-m", "dvc", "repro", "--dry", "--force", *target]
-        done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr
-        ran |= {stage.split("@")[0] for stage in re.findall(r"Running stage '([^']+)'", done.stdout)}
+@pytest.fixture(scope="module")
+def dry(tmp_path_factory):
+    """A copy of the repository without git."""
+    folder = tmp_path_factory.mktemp("dry")
+    copy_tracked(ROOT, folder)
+    (folder / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
+    return folder
+
+
+def test_all_stages_of_the_embedded_study_are_rerun_and_no_others(dry):
+    code = (
+        "import sys; from dvc.cli import main\n"
+        "for target in sys.argv[1:]:\n"
+        "    assert main(['repro', '--dry', '--force', *target.split()]) == 0"
+    )
+    targets = [" ".join(target) for target in verify.TARGETS]
+    done = subprocess.run([sys.executable, "-c", code, *targets], cwd=dry, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    ran = {stage.split("@")[0] for stage in re.findall(r"Running stage '([^']+)'", done.stdout)}
     stages = set(yaml.safe_load((ROOT / "dvc.yaml").read_text())["stages"])
     assert ran == stages - {"train_controls"}
+
+
+def test_every_committed_result_of_the_study_is_among_what_is_compared(dry):
+    outputs = targets_outputs(dry)
+    held = {name for path in outputs for name in ([path] if (ROOT / path).is_file() else (ROOT / path).rglob("*"))}
+    compared = {os.fspath(Path(name).relative_to(ROOT) if Path(name).is_absolute() else name) for name in held}
+    listing = subprocess.run(["git", "ls-files", "metrics", "plots", "reports", "data"], cwd=ROOT, capture_output=True)
+    for name in listing.stdout.decode().splitlines():
+        if "embedded" in name:
+            assert name in compared, name

@@ -6,6 +6,7 @@ import sys
 import time
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import yaml
@@ -15,8 +16,10 @@ from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.errors import ModelError
 from attention_collapse.models import load
 from attention_collapse.models.spec import ModelSpec
-from attention_collapse.stages import checkpoints, extract_attention
-from attention_collapse.stages.extract_attention import extract
+from attention_collapse.params import Params
+from attention_collapse.stages import checkpoints, extract_attention, fetch_coco, parts
+from attention_collapse.stages.extract_attention import attention_table, extract
+from attention_collapse.stages.layout import Study
 
 STATISTICS = [
     f"{name}_{rows}"
@@ -142,3 +145,84 @@ def test_a_first_run_records_the_hubs_revision_and_later_runs_insist_on_it(tmp_p
     assert checkpoints.pinned(elsewhere, record) == (elsewhere, {})
     local = ModelSpec(kind="clip", weights="checkpoint", path="x")
     assert checkpoints.pinned(local, record) == (local, {})
+
+
+@pytest.fixture
+def small(tmp_path, tiny_openclip):
+    """A study of one model whose pairs are there."""
+    coco_folder(tmp_path / "in", n=3, captions=1)
+    data = {
+        "study": "s",
+        "params_file": "params.yaml",
+        "models": {"m": {"kind": "openclip", "weights": "checkpoint", "path": str(tiny_openclip)}},
+        "fetch_coco": {"source": "folder", "path": str(tmp_path / "in"), "n": None},
+    }
+    study = Study(Params.model_validate(data), tmp_path)
+    fetch_coco.main(study)
+    return study
+
+
+def test_the_attention_table_is_made_where_it_is_not_there_and_kept_where_it_is(small, monkeypatch):
+    ran = []
+    main = extract_attention.main
+    monkeypatch.setattr(extract_attention, "main", lambda *given: (ran.append(1), main(*given)))
+    first, about = attention_table(small, "m")
+    again, _ = attention_table(small, "m")
+    assert len(ran) == 1 and first.equals(again) and about["family"] == "dual encoder"
+    small.attention("m").unlink()  # as in a fresh clone
+    assert attention_table(small, "m")[0].equals(first) and len(ran) == 2
+    small.attention("m").write_bytes(b"cut short")
+    assert attention_table(small, "m")[0].equals(first) and len(ran) == 3
+
+
+def test_a_table_of_other_code_or_pairs_is_not_used(small, monkeypatch):
+    ran = []
+    main = extract_attention.main
+    monkeypatch.setattr(extract_attention, "main", lambda *given: (ran.append(1), main(*given)))
+    attention_table(small, "m")
+    monkeypatch.setattr(parts, "code_id", lambda module: f"other code of {module}")
+    attention_table(small, "m")
+    assert len(ran) == 2
+    small.manifest.write_text(small.manifest.read_text().replace("source", "source"))
+    attention_table(small, "m")
+    assert len(ran) == 2
+    small.manifest.write_text(small.manifest.read_text() + " ")
+    attention_table(small, "m")
+    assert len(ran) == 3
+
+
+def test_another_processors_digits_change_no_committed_file(small, monkeypatch):
+    """Scores that differ by rounding leave the tables and the metrics of every stage after them as they stand."""
+    from attention_collapse.stages import compute_mcs, contribution
+
+    def run():
+        extract_attention.main(small, "m")
+        contribution.main(small, "m")
+        compute_mcs.main(small, "m")
+        files = [*small.data.rglob("*.csv"), *small.data.rglob("checkpoints/*.json"), *small.metrics.rglob("*.json")]
+        return {file: file.read_bytes() for file in files}
+
+    before = run()
+    assert len(before) == 7
+    score_cells, extracted = contribution.score_cells, extract_attention.extract
+
+    def rounded(*args, **kwargs):
+        found = score_cells(*args, **kwargs)
+        return {
+            name: values * (1 + 3e-6 * np.cos(np.arange(values.size)).reshape(values.shape))
+            for name, values in found.items()
+        }
+
+    def drifted(*args, **kwargs):
+        table = extracted(*args, **kwargs)
+        index = table.column_names.index("entropy_all")
+        return table.set_column(index, "entropy_all", pa.array(table["entropy_all"].to_numpy() * (1 + 2e-6)))
+
+    monkeypatch.setattr(contribution, "score_cells", rounded)
+    monkeypatch.setattr(extract_attention, "extract", drifted)
+    assert run() == before
+    monkeypatch.setattr(
+        contribution, "score_cells", lambda *a, **k: {n: v * 1.01 for n, v in score_cells(*a, **k).items()}
+    )
+    changed = run()
+    assert {file.name for file, data in changed.items() if data != before[file]} == {"m.csv", "m.json"}
