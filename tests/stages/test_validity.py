@@ -85,6 +85,9 @@ MEANS = {"accuracy": 0.98, "perceptual_score_image": 0.48, "perceptual_score_tex
         (TEXT, {}, "permuting the image costs 0.480"),
         (IMAGE, {"perceptual_score_text": 0.02}, ""),
         (IMAGE, {"perceptual_score_text": 0.03}, "permuting the text costs 0.030"),
+        # at a bound but for rounding
+        (BALANCED, {"accuracy": 0.93, "perceptual_score_image": 0.33, "perceptual_score_text": 0.33}, ""),
+        (TEXT, {"accuracy": 0.9 - 1e-12, "perceptual_score_image": 0.02 + 1e-12}, ""),
         ("text-graded", {"accuracy": 0.82}, ""),
         ("text-graded", {"accuracy": 0.7}, "accuracy 0.700"),
     ],

@@ -21,6 +21,7 @@ from attention_collapse.report.latex import macros, table, value
 from attention_collapse.report.validity import CONTRASTS, NAMES, measure_label, planted_samples, separation
 from attention_collapse.settle import settle_json
 from attention_collapse.stages.layout import Study, run_stage
+from attention_collapse.stats import ties
 from attention_collapse.stats.validity import Contrast, contrast, flagged, rank_correlation, threshold, verdict
 
 BALANCED, TEXT, IMAGE = "balanced", "text-shortcut", "image-shortcut"
@@ -79,14 +80,14 @@ def learned(means: Mapping[str, float], regime: str) -> str:
     """
     accuracy, lost = means["accuracy"], {name: means[f"perceptual_score_{name}"] for name in ("image", "text")}
     least = 0.8 if regime.endswith("graded") else 0.9
-    if accuracy < least:
+    if ties.below(accuracy, least):
         return f"accuracy {accuracy:.3f}, at least {least} needed"
     if regime == BALANCED:
         for name, drop in lost.items():
-            if accuracy - drop > 0.6:
+            if ties.above(accuracy - drop, 0.6):
                 return f"accuracy {accuracy - drop:.3f} with the {name} permuted, at most 0.6 allowed"
     for shortcut, ignored in ((TEXT, "image"), (IMAGE, "text")):
-        if regime == shortcut and lost[ignored] > 0.02:
+        if regime == shortcut and ties.above(lost[ignored], 0.02):
             return f"permuting the {ignored} costs {lost[ignored]:.3f}, at most 0.02 allowed"
     return ""
 

@@ -14,6 +14,8 @@ from typing import Any
 import pingouin as pg
 from scipy import stats
 
+from attention_collapse.stats import ties
+
 
 @dataclass(frozen=True)
 class Reported:
@@ -109,7 +111,7 @@ def implied(reported: Reported) -> dict[str, dict[str, Any]]:
         "reported": None,
         "implied": middle,
         "from": "the mean, the early and the late third",
-        "consistent": r.early <= middle <= r.late,
+        "consistent": not (ties.below(middle, r.early) or ties.above(middle, r.late)),
         "rule": "consistent if it lies between the early and the late third, as a rise over the layers does",
         "implied_at_late_bound": 3 * r.mcs - r.early - r.late_bound,
     }

@@ -15,6 +15,8 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any
 
+from attention_collapse.stats import ties
+
 
 class Decision(StrEnum):
     """What to do next."""
@@ -87,17 +89,18 @@ def is_severe(model: Severity, gates: Gates) -> bool:
 
 
 def _significant(model: Severity, gates: Gates) -> bool:
-    return model.p_holm is not None and model.p_holm < gates.alpha
+    return model.p_holm is not None and bool(ties.below(model.p_holm, gates.alpha))
 
 
 def _imbalanced(model: Severity, gates: Gates) -> bool:
-    return model.mean is not None and model.mean > gates.imbalance
+    return model.mean is not None and bool(ties.above(model.mean, gates.imbalance))
 
 
 def _shows_balance(model: Severity, gates: Gates) -> bool:
     """Not severe, by a test that would have shown severity."""
-    tested = model.p_holm is not None and model.power is not None and model.power >= gates.power
-    return tested and not is_severe(model, gates)
+    if model.p_holm is None or model.power is None or ties.below(model.power, gates.power):
+        return False
+    return not is_severe(model, gates)
 
 
 @dataclass(frozen=True)

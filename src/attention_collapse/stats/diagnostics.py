@@ -10,6 +10,8 @@ import pingouin as pg
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from attention_collapse.stats import ties
+
 NUMBERS = ("shapiro_w", "shapiro_p", "skew", "kurtosis", "outliers_iqr", "outliers_mad")
 
 
@@ -30,8 +32,9 @@ def diagnose(values: ArrayLike) -> dict[str, Any]:
     result: dict[str, Any] = {"n": int(x.size)} | dict.fromkeys(NUMBERS, math.nan)
     if x.size < 3:
         return result | {"reason": f"{x.size} defined value{'s' if x.size != 1 else ''}, 3 or more needed"}
-    if float(np.ptp(x)) <= 1e-12 * max(1.0, float(np.abs(x).max())):
+    if ties.constant(x):
         return result | {"reason": "no variance"}
+    x = ties.settle(x)
     normality = stats.shapiro(x)
     low, high = np.percentile(x, [25, 75])
     reach = 1.5 * (high - low)
@@ -40,7 +43,7 @@ def diagnose(values: ArrayLike) -> dict[str, Any]:
         "shapiro_p": float(normality.pvalue),
         "skew": float(stats.skew(x, bias=False)),
         "kurtosis": float(stats.kurtosis(x, bias=False)) if x.size > 3 else math.nan,
-        "outliers_iqr": int(((x < low - reach) | (x > high + reach)).sum()),
+        "outliers_iqr": int((ties.below(x, low - reach) | ties.above(x, high + reach)).sum()),
     }
     if stats.median_abs_deviation(x) == 0:
         return result | {"reason": "outliers_mad: more than half the values are equal"}

@@ -10,6 +10,8 @@ from numpy.typing import ArrayLike
 from scipy import stats
 from statsmodels.stats.meta_analysis import combine_effects
 
+from attention_collapse.stats import ties
+
 NUMBERS = ("mean", "se", "ci_low", "ci_high", "tau2", "q", "q_p", "i2", "prediction_low", "prediction_high")
 
 
@@ -38,18 +40,21 @@ def random_effects(means: ArrayLike, standard_errors: ArrayLike, *, confidence: 
     """
     effects, errors = np.asarray(means, np.float64), np.asarray(standard_errors, np.float64)
     known = np.isfinite(effects) & np.isfinite(errors)
-    effects, variances = effects[known], errors[known] ** 2
+    effects, errors = effects[known], errors[known]
+    variances = errors**2
     k = int(known.sum())
     result = {"k": k, "n_undefined": int(known.size - k), "ci": "Hartung-Knapp"} | dict.fromkeys(NUMBERS, math.nan)
     if k < 2:
         return result | {"reason": f"{k} model{'s' if k != 1 else ''}, 2 or more needed"}
-    if not (variances > 0).all():
+    if not ties.above(errors, 0.0).all():
         return result | {"reason": "a model's mean has no sampling variance, so its weight is not defined"}
-    fit = combine_effects(effects, variances, method_re="dl", alpha=1 - confidence)
+    centre = float(effects.mean())  # statsmodels takes Q as a difference of sums, which for means far from 0 cancel
+    fit = combine_effects(effects - centre, variances, method_re="dl", alpha=1 - confidence)
     if fit.tau2 < 0:  # statsmodels keeps the negative estimate; the method sets it to 0, and the weights with it
         mean, se, spread, tau2 = fit.mean_effect_fe, fit.sd_eff_w_fe, fit.var_hksj_fe, 0.0
     else:
         mean, se, spread, tau2 = fit.mean_effect_re, fit.sd_eff_w_re, fit.var_hksj_re, fit.tau2
+    mean += centre
     half = stats.t.isf((1 - confidence) / 2, k - 1) * math.sqrt(spread)
     result |= {
         "mean": float(mean),

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import special, stats
 
+from attention_collapse.stats import ties
 from attention_collapse.stats.effect_size import LARGEST_T, cohen_d_interval, hedges_factor
 from attention_collapse.stats.permutation import Alternative, sign_flip
 
@@ -34,10 +35,7 @@ def _sample(values: ArrayLike) -> tuple[NDArray[np.float64], str | None]:
     finite = x[np.isfinite(x)]
     if finite.size < 2:
         return finite, f"{finite.size} defined value{'s' if finite.size != 1 else ''}, 2 or more needed"
-    # Values that differ only by rounding have no variance: a t of 1e15 would be arithmetic noise.
-    if float(np.ptp(finite)) <= 1e-12 * max(1.0, float(np.abs(finite).max())):
-        return finite, "no variance"
-    return finite, None
+    return finite, "no variance" if ties.constant(finite) else None
 
 
 def bootstrap_columns(
@@ -54,6 +52,11 @@ def bootstrap_columns(
     -------
     ndarray
         (2, column): low, high; NaN where a column has no interval (fewer than 2 images, no variance).
+
+    Notes
+    -----
+    BCa corrects its bias by the share of resampled means below the observed one, ties counting half; a tie but for
+    rounding is one here (`ties.of_means`). All else in it is continuous in the values.
     """
     n, columns = values.shape
     interval = np.full((2, columns), math.nan)
@@ -63,12 +66,14 @@ def bootstrap_columns(
     chosen = values[:, varied]
     centre = chosen.mean(0)
     away = chosen - centre
+    tie = ties.of_means(away)[:, None]
 
     def mean(images: NDArray[Any], axis: int = -1) -> NDArray[np.float64]:  # (..., draw) -> (column, ...)
         rows = images.reshape(-1, images.shape[axis]).astype(np.int64)
         places = rows + n * np.arange(len(rows))[:, None]
         times = np.bincount(places.ravel(), minlength=n * len(rows)).reshape(len(rows), n)  # each image was drawn
-        means = centre[:, None] + away.T @ times.T.astype(np.float64) / images.shape[axis]
+        shift = away.T @ times.T.astype(np.float64) / images.shape[axis]
+        means = centre[:, None] + np.where(np.abs(shift) <= tie, 0.0, shift)
         found: NDArray[np.float64] = means.reshape(-1, *images.shape[:-1])
         return found
 
@@ -175,7 +180,8 @@ def _tested(
     t, df = float(student.statistic), float(student.df)
     d, factor = float((x.mean() - value) / x.std(ddof=1)), hedges_factor(df)
     low, high = cohen_d_interval(t, x.size, confidence)
-    ranks = stats.wilcoxon(x - value, alternative=alternative)
+    away = x - value
+    ranks = stats.wilcoxon(np.sign(away) * ties.settle(np.abs(away), 0.0), alternative=alternative)
     effect = (d, low, high, d * factor, low * factor, high * factor)
     numbers = (t, df, float(student.pvalue), _log10_p(t, df, alternative), *effect, float(ranks.pvalue), permutation_p)
     if abs(t) > LARGEST_T:

@@ -8,6 +8,8 @@ from typing import Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from attention_collapse.stats import ties
+
 Alternative = Literal["two-sided", "greater", "less"]
 BATCH = 4_000_000  # signs held at once, 32 MB
 
@@ -36,7 +38,7 @@ def sign_flip(
     known = known * np.where(np.array(alternatives) == "less", -1.0, 1.0)
     both = np.array(alternatives) == "two-sided"
     observed = np.where(both, np.abs(known.sum(0)), known.sum(0))
-    slack = 1e-12 * np.abs(known).sum(0)  # sums that are equal but for rounding are ties
+    slack = len(known) * ties.of_means(known)  # sums that are equal but for rounding are ties
     extreme = np.zeros(known.shape[1])
     batch = max(1, BATCH // max(1, len(known)))
     for start in range(0, n_resamples, batch):

@@ -9,6 +9,7 @@ import pingouin as pg
 from numpy.typing import ArrayLike
 from scipy import stats
 
+from attention_collapse.stats import ties
 from attention_collapse.stats.one_sample import BATCH, Rng
 from attention_collapse.stats.permutation import Alternative
 
@@ -29,7 +30,7 @@ def images_needed(
     small that more than 10⁷ images would be needed.
     """
     towards = {"two-sided": abs(d), "greater": d, "less": -d}[alternative]
-    if not towards > 0 or math.isinf(d):
+    if not towards > ties.ROUNDING or math.isinf(d):
         return math.nan, "no standard deviation to plan with" if not math.isfinite(d) else "no effect to show"
     if t_test_power(d, 2, alpha=alpha, alternative=alternative) >= power:
         return 2, None
@@ -65,15 +66,18 @@ def simulated_power(
     """
     x = np.asarray(values, np.float64)
     x = x[np.isfinite(x)]
-    if x.size < 2 or np.ptp(x) <= 1e-12 * max(1.0, float(np.abs(x).max())):
+    if x.size < 2 or ties.constant(x):
         return math.nan
-    residuals, n, generator = x - x.mean(), x.size, np.random.default_rng(rng)
+    residuals, n, generator = ties.settle(x) - x.mean(), x.size, np.random.default_rng(rng)
+    tie = float(ties.of_means(residuals))
     critical = stats.t.isf(alpha / 2 if alternative == "two-sided" else alpha, n - 1)
     sign = -1.0 if alternative == "less" else 1.0
     shown, batch = 0, max(1, BATCH // n)
     for start in range(0, n_simulations, batch):
         drawn = residuals[generator.integers(n, size=(min(batch, n_simulations - start), n))] + effect
         with np.errstate(divide="ignore", invalid="ignore"):  # a draw of one image n times over has no variance
-            t = sign * drawn.mean(1) / (drawn.std(1, ddof=1) / math.sqrt(n))
+            means = drawn.mean(1)
+            means[np.abs(means) <= tie] = 0.0  # of one image whose value is the tested one: 0 / 0, which shows nothing
+            t = sign * means / (drawn.std(1, ddof=1) / math.sqrt(n))
         shown += int(((np.abs(t) if alternative == "two-sided" else t) >= critical).sum())
     return shown / n_simulations

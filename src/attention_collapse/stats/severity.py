@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from attention_collapse.stats import ties
 from attention_collapse.stats.one_sample import Rng, describe_columns, one_sample_columns
 from attention_collapse.stats.power import images_needed, simulated_power
 
@@ -64,7 +65,7 @@ def severity_columns(
             margin / sd if varied else math.nan, power=POWER, alpha=alpha, alternative="greater"
         )
         result[name] = described[name] | tested[name] | {
-            "share_severe": float((known > threshold).mean()) if known.size else math.nan,
+            "share_severe": float(ties.above(known, threshold).mean()) if known.size else math.nan,
             "margin": margin,
             "power": simulated_power(values, margin, alpha=alpha, n_simulations=n_resamples, rng=rng),
             "power_alpha": alpha,

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 from scipy import stats
+
+from attention_collapse.stats import ties
 
 Floats = NDArray[np.float64]
 
@@ -20,8 +23,15 @@ def auroc(low: ArrayLike, high: ArrayLike) -> float:
     a, b = np.asarray(low, np.float64).ravel(), np.asarray(high, np.float64).ravel()
     if not len(a) or not len(b) or np.isnan(a).any() or np.isnan(b).any():
         return float("nan")
-    ranks = stats.rankdata(np.concatenate([a, b]))
+    ranks = stats.rankdata(ties.settle(np.concatenate([a, b])))
     return float((ranks[len(a) :].sum() - len(b) * (len(b) + 1) / 2) / (len(a) * len(b)))
+
+
+def _share_above(low: Floats, high: Floats, tie: float) -> Floats:
+    """`auroc` of the means of (..., model) values, a difference of at most `tie` being none: (...,)."""
+    apart = high[..., None, :] - low[..., :, None]
+    found: Floats = ((apart > tie) + 0.5 * (np.abs(apart) <= tie)).mean((-2, -1))
+    return found
 
 
 @dataclass(frozen=True)
@@ -64,7 +74,10 @@ def contrast(
     if not len(a) or not len(b):
         nan = float("nan")
         return Contrast(nan, nan, nan, nan, {})
-    point = auroc(a.mean(1), b.mean(1))
+    means = a.mean(1), b.mean(1)
+    deviations = np.concatenate([a - means[0][:, None], b - means[1][:, None]])
+    tie = float(ties.of_means(deviations.T).max())
+    point = math.nan if math.isnan(tie) else float(_share_above(*means, tie))
     by_seed = {key: auroc(low[key], high[key]) for key in low if key in high}
     if np.isnan(point):
         return Contrast(point, point, point, auroc(a, b), by_seed)
@@ -78,8 +91,7 @@ def contrast(
         models = rng.integers(len(side), size=(n_resamples, len(side)))
         return np.take_along_axis(times @ side.T / side.shape[1], models, axis=1)
 
-    one, two = resampled(a)[:, :, None], resampled(b)[:, None, :]
-    found = ((one < two) + 0.5 * (one == two)).mean((1, 2))
+    found = _share_above(resampled(a), resampled(b), tie)
     tail = (1 - confidence) / 2
     ci_low, ci_high = np.quantile(found, [tail, 1 - tail])
     return Contrast(point, float(ci_low), float(ci_high), auroc(a, b), by_seed)
@@ -91,19 +103,18 @@ def rank_correlation(planted: Sequence[float], values: Sequence[float]) -> tuple
     p comes from permutations of the models, exact for few of them, so it is never 0.
     """
     x, y = np.asarray(planted, np.float64), np.asarray(values, np.float64)
-    if len(x) < 3 or np.isnan(y).any() or np.ptp(x) == 0 or np.ptp(y) == 0:
+    if len(x) < 3 or np.isnan(y).any() or ties.constant(x) or ties.constant(y):
         return float("nan"), float("nan")
-
-    ranks = stats.rankdata(y)
+    # Twice the ranks' distance from the middle is whole, and so are its products: no permutation is off by rounding.
+    one, two = (2 * stats.rankdata(ties.settle(side)) - (len(x) + 1) for side in (x, y))
+    size = math.sqrt((one**2).sum() * (two**2).sum())
 
     def rho(order: Floats, axis: int = -1) -> Floats:
-        centred = order - order.mean(axis, keepdims=True)
-        away = ranks - ranks.mean()
-        found: Floats = (centred * away).sum(axis) / np.sqrt((centred**2).sum(axis) * (away**2).sum())
+        found: Floats = (order * two).sum(axis) / size
         return found
 
     test = stats.permutation_test(
-        (stats.rankdata(x),), rho, permutation_type="pairings", n_resamples=4999, rng=np.random.default_rng(0),
+        (one,), rho, permutation_type="pairings", n_resamples=4999, rng=np.random.default_rng(0),
         vectorized=True,
     )  # fmt: skip
     return float(test.statistic), float(test.pvalue)
@@ -125,7 +136,7 @@ def flagged(values: ArrayLike, low: float, high: float) -> float:
     found = np.asarray(values, np.float64)
     if not len(found) or np.isnan(found).any() or np.isnan(low) or np.isnan(high):
         return float("nan")
-    return float(((found < low) | (found > high)).mean())
+    return float((ties.below(found, low) | ties.above(found, high)).mean())
 
 
 def verdict(contrasts: Sequence[Contrast]) -> str:
@@ -136,9 +147,9 @@ def verdict(contrasts: Sequence[Contrast]) -> str:
     """
     if not contrasts or any(np.isnan(found.auroc) for found in contrasts):
         return "undefined"
-    if any(found.ci_high < 0.5 for found in contrasts):
+    if ties.below([found.ci_high for found in contrasts], 0.5).any():
         return "misleading"
-    above = [found.ci_low > 0.5 for found in contrasts]
-    if all(above) and all(found.auroc >= 0.9 for found in contrasts):
+    above = ties.above([found.ci_low for found in contrasts], 0.5)
+    if all(above) and not ties.below([found.auroc for found in contrasts], 0.9).any():
         return "trusted"
     return "partial" if any(above) else "blind"
