@@ -8,6 +8,11 @@ from attention_collapse.source_code import closure, code_id
 PACKAGE = "attention_collapse"
 
 
+def clear():
+    for cached in (code_id, source_code.imported, source_code._tree, source_code._files_named, source_code._meaning):
+        cached.cache_clear()
+
+
 @pytest.fixture
 def package(tmp_path, monkeypatch):
     """A package of three modules: one uses two, three stands alone."""
@@ -17,16 +22,13 @@ def package(tmp_path, monkeypatch):
     (root / "two.py").write_text('def f():\n    """F."""\n    return 1\n')
     (root / "three.py").write_text("x = 1\n")
     monkeypatch.setattr(source_code, "SRC", tmp_path)
-    code_id.cache_clear()
-    source_code.imported.cache_clear()
+    clear()
     yield root
-    code_id.cache_clear()
-    source_code.imported.cache_clear()
+    clear()
 
 
 def identity(name="attention_collapse.one"):
-    code_id.cache_clear()
-    source_code.imported.cache_clear()
+    clear()
     return code_id(name)
 
 
@@ -59,6 +61,24 @@ def test_comments_docstrings_layout_and_other_modules_change_nothing(package, fi
 def test_what_runs_changes_it(package, file, text):
     before = identity()
     (package / file).write_text(text)
+    assert identity() != before
+
+
+def test_a_kinds_code_is_its_own_and_that_of_all_kinds_is_all():
+    module = "attention_collapse.stages.extract_attention"
+    openclip, llava, every = ({path.name for path in closure(module, kind)} for kind in ("openclip", "llava", None))
+    assert "openclip.py" in openclip and not {"decoders.py", "encoders.py", "towers.py"} & openclip
+    assert "decoders.py" in llava and "openclip.py" not in llava
+    assert openclip | llava < every
+    ids = {kind: code_id(module, kind) for kind in ("openclip", "llava")}
+    assert len({*ids.values(), code_id(module)}) == 3
+
+
+def test_a_style_sheet_that_a_module_names_is_part_of_its_code(package):
+    (package / "two.py").write_text('def f():\n    return "look.mplstyle"\n')
+    (package / "look.mplstyle").write_text("a: 1\n")
+    before = identity()
+    (package / "look.mplstyle").write_text("a: 2\n")
     assert identity() != before
 
 

@@ -111,6 +111,24 @@ def _track(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _pipeline(arguments: argparse.Namespace) -> int:
+    from attention_collapse.files import write_text
+    from attention_collapse.pipeline import pipeline, studies
+
+    stale = []
+    for file, params in studies(Path()).items():
+        text = pipeline(params)
+        if not file.is_file() or file.read_text("utf-8") != text:
+            stale.append(file)
+            if arguments.write:
+                write_text(file, text)
+    for file in stale:
+        print(f"{file}: {'written' if arguments.write else 'is not what src/attention_collapse/pipeline.py says'}")
+    if not stale:
+        print("every dvc.yaml is what src/attention_collapse/pipeline.py says")
+    return 1 if stale and not arguments.write else 0
+
+
 def _positive(text: str) -> int:
     value = int(text)
     if value < 1:
@@ -180,6 +198,9 @@ def _parser() -> argparse.ArgumentParser:
     diff.add_argument("new", metavar="REV", nargs="?", help="the other one (default: the working tree)")
     diff.add_argument("--all", action="store_true", help="list every value that changed")
     diff.set_defaults(run=_diff)
+    lines = commands.add_parser("pipeline", help="exit 1 unless every study's dvc.yaml is the one described")
+    lines.add_argument("--write", action="store_true", help="write them instead")
+    lines.set_defaults(run=_pipeline)
     track = commands.add_parser("track", help="mirror the results into MLflow")
     track.add_argument("--uri", help="tracking server (default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db)")
     track.set_defaults(run=_track)

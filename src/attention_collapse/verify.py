@@ -25,6 +25,7 @@ from attention_collapse.settle import ABSENT, LOG, STANDING, Value, csv_values, 
 
 # All of the embedded study but the training. null_reference alone: every study's tables stand downstream of it.
 TARGETS = (
+    ("--single-item", "code"),
     ("--single-item", "null_reference"),
     # One by one, since what follows from the verdict on measures are reports of other studies too.
     ("--single-item", "measure_planted"),

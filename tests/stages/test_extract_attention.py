@@ -17,7 +17,7 @@ from attention_collapse.errors import ModelError
 from attention_collapse.models import load
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Params
-from attention_collapse.stages import checkpoints, extract_attention, fetch_coco, parts
+from attention_collapse.stages import checkpoints, extract_attention, fetch_coco, layout
 from attention_collapse.stages.extract_attention import attention_table, extract
 from attention_collapse.stages.layout import Study
 
@@ -180,7 +180,7 @@ def test_a_table_of_other_code_or_pairs_is_not_used(small, monkeypatch):
     main = extract_attention.main
     monkeypatch.setattr(extract_attention, "main", lambda *given: (ran.append(1), main(*given)))
     attention_table(small, "m")
-    monkeypatch.setattr(parts, "code_id", lambda module: f"other code of {module}")
+    monkeypatch.setattr(layout, "code_id", lambda module, kind: f"other code of {module}")
     attention_table(small, "m")
     assert len(ran) == 2
     small.manifest.write_text(small.manifest.read_text().replace("source", "source"))

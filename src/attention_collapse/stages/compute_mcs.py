@@ -9,12 +9,11 @@ from typing import Any
 import pandas as pd
 
 from attention_collapse.families import ATTENTION_MEASURES, undefined_measures
-from attention_collapse.files import evidence_id
 from attention_collapse.measures.mcs import VISION_COLLAPSE, thirds
 from attention_collapse.measures.scores import ROWS, Scores, by_head, by_image, score_pairs
 from attention_collapse.settle import settle_frame, settle_json
 from attention_collapse.stages.extract_attention import attention_table
-from attention_collapse.stages.layout import Study, run_stage
+from attention_collapse.stages.layout import Study, evidence_of, run_stage
 
 # column of the layers table -> name in the metrics
 LAYER_MEASURES = {
@@ -106,7 +105,9 @@ def main(study: Study, model: str) -> None:
         "image_processor": about.get("image_processor"),
         "kind": study.spec(model).kind,
         "notes": about.get("notes", []),
-        "evidence_id": evidence_id("compute_mcs", {"rows": rows}, {"attention": about["evidence_id"]}),
+        "evidence_id": evidence_of(
+            "compute_mcs", {"rows": rows}, {"attention": about["evidence_id"]}, study.spec(model).kind
+        ),
     }
     settle_json(study.scores(model), result)
     shown = ", ".join(

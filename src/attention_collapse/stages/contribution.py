@@ -15,7 +15,7 @@ import pandas as pd
 import torch
 
 from attention_collapse.data.pairs import read_study
-from attention_collapse.files import evidence_id, read_json, sha256_file
+from attention_collapse.files import sha256_file
 from attention_collapse.measures.matching import (
     accuracy,
     accuracy_without_image,
@@ -28,7 +28,7 @@ from attention_collapse.models.interface import Model
 from attention_collapse.params import Stats
 from attention_collapse.settle import settle_frame, settle_json, with_slack
 from attention_collapse.stages.checkpoints import known_pins, load_recorded
-from attention_collapse.stages.layout import Study, run_stage
+from attention_collapse.stages.layout import Study, evidence_of, run_stage
 from attention_collapse.stages.parts import same_run
 from attention_collapse.stages.scoring import Cells, score_cells
 from attention_collapse.stages.token_contribution import token_contributions
@@ -49,7 +49,6 @@ COLUMNS = (
 )  # fmt: skip
 LOST = ("perceptual_score_image", "perceptual_score_text", "emap_gap")  # of the accuracy
 T_SHAP = ("t_shap", "t_shap_foil", "t_shap_floor")
-MODULE = "attention_collapse.stages.contribution"
 FEWEST = 3  # images: a partner of the image and one of the text, from two other pairs
 
 
@@ -192,10 +191,11 @@ def main(study: Study, model: str) -> None:
     pairs = read_study(study.pairs, study.manifest)
     spec, loaded = study.spec(model), load_recorded(study, model)
     table = study.contributions_table(model)
-    inputs = {"manifest": sha256_file(study.manifest), **known_pins(read_json(study.checkpoint(model)))}
+    inputs = {"manifest": sha256_file(study.manifest), **known_pins(loaded.provenance)}
     used = {"contribution": params.model_dump(), "stats": study.params.stats.model_dump(), "model": spec.model_dump()}
     work = table.with_name(f".{model}.parts")
-    run = same_run(evidence_id("contribution", used, inputs | known_pins(loaded.provenance)), settings.device, MODULE)
+    evidence = evidence_of("contribution", used, inputs, spec.kind)
+    run = same_run(evidence, settings.device)
     values = contributions(
         loaded, pairs, partners=params.partners, seed=params.seed, batch_size=settings.batch_size, work=work,
         identity=run,
@@ -223,7 +223,7 @@ def main(study: Study, model: str) -> None:
         "baseline": BASELINES[""],
         "baseline_mean_image": BASELINES["_mean_image"],
         "confidence": study.params.stats.confidence,
-        "evidence_id": evidence_id("contribution", used, inputs),
+        "evidence_id": evidence,
     }
     settle_json(study.contributions(model), result, settings.device)
     shutil.rmtree(work, ignore_errors=True)

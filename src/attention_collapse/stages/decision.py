@@ -7,11 +7,11 @@ from pathlib import Path
 from typing import Any
 
 from attention_collapse.errors import ParamsError
-from attention_collapse.files import evidence_id, read_json
+from attention_collapse.files import read_json
 from attention_collapse.measures.mcs import SEVERE
 from attention_collapse.params import DECISION_MEASURES
 from attention_collapse.settle import settle_json
-from attention_collapse.stages.layout import Study, need, run_stage
+from attention_collapse.stages.layout import Study, evidence_of, need, run_stage
 from attention_collapse.stats.decision import Gates, Severity, combine, decide, named
 
 READINGS = ("decision", "severe_two_of_three", "severe_all")
@@ -103,7 +103,7 @@ def main(study: Study) -> None:
         "measures": measures,
         "study": study.params.study,
         "stage": "decision",
-        "evidence_id": evidence_id(
+        "evidence_id": evidence_of(
             "decision",
             params.model_dump() | {"models": {name: spec.standing for name, spec in models.items()}},
             {"stats": need(statistics, "evidence_id", str(file))}

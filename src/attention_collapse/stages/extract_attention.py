@@ -26,13 +26,13 @@ from attention_collapse.data.images import load_rgb
 from attention_collapse.data.pairs import read_study
 from attention_collapse.errors import ModelError, ProbeError
 from attention_collapse.families import NO_ATTENTION
-from attention_collapse.files import evidence_id, read_json, sha256_file, whole_file
+from attention_collapse.files import read_json, sha256_file, whole_file
 from attention_collapse.models.interface import Batch, Model, Output, Read, TwoTowers, passes
 from attention_collapse.probe import AttentionProbe, SiteStats
 from attention_collapse.probe.rows import average_rows, needed_rows
 from attention_collapse.settle import settle_json
 from attention_collapse.stages.checkpoints import PIN, known_pins, load_recorded
-from attention_collapse.stages.layout import Study, run_stage
+from attention_collapse.stages.layout import Study, evidence_of, run_stage
 from attention_collapse.stages.parts import open_parts, same_run
 
 if TYPE_CHECKING:
@@ -40,7 +40,6 @@ if TYPE_CHECKING:
 
 Ids = tuple[int, int | None]  # image, caption
 Seen = dict[str, dict[str, dict[str, np.ndarray]]]  # tower -> site -> statistic
-MODULE = "attention_collapse.stages.extract_attention"
 SURROGATE = "surrogate"  # not attention: similarity of a caption's embedding to an image's projected patches
 
 
@@ -233,8 +232,9 @@ def extract(model: Model, pairs: Dataset, *, batch_size: int, work: Path | None 
 def identity_of(study: Study, model: str, about: Mapping[str, Any]) -> tuple[str, str]:
     """(evidence id, run) of the attention table of a model whose weights are those of `about`."""
     inputs = {"manifest": sha256_file(study.manifest)} | known_pins(about)
-    evidence = evidence_id("extract_attention", study.spec(model).model_dump(exclude={"control_for"}), inputs)
-    return evidence, same_run(evidence, study.params.extract_attention.device, MODULE)
+    spec = study.spec(model)
+    evidence = evidence_of("extract_attention", spec.model_dump(exclude={"control_for"}), inputs, spec.kind)
+    return evidence, same_run(evidence, study.params.extract_attention.device)
 
 
 def attention_table(study: Study, model: str) -> tuple[pa.Table, dict[str, Any]]:

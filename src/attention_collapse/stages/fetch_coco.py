@@ -17,9 +17,9 @@ from attention_collapse.data.pairs import (
     write_study,
 )
 from attention_collapse.data.scenes import write_coco
-from attention_collapse.files import evidence_id, read_json, sha256_file, write_json
+from attention_collapse.files import read_json, sha256_file, write_json
 from attention_collapse.params import FetchCoco
-from attention_collapse.stages.layout import Study, run_stage
+from attention_collapse.stages.layout import Study, evidence_of, run_stage
 
 
 def download(params: FetchCoco, pinned: Path, fetcher: Fetcher) -> tuple[list[Pair], list[Skipped], Path]:
@@ -58,7 +58,7 @@ def fetch(study: Study, fetcher: Fetcher) -> None:
         annotations = write_study(study.pairs, split, pairs)
         record = manifest(study.params.study, params.source, annotations, pairs, skipped) | official
     used = params.model_dump(exclude={"path", "annotations_url"})
-    record["evidence_id"] = evidence_id("fetch_coco", used, {"annotations": record["annotations"]["sha256"]})
+    record["evidence_id"] = evidence_of("fetch_coco", used, {"annotations": record["annotations"]["sha256"]})
     write_json(study.manifest, record)
     print(f"{len(pairs)} images, {record['n_captions']} captions, {len(skipped)} skipped -> {study.manifest}")
     for item in skipped[:10]:

@@ -10,8 +10,10 @@ from pathlib import Path
 from typing import Any
 
 from attention_collapse.errors import AttentionCollapseError, ParamsError, PipelineError
+from attention_collapse.files import evidence_id
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Params, load_params
+from attention_collapse.source_code import PACKAGE, code_id
 
 NULL_REFERENCE = Path("metrics/null_reference.json")  # of no study: it follows from token counts alone
 REPORTED_CLAIMS = Path("data/reported_claims.yaml")  # of no study: the numbers that started the project
@@ -155,6 +157,14 @@ class Study:
                 remedy="add it under `models`",
             )
         return self.params.models[model]
+
+
+def evidence_of(stage: str, params: Mapping[str, Any], inputs: Mapping[str, str], kind: str | None = None) -> str:
+    """The evidence id of a stage's result: parameters, pinned inputs, and the code of the stage and the model's kind.
+
+    Nothing in it was computed, so it is the same on every machine; other code gives other evidence.
+    """
+    return evidence_id(stage, params, {**inputs, "code": code_id(f"{PACKAGE}.stages.{stage}", kind)})
 
 
 def need(mapping: Any, key: str, where: str) -> Any:

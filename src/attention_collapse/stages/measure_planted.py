@@ -21,10 +21,9 @@ from tqdm import tqdm
 
 from attention_collapse.data.planted import Regime, write_planted
 from attention_collapse.errors import ParamsError
-from attention_collapse.files import evidence_id
 from attention_collapse.params import Plant
 from attention_collapse.settle import settle_frame, settle_json
-from attention_collapse.stages.layout import Study, run_stage
+from attention_collapse.stages.layout import Study, evidence_of, run_stage
 
 IDENTITY = ("regime", "seed", "image_id")
 PARTIAL = ("emap_gap", "image_t_shap")  # of the first pairs only
@@ -129,7 +128,7 @@ def main(study: Study) -> None:
             "plant": plant.model_dump(exclude={"workers"}), "contribution": contribution.model_dump(), "kind": kind,
         }  # fmt: skip
         about = {"stage": "measure_planted", "kind": kind, "n_images": plant.measured, "models": means}
-        about["evidence_id"] = evidence_id("measure_planted", used, weights)
+        about["evidence_id"] = evidence_of("measure_planted", used, weights)
         settle_json(study.planted(kind), about, "cpu")
     shutil.rmtree(pairs)
 

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 from attention_collapse.errors import AttentionCollapseError
-from attention_collapse.files import evidence_id, read_json, sha256_file
+from attention_collapse.files import read_json, sha256_file
 from attention_collapse.measures.null import VISION_TOWERS, caption_null
 from attention_collapse.settle import settle_json
-from attention_collapse.stages.layout import NULL_REFERENCE
+from attention_collapse.stages.layout import NULL_REFERENCE, evidence_of
 
 LENGTHS = Path("data/coco_val2017_caption_lengths.json")
 
@@ -28,7 +28,7 @@ def main(root: Path = Path()) -> None:
         "rows": {"tower": first, **variants},
         "n_captions": source["n_captions"],
         "stage": "null_reference",
-        "evidence_id": evidence_id("null_reference", {}, {"lengths": sha256_file(root / LENGTHS)}),
+        "evidence_id": evidence_of("null_reference", {}, {"lengths": sha256_file(root / LENGTHS)}),
     }
     settle_json(root / NULL_REFERENCE, result)
     for name, values in towers.items():

@@ -8,15 +8,11 @@ from pathlib import Path
 import torch
 
 from attention_collapse.files import write_text
-from attention_collapse.source_code import code_id
 
 
-def same_run(evidence: str, device: str, module: str) -> str:
-    """The evidence and what else kept batches must agree in: an interrupted run may be followed by an edit.
-
-    `module` is the stage's: an edit of code that it does not use, or of a comment, discards nothing.
-    """
-    return f"{evidence} code={code_id(module)} torch={torch.__version__} device={device}"
+def same_run(evidence: str, device: str) -> str:
+    """The evidence, and what else kept batches must agree in."""
+    return f"{evidence} torch={torch.__version__} device={device}"
 
 
 def open_parts(work: Path, identity: str) -> None:

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from attention_collapse.errors import PipelineError
-from attention_collapse.files import evidence_id, read_json
+from attention_collapse.files import read_json
 from attention_collapse.measures.mcs import SEVERE, VISION_COLLAPSE, original_reading
 from attention_collapse.params import DECISION_MEASURES, Stats
 from attention_collapse.settle import settle_json
-from attention_collapse.stages.layout import Study, run_stage
+from attention_collapse.stages.layout import Study, evidence_of, run_stage
 from attention_collapse.stages.tables import images_of
 from attention_collapse.stats.diagnostics import diagnose
 from attention_collapse.stats.meta import random_effects
@@ -249,7 +249,7 @@ def main(study: Study) -> None:
         add_holm(results[name]["tests"][test] for name in tested)
     for measure in DECISION_MEASURES:
         add_holm(results[name]["severity"][measure] for name in tested)
-    identity = evidence_id("stats", params.model_dump(), inputs)
+    identity = evidence_of("stats", params.model_dump(), inputs)
     settle_json(
         study.statistics,
         {

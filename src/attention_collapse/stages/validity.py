@@ -12,7 +12,7 @@ import pandas as pd
 
 from attention_collapse.data.planted import Regime, draw_pairs, mark, pictures
 from attention_collapse.errors import ParamsError
-from attention_collapse.files import evidence_id, read_json, write_text
+from attention_collapse.files import read_json, write_text
 from attention_collapse.measures.mcs import TEXT_COLLAPSE, VISION_COLLAPSE
 from attention_collapse.params import Plant, Stats
 from attention_collapse.report.evidence import Evidence
@@ -20,7 +20,7 @@ from attention_collapse.report.figures import save, use_style
 from attention_collapse.report.latex import macros, table, value
 from attention_collapse.report.validity import CONTRASTS, NAMES, measure_label, planted_samples, separation
 from attention_collapse.settle import settle_json
-from attention_collapse.stages.layout import Study, run_stage
+from attention_collapse.stages.layout import Study, evidence_of, run_stage
 from attention_collapse.stats import ties
 from attention_collapse.stats.validity import Contrast, contrast, flagged, rank_correlation, threshold, verdict
 
@@ -255,7 +255,7 @@ def main(study: Study) -> None:
         "stage": "validity", "kinds": kinds, "n_images": plant.measured, "confidence": stats.confidence,
     }  # fmt: skip
     used = {"plant": plant.model_dump(exclude={"workers"}), "stats": stats.model_dump()}
-    result["evidence_id"] = evidence_id("validity", used, inputs)
+    result["evidence_id"] = evidence_of("validity", used, inputs)
     settle_json(study.validity, result)
     use_style()
     shutil.rmtree(study.validity_plots, ignore_errors=True)

@@ -1,0 +1,228 @@
+"""The pipeline, described once: every study's dvc.yaml is written from it (`attention-collapse pipeline --write`).
+
+A stage is a module of `attention_collapse.stages`. It depends on its parameters, its inputs and its code. The code is
+one entry of data/code.json, which the stage `code` writes from what the stage really uses: a comment, or the code of
+another kind of model, makes nothing stale.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from attention_collapse.models import KINDS
+from attention_collapse.params import Params, load_params
+from attention_collapse.source_code import PACKAGE, code_id
+
+CODE = Path("data/code.json")
+HEADER = """\
+# Written by `attention-collapse pipeline --write` from src/attention_collapse/pipeline.py: edit that, not this.
+# A stage is a module of src/attention_collapse/stages; its code is an entry of data/code.json.
+"""
+DATA, METRICS = "data/${study}", "metrics/${study}"
+TRAINED = ("openclip-scenes", "align-scenes")  # and planted-<kind>
+
+
+def _kept(name: str) -> dict[str, Any]:
+    """An output in git that DVC leaves in place, for a stage to compare its result with."""
+    return {name: {"cache": False, "persist": True}}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stage of a study.
+
+    Attributes
+    ----------
+    name
+        Of the stage and of its module.
+    params
+        Sections of the study's parameter file.
+    deps
+        Files and folders it reads, besides its code.
+    settled
+        Committed outputs that stay where a recomputation agrees (`settle`), so that DVC must not remove them.
+    drawn
+        Committed outputs that are written anew from settled ones.
+    cached
+        Outputs that DVC's cache holds.
+    metrics
+        Settled outputs that `dvc metrics` compares.
+    per_model
+        Whether it runs once for each model of the study; its code is then that of the model's kind.
+    coded
+        False: neither code nor parameters make it stale.
+    """
+
+    name: str
+    params: tuple[str, ...] = ()
+    deps: tuple[str, ...] = ()
+    settled: tuple[str, ...] = ()
+    drawn: tuple[str, ...] = ()
+    cached: tuple[str, ...] = ()
+    metrics: tuple[str, ...] = ()
+    per_model: bool = False
+    coded: bool = True
+
+    def entry(self, wdir: str) -> dict[str, Any]:
+        """The stage as dvc.yaml holds it."""
+        found: dict[str, Any] = {"wdir": wdir} if wdir != "." else {}
+        found["cmd"] = f"python -m {PACKAGE}.stages.{self.name}" + (" --params ${params_file}" if self.params else "")
+        found["cmd"] += " --model ${key}" if self.per_model else ""
+        code = f"{self.name}.${{item.kind}}" if self.per_model else self.name
+        params = [{"${params_file}": list(self.params)}] if self.params else []
+        params += [{CODE.as_posix(): [code]}] if self.coded else []
+        outs = [*self.cached, *map(_kept, self.settled), *({name: {"cache": False}} for name in self.drawn)]
+        parts = {"params": params, "deps": list(self.deps), "outs": outs, "metrics": [*map(_kept, self.metrics)]}
+        found |= {key: value for key, value in parts.items() if value}
+        return {"foreach": "${models}", "do": found} if self.per_model else found
+
+
+def shared_stages(folders: Sequence[str] = ()) -> tuple[Stage, ...]:
+    """The stages that every study has, in the order of the data; `folders` hold checkpoints that git holds."""
+    pairs, manifest = f"{DATA}/pairs", f"{DATA}/manifest.json"
+    record, model = f"{DATA}/checkpoints/${{key}}.json", "models.${key}"
+    return (
+        Stage("fetch_coco", ("study", "fetch_coco"), settled=(manifest,), cached=(pairs,)),
+        Stage(
+            "extract_attention", (model, "extract_attention"), (manifest, pairs, *folders), settled=(record,),
+            per_model=True,
+        ),
+        Stage(
+            "contribution", (model, "extract_attention", "contribution", "stats"), (record, manifest, pairs),
+            settled=(f"{DATA}/contribution/${{key}}.csv",), metrics=(f"{METRICS}/contribution/${{key}}.json",),
+            per_model=True,
+        ),
+        Stage(
+            "compute_mcs", (model, "extract_attention", "compute_mcs"), (record, manifest, pairs),
+            settled=tuple(f"{DATA}/measures/${{key}}/{table}.csv" for table in ("pairs", "layers", "heads")),
+            metrics=(f"{METRICS}/mcs/${{key}}.json",), per_model=True,
+        ),
+        Stage(
+            "stats", ("stats", "models"),
+            (f"{DATA}/contribution", f"{DATA}/measures", f"{METRICS}/contribution", f"{METRICS}/mcs"),
+            metrics=(f"{METRICS}/stats.json",),
+        ),
+        Stage(
+            "decision", ("decision", "models"), (f"{METRICS}/mcs", f"{METRICS}/stats.json"),
+            metrics=(f"{METRICS}/decision.json",),
+        ),
+        Stage(
+            "audit", ("models",), ("data/reported_claims.yaml", f"{METRICS}/stats.json"),
+            drawn=("paper/generated/${study}-audit",), metrics=(f"{METRICS}/audit.json",),
+        ),
+        Stage(
+            "figures", ("study",), (f"{DATA}/measures", f"{METRICS}/contribution", f"{METRICS}/stats.json"),
+            drawn=("plots/${study}",),
+        ),
+        Stage(
+            "overlay", ("models", "extract_attention", "compute_mcs"),
+            (f"{DATA}/checkpoints", manifest, f"{DATA}/measures", pairs), settled=("plots/${study}-overlay",),
+        ),
+        Stage(
+            "reports", ("models", "stats", "contribution"),
+            (f"{DATA}/checkpoints", manifest, f"{METRICS}/audit.json", f"{METRICS}/contribution",
+             f"{METRICS}/decision.json", f"{METRICS}/mcs", f"{METRICS}/stats.json", "metrics/embedded/validity.json",
+             "plots/${study}"),
+            drawn=("reports/${study}",),
+        ),
+        Stage(
+            "paper_tables", ("study",),
+            (manifest, f"{METRICS}/contribution", f"{METRICS}/stats.json", "metrics/null_reference.json"),
+            drawn=("paper/generated/${study}",),
+        ),
+    )  # fmt: skip
+
+
+def planted_stages(kinds: Sequence[str] = ()) -> tuple[Stage, ...]:
+    """The embedded study's own question: does the instrument tell the truth about models whose answer was planted?"""
+    tables = tuple(f"{DATA}/planted/{kind}.csv" for kind in kinds)
+    return (
+        Stage(
+            "measure_planted", ("plant", "contribution", "extract_attention"),
+            tuple(f"data/controls/planted-{kind}" for kind in kinds), settled=tables,
+            metrics=tuple(f"{METRICS}/planted/{kind}.json" for kind in kinds),
+        ),
+        Stage(
+            "validity", ("plant", "stats"), (*tables, f"{METRICS}/planted"),
+            drawn=("plots/${study}-validity", "paper/generated/${study}-validity"),
+            metrics=(f"{METRICS}/validity.json",),
+        ),
+    )  # fmt: skip
+
+
+NULL_REFERENCE = Stage(
+    "null_reference", deps=("data/coco_val2017_caption_lengths.json",), metrics=("metrics/null_reference.json",)
+)
+CODE_STAGE = Stage("code", deps=(f"src/{PACKAGE}",), settled=(CODE.as_posix(),), coded=False)
+
+
+def _training(kinds: Sequence[str]) -> dict[str, Any]:
+    """Checkpoints are committed data, trained anew by `dvc repro -f train_controls` alone: nothing makes it stale."""
+    stage = Stage("train_controls", ("train_controls",), settled=("data/controls/${item}",),
+                  metrics=("metrics/controls/${item}.json",), coded=False)  # fmt: skip
+    entry = stage.entry(".")
+    del entry["params"]
+    entry["cmd"] += " --model ${item}"
+    return {"foreach": [*TRAINED, *(f"planted-{kind}" for kind in kinds)], "do": entry}
+
+
+def _plots(prefix: str) -> list[dict[str, Any]]:
+    """What `dvc plots diff` overlays: one line for each model and score, by the template .dvc/plots/by_model.json."""
+    titles = {
+        "layer_wise_attention": ("layer", "Layer-wise MCS, its null and the calibrated score"),
+        "modality_contribution": ("score", "MCS, null and calibrated score by model"),
+        "attention_entropy": ("layer", "Attention entropy by layer (nats)"),
+    }
+    return [
+        {f"{prefix}plots/${{study}}/{name}.csv": {"template": "by_model", "x": x, "y": "value", "title": title}}
+        for name, (x, title) in titles.items()
+    ]
+
+
+def pipeline(params: Params) -> str:
+    """The dvc.yaml of a study, from its parameters."""
+    home = len(Path(params.params_file).parts) - 1  # folders between the study's file and the repository's root
+    wdir, kinds = "/".join([".."] * home) or ".", params.plant.kinds if params.plant else []
+    stages: dict[str, Any] = {}
+    if not home:  # what is of no study, and what the embedded study alone has
+        stages = {"code": CODE_STAGE.entry("."), "train_controls": _training(kinds)}
+        stages["null_reference"] = NULL_REFERENCE.entry(".")
+    named = {name for spec in params.models.values() for name in (spec.path, spec.architecture)}
+    folders = sorted(name for name in named if name and name.startswith("data/"))
+    own = shared_stages(folders) + (planted_stages(kinds) if kinds else ())
+    stages |= {stage.name: stage.entry(wdir) for stage in own}
+    content = {"stages": stages, "plots": _plots("../" * home)}
+    return HEADER + yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True)
+
+
+def studies(root: Path) -> dict[Path, Params]:
+    """dvc.yaml of each study -> its parameters: the root's first, then those of studies/*/params.yaml."""
+    files = [root / "params.yaml", *sorted(root.glob("studies/*/params.yaml"))]
+    return {file.with_name("dvc.yaml"): load_params(file) for file in files}
+
+
+@cache
+def code_ids() -> Mapping[str, Any]:
+    """What data/code.json holds: stage -> the id of its code, or kind of model -> that.
+
+    DVC reads a dot in a key as a step into a mapping, so qwen2.5-vl is the entry 5-vl of qwen2.
+    """
+    found: dict[str, Any] = {}
+    for stage in (*shared_stages(), *planted_stages(), NULL_REFERENCE):
+        module = f"{PACKAGE}.stages.{stage.name}"
+        if not stage.per_model:
+            found[stage.name] = code_id(module)
+            continue
+        for kind in KINDS:
+            *steps, last = kind.split(".")
+            place = found.setdefault(stage.name, {})
+            for step in steps:
+                place = place.setdefault(step, {})
+            place[last] = code_id(module, kind)
+    return found
