@@ -13,7 +13,7 @@ from attention_collapse.report.evidence import Evidence, label
 
 @pytest.fixture
 def source(tmp_path):
-    return written(tmp_path, {"b": {"mean": 0.74, "n": 3}, "c": "x [1]", "evidence_id": "ab12"})
+    return written(tmp_path, {"b": {"x": {"mean": 0.74}, "n": 3}, "c": "x [1]", "evidence_id": "ab12"})
 
 
 def written(folder, data):
@@ -28,15 +28,15 @@ def changed(old, new):
 
 
 def test_references_and_runs_stand_at_the_end(source):
-    mean, number, text = (label("m.json", *parts) for parts in (("b.mean", 2), ("b.n", 3), ("c", "text")))
+    mean, number, text = (label("m.json", *parts) for parts in (("b.x.mean", 2), ("b.n", 3), ("c", "text")))
     page = markdown.page(
-        f"# A\n\n{source.md('c', 'text')}: {source.md('b.mean', 2)} of {source.md('b.n')}, {source.md_run()}\n"
+        f"# A\n\n{source.md('c', 'text')}: {source.md('b.x.mean', 2)} of {source.md('b.n')}, {source.md_run()}\n"
     )
     assert page.splitlines() == [
         "# A", "", rf"[x \[1\]][{text}]: [0.74][{mean}] of [3][{number}], [m.json](#sources)", "",
         "## Sources", "", "- [m.json](../../m.json): run `ab12`", "",
-        f'[{mean}]: ../../m.json#L3 "2 b.mean"', f'[{number}]: ../../m.json#L4 "3 b.n"',
-        f'[{text}]: ../../m.json#L6 "text c"',
+        f'[{number}]: ../../m.json#L3 "3 b.n"', f'[{mean}]: ../../m.json#L5 "2 b.x.mean"',
+        f'[{text}]: ../../m.json#L8 "text c"',
     ]  # fmt: skip
 
 
@@ -51,7 +51,7 @@ def test_a_text_without_citations_stays_as_it_is(text):
 
 def test_a_number_more_is_two_lines_more_and_cited_twice_it_is_one_reference(source):
     old = markdown.page(f"{source.md('b.n')}\n")
-    new = markdown.page(f"{source.md('b.mean')}\n\n{source.md('b.n')}\n")
+    new = markdown.page(f"{source.md('b.x.mean')}\n\n{source.md('b.n')}\n")
     assert [sign for sign, line in changed(old, new) if line] == ["+", "+"]
     twice = markdown.page(f"{source.md('b.n')}\n\n{source.md('b.n')}\n")
     assert [line for _, line in changed(old, twice) if line] == [old.splitlines()[0]]
@@ -59,12 +59,12 @@ def test_a_number_more_is_two_lines_more_and_cited_twice_it_is_one_reference(sou
 
 def test_another_value_changes_the_line_that_prints_it_and_another_run_its_one_line(source, tmp_path):
     def page(found):
-        return markdown.page(f"{found.md('b.mean')}\n\n{found.md('b.n')} of {found.md_run()}\n")
+        return markdown.page(f"{found.md('b.x.mean')}\n\n{found.md('b.n')} of {found.md_run()}\n")
 
     old = page(source)
-    value = page(written(tmp_path, {"b": {"mean": 0.75, "n": 3}, "c": "x", "evidence_id": "ab12"}))
+    value = page(written(tmp_path, {"b": {"x": {"mean": 0.75}, "n": 3}, "c": "x", "evidence_id": "ab12"}))
     assert [re.sub(r"\]\[.*", "]", line) for _, line in changed(old, value)] == ["[0.740]", "[0.750]"]
-    run = page(written(tmp_path, {"b": {"mean": 0.74, "n": 3}, "c": "x", "evidence_id": "cd34"}))
+    run = page(written(tmp_path, {"b": {"x": {"mean": 0.74}, "n": 3}, "c": "x", "evidence_id": "cd34"}))
     assert changed(old, run) == [
         ("-", "- [m.json](../../m.json): run `ab12`"),
         ("+", "- [m.json](../../m.json): run `cd34`"),
@@ -74,4 +74,4 @@ def test_another_value_changes_the_line_that_prints_it_and_another_run_its_one_l
 def test_two_numbers_with_one_label_are_refused(source, monkeypatch):
     monkeypatch.setattr(markdown, "label", lambda *_: "same")
     with pytest.raises(DataError, match="have the label same"):
-        markdown.page(f"{source.md('b.mean')} {source.md('b.n')}")
+        markdown.page(f"{source.md('b.x.mean')} {source.md('b.n')}")
