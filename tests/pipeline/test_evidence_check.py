@@ -9,19 +9,23 @@ import pytest
 from conftest import ROOT
 
 from attention_collapse.files import read_json
-from attention_collapse.report.evidence import Evidence
+from attention_collapse.report.evidence import Evidence, label
 from attention_collapse.report.evidence_check import Check
+from attention_collapse.report.markdown import page
 
 NUMBERS = "paper/generated/embedded/numbers.tex"
 SCORES = "paper/generated/embedded/scores.tex"
 STATS = "metrics/embedded/stats.json"
 MEAN = "models.openclip-scenes.mcs.mean"
-REPORT = "reports/one.md"
+REPORT = "reports/s/one.md"
 OWN = read_json(ROOT / STATS)["models"]["openclip-scenes"]
 PRINTED, SHARE = f"{OWN['mcs']['mean']:.3f}", f"{100 * OWN['share_of_pairs_above_0_7']:.1f}"
 FIRST = PRINTED[2]  # digit after the point
 WRONG = "1" if FIRST != "1" else "2"
 ALTERED = f"0.{WRONG}{PRINTED[3:]}"
+MEAN_LABEL = label(STATS, MEAN, 3)
+DECISION = "metrics/embedded/decision.json"
+OTHER = f"- [{DECISION}](../../{DECISION}): run `{read_json(ROOT / DECISION)['evidence_id']}`"
 
 
 @pytest.fixture
@@ -32,13 +36,15 @@ def tree(tmp_path):
     (tmp_path / "data/embedded").mkdir(parents=True)
     shutil.copy(ROOT / "data/embedded/manifest.json", tmp_path / "data/embedded/manifest.json")
     stats = Evidence.read(tmp_path, STATS)
-    (tmp_path / REPORT).write_text(
+    (tmp_path / REPORT).parent.mkdir()
+    (tmp_path / REPORT).write_text(page(
         "# CI95 of ViT-B/32\n\n"
         f"1. MCS {stats.md(MEAN)} [{stats.md('models.openclip-scenes.mcs.ci_low', 2)}]\n"
         f"2. above `0.7`: {stats.md('models.openclip-scenes.share_of_pairs_above_0_7', 'percent1')}\n"
         f"3. p {stats.md('models.openclip-scenes.tests.mcs_vs_0_7.log10_p', 'log10p')}\n"
+        f"4. all from {stats.md_run()}, no more\n"
         "\n```\n0.123\n```\n"
-    )
+    ))  # fmt: skip
     return tmp_path
 
 
@@ -53,7 +59,7 @@ def edit(path, old, new):
 
 def test_the_tree_passes(tree):
     check = Check(tree).run()
-    assert check.failures == [] and check.citations > 2000
+    assert check.failures == [] and check.citations > 8000
 
 
 @pytest.mark.parametrize(
@@ -69,12 +75,28 @@ def test_the_tree_passes(tree):
         # its place
         (NUMBERS, r"(openclip-scenes\.mcs\.mean\}.*\{)[0-9]+\}", r"\g<1>3}", "which is a_priori."),
         (NUMBERS, r"(openclip-scenes\.mcs\.mean\}.*\{)[0-9]+\}", r"\g<1>99999}", "holds no scalar"),
-        (NUMBERS, r"(openclip-scenes\.mcs\.mean\}.*stats)", r"\g<1>x", "no such file"),
-        (NUMBERS, r"(openclip-scenes\.mcs\.mean\}.*\{[0-9a-f]{15})[0-9a-f]\}", r"\g<1>x}", "run "),
-        (REPORT, r"#L[0-9]", "#L9", "the link leads to"),
-        (REPORT, r'json#[0-9a-f]', "json#x", "run "),
+        (NUMBERS, r"(\\acfile.*stats)", r"\g<1>x", "no such file"),
+        (NUMBERS, r"(\\acfile.*stats.json\}\{[0-9a-f]{15})[0-9a-f]\}", r"\g<1>x}", "run "),
+        (NUMBERS, r"(\\acfile.*stats.json\}.*\{)[0-9]+\}", r"\g<1>9}", "evidence_id cites"),
+        (NUMBERS, r"(\\acdef\{)embedded\.a_priori\.n", r"\g<1>a_priori.n", "follows the \\acfile of embedded"),
+        (NUMBERS, r"\\acdef\{embedded\.a_priori\.n", r"\\acdef{embedded.priori.n", "which is a_priori.n"),
+        (NUMBERS, r"(\\acfile.*\n)(.*\n)", r"\g<2>\g<1>", "follows no \\acfile"),
+        (NUMBERS, r"(\\acdef.*)", r"\g<1>{9}", "9 is typed by hand"),
+        ("paper/sections/method.tex", r"nats", r"\\acdef{embedded.confidence}{3}{0.990}{9}", "0.990 is typed by hand"),
+        (REPORT, rf"({MEAN_LABEL}\]: .*#L)[0-9]+", r"\g<1>9", "which is confidence"),
+        (REPORT, rf"({MEAN_LABEL}\]: .*#L)[0-9]+", r"\g<1>99999", "holds no scalar"),
+        (REPORT, rf"({MEAN_LABEL}\]: )\.\./", r"\g<1>", "which has no run here"),
+        (REPORT, rf"({MEAN_LABEL}\]: .*)stats", r"\g<1>decision", "which has no run here"),
         (REPORT, r"mcs\.mean\"", 'mcs.sd"', "which is models.openclip-scenes.mcs.mean"),
-        (REPORT, r' "metrics[^"]*"', ' "metrics"', "the link's title"),
+        (REPORT, rf"({MEAN_LABEL}\]: .*) \".*\"", r"\g<1>", "stands under Sources"),
+        # its label
+        (REPORT, rf"\]\[{MEAN_LABEL}", "][mean", "no reference is named mean"),
+        (REPORT, rf"(?m)^\[{MEAN_LABEL}", "[mean-1", "the label mean-1"),
+        # its run
+        (REPORT, r"run `[0-9a-f]", "run `x", "run x"),
+        (REPORT, r"(?m)^(- \[metrics.*\()\.\./", r"\g<1>", "the link leads to"),
+        (REPORT, r"(?m)^(- \[metrics/embedded/)stats(.*)stats", r"\g<1>none\g<2>none", "no such file"),
+        (REPORT, r"\[metrics/embedded/stats", "[metrics/embedded/decision", f"{DECISION} has no run here"),
         # a form, and a key
         (SCORES, r"(openclip-scenes\.mcs\.mean\}\{)3", r"\g<1>2", f"printed {PRINTED}"),
         (SCORES, r"(openclip-scenes\.mcs\.mean\}\{)3", r"\g<1>digits", "in the form"),
@@ -86,7 +108,10 @@ def test_the_tree_passes(tree):
         ("paper/main.tex", r"We ask", "By 2 % we ask", "2 is typed by hand"),
         (SCORES, r"\\acval\{embedded\.models[^}]*\}\{3\}\{100\}", "100", "100 is typed by hand"),
         (REPORT, r"CI95", "95", "95 is typed by hand"),
-        (REPORT, rf"\[{PRINTED}\]\([^)]*\)", PRINTED, f"{PRINTED} is typed by hand"),
+        (REPORT, rf"\[{PRINTED}\]\[[^\]]*\]", PRINTED, f"{PRINTED} is typed by hand"),
+        (REPORT, rf"\[{PRINTED}\]\[[^\]]*\]", f"[{PRINTED}](../../{STATS}#L9)", f"{PRINTED} is typed by hand"),
+        (REPORT, rf"\[{PRINTED}\]\[[^\]]*\]", f"[{PRINTED}]", f"{PRINTED} is typed by hand"),
+        (REPORT, r"run `[0-9a-f]+`", r"\g<0>, `0.74`", "stands under Sources"),
         ("reports/README.md", r"Generated", "0.74", "0.74 is typed by hand"),
     ],
 )  # fmt: skip
@@ -94,6 +119,31 @@ def test_one_change_fails_and_the_place_is_named(tree, file, old, new, message):
     line = edit(tree / file, old, new)
     failures = Check(tree).run().failures
     assert any(f.file == file and f.line == line and message in f.got for f in failures), [str(f) for f in failures]
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message", "place"),
+    [
+        (NUMBERS, r"(\\acdef.*\n).*\n", r"\g<1>\g<1>", "is defined twice", r"\acdef{embedded.a_priori.alpha}"),
+        (REPORT, rf"\n\[{MEAN_LABEL}.*", "", f"no reference is named {MEAN_LABEL}", f"[{PRINTED}]"),
+        (REPORT, rf"\[[^\]]*\]\[{MEAN_LABEL}\]", "One", f"nothing cites {MEAN_LABEL}", f"[{MEAN_LABEL}]: "),
+        (REPORT, rf"\[({MEAN_LABEL}\]: .*)", r"\g<0>\n[\g<1>", "is defined twice", f"[{MEAN_LABEL}]: "),
+        (REPORT, rf"\[({MEAN_LABEL})(\]: .*)", rf"\g<0>\n[{MEAN_LABEL.upper()}\g<2>", "is defined twice",
+         f"[{MEAN_LABEL.upper()}]: "),
+        (REPORT, r"no more", "\n\n> [a]: b", "> [a]: in the text", "> [a]: b"),
+        (REPORT, r"\n- \[metrics.*", "", "which has no run here", f"[{MEAN_LABEL}]: "),
+        (REPORT, r"\n- \[metrics.*", r"\g<0>\g<0>", "is named twice", f"- [{STATS}]"),
+        (REPORT, r"\n- \[metrics.*", rf"\g<0>\n{OTHER}", f"nothing cites {DECISION}", f"- [{DECISION}]"),
+        (REPORT, r"## Sources\n", "\\g<0>\nAbout 0.74.\n", "'About 0.74.' stands under Sources", "About 0.74."),
+        (REPORT, r"## Sources\n", "## Origin\n", f"no reference is named {MEAN_LABEL}", f"[{PRINTED}]"),
+    ],
+)  # fmt: skip
+def test_a_change_fails_where_something_is_now_missing_or_too_much(tree, file, old, new, message, place):
+    edit(tree / file, old, new)
+    lines = (tree / file).read_text().split("\n")
+    failures = Check(tree).run().failures
+    found = [lines[f.line - 1] for f in failures if f.file == file and message in f.got]
+    assert any(place in line for line in found), [str(f) for f in failures]
 
 
 @pytest.mark.parametrize(
@@ -132,14 +182,30 @@ def test_a_study_that_has_not_run_may_be_written_about_where_the_text_asks_for_i
     assert "no number is named later.x" in Check(tree).run().failures[0].got
 
 
+@pytest.mark.parametrize(
+    ("folders", "message"),
+    [
+        ((), "neither paper/ nor reports/"),
+        (("reports",), "no citation"),
+        (("paper/generated", "reports"), "no citation"),
+    ],
+)
+def test_a_tree_without_citations_fails(tmp_path, folders, message):
+    for folder in folders:
+        (tmp_path / folder).mkdir(parents=True)
+        (tmp_path / folder / "README.md").write_text("Nothing yet.\n")
+    (failure,) = Check(tmp_path).run().failures
+    assert message in failure.got and all((failure.expected, failure.remedy))
+
+
 def test_the_command(tree):
-    def run():
+    def run(folder=tree):
         done = subprocess.run(
             [sys.executable, "-c", "import sys, resource\nfrom attention_collapse.cli import main\n"
              "code = main(['evidence', 'check'])\n"
              "print('heavy' if {'torch', 'matplotlib', 'pandas', 'numpy'} & set(sys.modules) else 'light')\n"
              "print(resource.getrusage(resource.RUSAGE_SELF).ru_utime)\nsys.exit(code)"],
-            cwd=tree, capture_output=True, text=True,
+            cwd=folder, capture_output=True, text=True,
         )  # fmt: skip
         return done.returncode, done.stdout
 
@@ -150,3 +216,6 @@ def test_the_command(tree):
     line = edit(tree / NUMBERS, r"(openclip-scenes\.mcs\.mean\}\{3\}\{0\.)[0-9]", rf"\g<1>{WRONG}")
     code, text = run()
     assert code == 1 and f"{NUMBERS}:{line}: printed {ALTERED}\n  expected: {PRINTED}, for {MEAN} is 0." in text
+    (tree / "empty").mkdir()
+    code, text = run(tree / "empty")
+    assert code == 1 and re.search(r"neither paper/ nor reports/\n  expected: .*\n  what to do: ", text)

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from attention_collapse.errors import DataError
 from attention_collapse.files import write_json
-from attention_collapse.report.evidence import Evidence, markdown, printed
+from attention_collapse.report.evidence import Evidence, label, markdown, printed
 
 SCALARS = st.one_of(st.none(), st.booleans(), st.integers(), st.floats(allow_nan=False), st.text())
 TREES = st.dictionaries(
@@ -65,7 +65,18 @@ def test_a_citation_is_file_run_and_line(tmp_path):
     }  # fmt: skip
     found = source.cite("b.qwen2.5.mean")
     assert str(found) == "m.json#ab12#5" and found.value == 0.74
-    assert source.md("b.qwen2.5.mean", 2) == '[0.74](../m.json#L5 "m.json#ab12#5 2 b.qwen2.5.mean")'
+    assert source.md("b.qwen2.5.mean", 2) == '[0.74](m.json#ab12#5 "2 b.qwen2.5.mean")'
+    assert source.md_run() == "[m.json](m.json#ab12)"
+
+
+def test_a_label_says_what_it_cites_and_another_case_or_form_or_file_has_another():
+    names = [label(*parts) for parts in (
+        ("m.json", "b.Qwen2 VL.mean", 3), ("m.json", "b.qwen2 vl.mean", 3), ("m.json", "b.qwen2 vl.mean", 2),
+        ("n.json", "b.qwen2 vl.mean", 3), ("m.json", "c.qwen2 vl.mean", 3), ("m.json", "[b]|*.mean", 3),
+    )]  # fmt: skip
+    assert len(set(names)) == len(names) and [name.casefold() for name in names] == names
+    assert all(name.startswith("qwen2-vl.mean-") for name in names[:5])
+    assert names[0] == label("m.json", "b.Qwen2 VL.mean", "3") and set(names[5]) <= set("abcdef0123456789-.emnan")
 
 
 @pytest.mark.parametrize(

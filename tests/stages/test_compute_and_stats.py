@@ -199,8 +199,9 @@ def test_every_number_is_a_macro(study, tmp_path):
     paper_tables.main(study)
     text = (study.paper / "numbers.tex").read_text()
     mean = read_json(study.statistics)["models"]["trained"]["mcs"]["mean"]
-    assert f"\\acdef{{s.models.trained.mcs.mean}}{{3}}{{{mean:.3f}}}{{metrics/s/stats.json}}" in text
-    assert "\\acdef{s.pairs.n_images}{3}{6}{data/s/manifest.json}" in text
+    assert f"\\acdef{{s.models.trained.mcs.mean}}{{3}}{{{mean:.3f}}}" in text
+    assert "\\acfile{s}{metrics/s/stats.json}" in text and "\\acfile{s.pairs}{data/s/manifest.json}" in text
+    assert "\\acdef{s.pairs.n_images}{3}{6}" in text
     scores = (study.paper / "scores.tex").read_text()
     assert f"{mean:.3f}" in scores and "fresh-0$^\\ast$" in scores
 

@@ -108,7 +108,7 @@ def study(tmp_path):
 
 def shown(study, name):
     """A report as a reader sees it: links give their text alone."""
-    return re.sub(r'\[((?:\\.|[^\]\\])*)\]\([^)]*"[^"]*"\)', r"\1", (study.reports / name).read_text())
+    return re.sub(r"\[((?:\\.|[^\]\\])*)\](?:\[[^\]]*\]|\(#sources\))", r"\1", (study.reports / name).read_text())
 
 
 def rows(text, first):
@@ -183,7 +183,8 @@ def test_a_study_that_has_not_run_claims_nothing(tmp_path):
     text = shown(study, "progress_update.md")
     assert "study `s` has not run" in text and "`metrics/embedded/validity.json`" in text
     assert all(f"- `{name}` has no results" in text for name in SPECS)
-    assert "decides nothing" in text and Check(tmp_path).run().failures == []
+    assert "decides nothing" in text and "## Sources" not in text
+    assert ["no citation" in failure.got for failure in Check(tmp_path).run().failures] == [True]
 
 
 def test_every_number_is_cited_and_one_altered_digit_is_seen(study):
@@ -201,10 +202,22 @@ def test_every_number_is_cited_and_one_altered_digit_is_seen(study):
         file.write_text(text.replace(old, new, 1))
         (failure,) = Check(study.root).run().failures
         assert failure.file == f"reports/s/{name}" and f"printed {new.strip('[]')}" in failure.got
-        file.write_text(text + "\nAbout 0.74.\n")
+        file.write_text(text.replace("\n## ", "\nAbout 0.74.\n\n## ", 1))
         (failure,) = Check(study.root).run().failures
         assert "0.74 is typed by hand" in failure.got
         file.write_text(text)
+
+
+def test_runs_stand_once_a_report_under_sources(study):
+    reports.main(study)
+    for path in study.reports.iterdir():
+        text, sources = path.read_text().split("\n## Sources\n")
+        files = re.findall(r"- \[(.*)\]\(\.\./\.\./(.*)\): run `0123456789abcdef`", sources)
+        assert files and all(shown == leads_to for shown, leads_to in files)
+        assert "0123456789abcdef" not in text and sources.count("0123456789abcdef") == len(files) == len(set(files))
+    text = shown(study, "progress_update.md")
+    assert rows(text, "`compute_mcs`")[0][1:] == ["`trained`", "metrics/s/mcs/trained.json"]
+    assert rows(text, "`compute_mcs`")[2][1:] == ["`gone`", "has not run"]
 
 
 def test_a_metric_that_changed_after_the_report_is_seen(study):

@@ -12,6 +12,7 @@ from attention_collapse.report.markdown import (
     interval,
     level,
     number,
+    run,
     table,
     text,
 )
@@ -109,8 +110,7 @@ def _about(sources: Sources, model: str) -> str:
         ["images, pairs", f"{number(scores, 'n_images')}, {number(scores, 'n_pairs')}"],
         ["captions cut to the context", number(scores, "n_truncated_captions")],
         ["query rows", text(scores, "rows")],
-        ["run ids", f"scores {text(scores, 'evidence_id')}, contributions {text(causal, 'evidence_id')}, "
-         f"statistics {text(statistics, 'evidence_id')}"],
+        ["metrics", f"{run(scores)}, {run(causal)}, {run(statistics)}"],
     ]  # fmt: skip
     notes = [f"- {text(scores, key)}" for key in scores.scalars if key.startswith("notes.")]
     return "\n".join([table([("l", "The model"), ("l", "")], rows), *notes])

@@ -3,9 +3,12 @@
 A number is printed by one call that names its source, its key and its form, and is a citation by that call:
 
     source = Evidence.read(study.root, study.statistics, "embedded")      # name: what its macros begin with
-    source.md("models.openclip-scenes.mcs.mean", 3)                       # Markdown, in a report
+    source.md("models.openclip-scenes.mcs.mean", 3)                       # Markdown, in a text for markdown.page
     latex.value(source, "models.openclip-scenes.mcs.mean", 3)             # LaTeX, in a table's cell
     latex.macros(source)                                                  # LaTeX, every number of the file as a macro
+
+A file and its run stand once in a generated text, whatever number of citations it has: `\acfile` in LaTeX, the list
+"Sources" at the end of a report.
 
 A form says how a value is printed, so that `attention-collapse evidence check` can print it again:
 
@@ -21,6 +24,7 @@ Undefined numbers are a dash in every form.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import math
 import re
@@ -131,11 +135,24 @@ class Evidence:
             raise DataError(f"{self.file}: {key!r} cannot be cited", expected=f"none of {MARKS!r}", remedy="rename it")
         return self.scalars[key]
 
-    def md(self, key: str, form: int | str = 3, depth: int = 1) -> str:
-        """A number as a Markdown link to its line; `depth`: folders between the report and the repository's root."""
+    def md(self, key: str, form: int | str = 3) -> str:
+        """A number as `[0.740](file#run#line "form key")`, which `markdown.page` makes a link to its line."""
         found = self.cite(key)
-        shown = markdown(found.value, printed(found.value, form))
-        return f'[{shown}]({"../" * depth}{found.file}#L{found.line} "{found} {form} {key}")'
+        return f'[{markdown(found.value, printed(found.value, form))}]({found} "{form} {key}")'
+
+    def md_run(self) -> str:
+        """The file's path as `[file](file#run)`, which `markdown.page` makes a link to the file's run."""
+        return f"[{self.file}]({self.file}#{self.run})"
+
+
+def label(file: str, key: str, form: int | str) -> str:
+    """The label of a number in a report, "mcs.mean-3f2a9c": the end of its key, and six digits of what it cites.
+
+    It depends on nothing else of the report, so that one number more or less leaves the others' labels as they are; it
+    is in lower case, for in Markdown labels that differ in case alone are the same.
+    """
+    words = re.sub(r"[^a-z0-9_.]+", "-", ".".join(key.split(".")[-2:]).lower())
+    return f"{words}-{hashlib.sha256(f'{file}#{key}#{form}'.encode()).hexdigest()[:6]}"
 
 
 def _lines(data: Any, prefix: str = "", line: int = 1) -> Generator[tuple[str, int, Scalar], None, int]:

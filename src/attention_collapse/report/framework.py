@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attention_collapse.report.diagnostic import effect, trust
-from attention_collapse.report.markdown import DASH, Sources, code, exists, interval, level, number, table, text
+from attention_collapse.report.markdown import DASH, Sources, code, exists, interval, level, number, run, table, text
 
 MEASURES = (
     ("`mcs`", "H_vision / (H_vision + H_text), from mean attention entropies", "`0` to `1`"),
@@ -55,7 +55,7 @@ SIMULATED = (
 
 def _settings(sources: Sources) -> str:
     statistics = sources.statistics
-    lines = [f"- confidence {number(statistics, 'confidence', 'percent0')}; run {text(statistics, 'evidence_id')}"]
+    lines = [f"- confidence {number(statistics, 'confidence', 'percent0')}; results from {run(statistics)}"]
     lines += [f"- {name}: {code(value)}" for name, value in sources.definitions.items()]
     return "\n".join([*lines, ""])
 

@@ -1,6 +1,7 @@
 r"""LaTeX from metrics: one macro a number, and booktabs tables whose numbers carry their evidence.
 
-`\acdef{key}{form}{text}{file}{run}{line}` defines a number with its citation, `\ac{key}` prints it, and
+`\acfile{name}{file}{run}{line}` names a metrics file and its run, and defines the run as the number `name.evidence_id`;
+each `\acdef{key}{form}{text}{line}` below it defines a number of that file. `\ac{key}` prints a number, and
 `\acval{key}{other form}{other text}` prints it in another form; paper/main.tex says what LaTeX makes of them.
 """
 
@@ -60,17 +61,22 @@ def usual_form(key: str, found: Scalar) -> str:
 
 
 def macros(source: Evidence, keys: Iterable[str] | None = None) -> str:
-    r"""One `\acdef` a scalar of the file, or of the named ones; beside `x.log10_p` also `x.p_text`, the p-value."""
-    lines = []
+    r"""`\acfile`, and one `\acdef` a scalar of the file, or of the named ones.
+
+    Beside `x.log10_p` stands `x.p_text`, the p-value. `\acfile` defines the evidence_id, which has no `\acdef`.
+    """
+    run = source.cite("evidence_id")
+    lines = [f"\\acfile{{{source.name}}}{{{run.file}}}{{{tex(run.value, run.run)}}}{{{run.line}}}"]
     for key in source.scalars if keys is None else keys:
+        if key == run.key:
+            continue
         found = source.cite(key)
         forms = {key: usual_form(key, found.value)}
         if key.endswith(".log10_p"):
             forms[key.removesuffix("log10_p") + "p_text"] = "log10p"
         for name, form in forms.items():
             text = tex(found.value, printed(found.value, form))
-            place = f"{{{found.file}}}{{{found.run}}}{{{found.line}}}"
-            lines.append(f"\\acdef{{{source.name}.{name}}}{{{form}}}{{{text}}}{place}")
+            lines.append(f"\\acdef{{{source.name}.{name}}}{{{form}}}{{{text}}}{{{found.line}}}")
     return "\n".join(lines) + "\n"
 
 

@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from attention_collapse.report.evidence import Evidence
+from attention_collapse.errors import DataError
+from attention_collapse.report.evidence import Evidence, label
 
+CITATION = re.compile(  # of Evidence.md, or of Evidence.md_run
+    r'\[((?:\\.|[^\[\]\\])*)\]\(((?:[^()\s#]|\([^()\s#]*\))+)#([^#\s"()]+)(?:#([0-9]+) "(\S+) ([^"\n]*)")?\)'
+)
+SOURCES = "## Sources"
 DEPTH = 2  # a report is reports/<study>/<report>.md
 DASH = "–"
 
@@ -67,12 +73,17 @@ class Sources:
 
 def number(source: Evidence | None, key: str, form: int | str = 3) -> str:
     """A number (or a text, in the form "text") with its citation; a dash if the file does not have it."""
-    return DASH if source is None or key not in source else source.md(key, form, DEPTH)
+    return DASH if source is None or key not in source else source.md(key, form)
 
 
 def text(source: Evidence | None, key: str) -> str:
     """A text or a truth value with its citation; a dash if the file does not have it."""
     return number(source, key, "text")
+
+
+def run(source: Evidence | None) -> str:
+    """The path of a file whose run stands under "Sources"; a dash if there is no such file."""
+    return DASH if source is None else source.md_run()
 
 
 def exists(source: Evidence | None, key: str) -> bool:
@@ -120,3 +131,42 @@ def figure(path: str) -> str:
     """A figure, named as its file."""
     words = path.rsplit("/", 1)[-1].removesuffix(".png").replace("_", " ")
     return f"![{words}]({'../' * DEPTH}{path})\n"
+
+
+def page(text: str) -> str:
+    """A report whose citations are links, with their references and, under "Sources", the run of each file at its end.
+
+    A citation `[0.740](file#run#line "form key")` becomes `[0.740][label]`; all that cite the same share one reference,
+    `[label]: ../../file#Lline "form key"`. `[file](file#run)` becomes a link to "Sources". Other text stays as it is.
+
+    Raises
+    ------
+    DataError
+        Two numbers have one label.
+    """
+    runs: dict[str, str] = {}
+    references: dict[str, tuple[str, int, str]] = {}  # label -> file, line, "form key"
+
+    def moved(match: re.Match[str]) -> str:
+        shown, file, run_id, line, form, key = match.groups()
+        if line is None and shown != file:
+            return match[0]  # a link to another page's heading
+        runs[file] = run_id
+        if line is None:
+            return f"[{file}](#sources)"
+        name, found = label(file, key, form), (file, int(line), f"{form} {key}")
+        if references.setdefault(name, found) != found:
+            raise DataError(
+                f"{key} and {references[name][2]} have the label {name}", expected="a label each", remedy="rename a key"
+            )
+        return f"[{shown}][{name}]"
+
+    body, up = CITATION.sub(moved, text), "../" * DEPTH
+    if not runs:
+        return body
+    sources = [f"- [{file}]({up}{file}): run `{run_id}`\n" for file, run_id in sorted(runs.items())]
+    links = [
+        f'[{name}]: {up}{file}#L{line} "{about}"\n'
+        for name, (file, line, about) in sorted(references.items(), key=lambda item: item[1])
+    ]
+    return "".join([body.rstrip("\n"), "\n\n", SOURCES, "\n\n", *sources, *(["\n", *links] if links else [])])

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from attention_collapse.report.diagnostic import trust
 from attention_collapse.report.evidence import Evidence
-from attention_collapse.report.markdown import Sources, code, estimate, level, number, table, text
+from attention_collapse.report.markdown import Sources, code, estimate, level, number, run, table, text
 from attention_collapse.report.verdict import headline
 
 
@@ -15,12 +15,12 @@ def _runs(sources: Sources) -> str:
         "fetch_coco": sources.pairs, "stats": sources.statistics, "decision": sources.decision,
         "audit": sources.audit, "validity": sources.validity,
     }  # fmt: skip
-    rows = [[code(stage), "all", text(found, "evidence_id") if found else "has not run"]
+    rows = [[code(stage), "all", run(found) if found else "has not run"]
             for stage, found in whole.items()]  # fmt: skip
     for stage, files in (("compute_mcs", sources.scores), ("contribution", sources.causal)):
-        rows += [[code(stage), code(model), text(files.get(model), "evidence_id") if model in files else "has not run"]
+        rows += [[code(stage), code(model), run(files[model]) if model in files else "has not run"]
                  for model in sources.models]  # fmt: skip
-    return table([("l", "Stage"), ("l", "model"), ("l", "evidence id")], rows)
+    return table([("l", "Stage"), ("l", "model"), ("l", "metrics file (its run: see Sources)")], rows)
 
 
 def _results(sources: Sources) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from attention_collapse.report.evidence import Evidence
-from attention_collapse.report.markdown import code, interval, number, table, text
+from attention_collapse.report.markdown import code, interval, number, run, table, text
 
 GATES = {
     "models_tested": "models tested, at least",
@@ -81,7 +81,7 @@ def headline(decision: Evidence) -> str:
 def decision_report(decision: Evidence, study: str) -> str:
     """The whole report."""
     parts = [
-        f"# Decision of study {code(study)}", "", f"Run {text(decision, 'evidence_id')}.", "", headline(decision),
+        f"# Decision of study {code(study)}", "", f"From {run(decision)}.", "", headline(decision),
         "The measure that counts, and the one that must confirm a GO, were named in the parameters before the run. "
         "Controls are no models under test.", "",
         "## By every measure", "", _measures(decision),

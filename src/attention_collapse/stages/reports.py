@@ -14,7 +14,7 @@ from attention_collapse.report.audit import audit_markdown
 from attention_collapse.report.diagnostic import diagnostic_results
 from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.framework import validation_framework
-from attention_collapse.report.markdown import Sources
+from attention_collapse.report.markdown import Sources, page
 from attention_collapse.report.progress import index, progress_update
 from attention_collapse.report.verdict import decision_report
 from attention_collapse.stages.layout import VALIDITY, Study, run_stage
@@ -77,7 +77,7 @@ def main(study: Study) -> None:
     texts["index.md"] = index(sources, {name: about for name, (about, _) in reports.items()})
     shutil.rmtree(study.reports, ignore_errors=True)
     for name, text in texts.items():
-        write_text(study.reports / name, HEADER + text)
+        write_text(study.reports / name, HEADER + page(text))
     print(f"{len(texts)} reports -> {study.reports}")
 
 
