@@ -304,3 +304,32 @@ def test_an_interrupted_stage_goes_on_where_it_stopped(tmp_path, tiny_openclip, 
     everything = loading(at=None)
     contribution.main(study, "fused")
     assert passes == everything[2:]
+
+
+def test_what_rounding_of_the_scores_may_change_is_said_and_nothing_else(pairs):
+    """A caption that leads its foil by less than the scores' error may lose; one that leads by more may not."""
+    own = [captions[0] for captions in pairs["captions"]]
+    names = [light(load_rgb(Path(file["path"]))[0]) for file in pairs["image"]]
+
+    def scores(images, texts, lead):
+        places = [min(range(6), key=lambda k: abs(names[k] - light(image))) for image in images]
+        return [10.0 * (i + 1) + lead * (own[i] == text) for i, text in zip(places, texts, strict=True)]
+
+    error = 2e-5 * 60  # of the largest score
+    for lead, unsure in ((1.5 * error, 1.0), (2.5 * error, 0.0)):
+        found = run(scorer(lambda images, texts, lead=lead: scores(images, texts, lead)), pairs)
+        assert (found["accuracy"] == 1).all() and (found["accuracy_slack"] == unsure).all()
+        assert (found["perceptual_score_text_slack"] >= unsure).all()
+    blind = run(scorer(lambda images, texts: [1e-6 * float(sum(t.encode())) for t in texts]), pairs)
+    assert (blind["shapley_share_slack"] <= 1).all() and (blind["shapley_share"] == 0).all()
+
+
+def test_a_share_of_two_small_values_may_move_far_and_one_of_large_ones_not():
+    games = {"shapley_image": np.array([1e-6, 5.0]), "shapley_text": np.array([-1e-6, 5.0])}
+    games |= {f"{name}_mean_image": values for name, values in games.items()}
+    slack = contribution.share_slack(games, 1e-5)["shapley_share"]
+    assert slack[0] == 1 and slack[1] == pytest.approx(1e-6)
+    # Independently: the largest change of |a| / (|a| + |b|) under errors of that size, by trying the corners.
+    a, b = 5.0, 5.0
+    corners = [abs(a + i) / (abs(a + i) + abs(b + j)) for i in (-1e-5, 1e-5) for j in (-1e-5, 1e-5)]
+    assert max(abs(value - 0.5) for value in corners) <= slack[1] * (1 + 1e-5)

@@ -34,6 +34,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from attention_collapse.environment import KEY as ENVIRONMENT
 from attention_collapse.errors import DataError
 from attention_collapse.files import read_json
 
@@ -71,7 +72,8 @@ class Evidence:
     data
         The file's content.
     scalars
-        "a.b.c" -> citation of every scalar, in the file's order; an item of a list is named by its index.
+        "a.b.c" -> citation of every scalar, in the file's order; an item of a list is named by its index. What the
+        result was computed with (`environment`) is no result and cannot be cited.
     """
 
     file: str
@@ -114,6 +116,8 @@ class Evidence:
             raise DataError(f"{shown}: no evidence_id", expected="one", remedy="cite a file that a stage wrote")
         scalars: dict[str, Citation] = {}
         for key, line, value in _lines(data):
+            if key.split(".")[0] == ENVIRONMENT:
+                continue
             if key in scalars:
                 raise DataError(f"{shown}: two scalars are named {key}", expected="one", remedy="rename a key")
             scalars[key] = Citation(shown, run, line, key, value)

@@ -136,7 +136,7 @@ def contributions(
     lost = {name: right - other for name, other in zip(LOST, without, strict=True)}
     result = pd.DataFrame(ids | games | {"accuracy": right} | lost)[[*ids, *COLUMNS]]
     error = score_error(np.concatenate([values.ravel() for values in v.values()]))
-    more, less = (_right(v, grid, foil[:, 0], lead) for lead in (error, -error))
+    more, less = (_right(v, grid, foil[:, 0], lead) for lead in (2 * error, -2 * error))  # of both scores
     unsure, *others = (np.nan_to_num(a - b) for a, b in zip(more, less, strict=True))
     slack = {"accuracy": unsure} | {name: unsure + other for name, other in zip(LOST, others, strict=True)}
     return with_slack(result, slack | share_slack(games, error))
