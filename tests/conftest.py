@@ -21,11 +21,12 @@ ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _two_threads() -> None:
+@pytest.fixture(autouse=True)
+def _one_thread() -> None:
+    """The models are too small for more threads; before each test, since stages set their own number."""
     import torch
 
-    torch.set_num_threads(2)
+    torch.set_num_threads(1)
 
 
 @pytest.fixture

@@ -28,8 +28,27 @@ def subcommands(parser):
     }
 
 
+def commands_of(job):
+    """The lines its steps run, in their order."""
+    return [line.strip() for step in STEPS[job] for line in step.get("run", "").splitlines()]
+
+
 def test_every_gate_is_there():
-    assert [words[0] for words in COMMANDS] == ["diff", "status", "evidence", "verify", "check"]
+    assert [words[0] for words in COMMANDS] == ["diff", "status", "evidence", "verify", "check", "verify"]
+    lines = commands_of("reproduce")
+    gates = ["ruff check .", "ruff format --check .", "mypy", "./test"]
+    assert [line for line in lines if line in gates] == gates
+    assert next(i for i, line in enumerate(lines) if line.startswith("attention-collapse diff")) < lines.index(gates[0])
+    assert not any("continue-on-error" in str(job) or "|| true" in str(job) for job in JOBS.values())
+
+
+def test_the_numbers_are_verified_under_an_older_instruction_set_too():
+    job = JOBS["older-processor"]
+    assert job["env"] == {
+        "ATEN_CPU_CAPABILITY": "default", "MKL_CBWR": "COMPATIBLE", "ONEDNN_MAX_CPU_ISA": "SSE41",
+    }  # fmt: skip
+    assert commands_of("older-processor")[-1] == "attention-collapse verify" and "needs" not in job
+    assert not any(name in str(JOBS["reproduce"]) for name in job["env"])
 
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
@@ -43,17 +62,22 @@ def test_the_command_line_knows_the_command(words):
 
 
 def test_it_installs_what_is_pinned_and_needs_the_history():
-    checkout = STEPS["reproduce"][0]
-    assert "pip install -r requirements.txt" in RUNS
-    assert checkout["with"]["fetch-depth"] == 0 and checkout["with"]["persist-credentials"] is False
+    assert STEPS["reproduce"][0]["with"]["fetch-depth"] == 0
+    for name in ("reproduce", "older-processor"):
+        assert STEPS[name][0]["with"]["persist-credentials"] is False
+        assert commands_of(name)[:2] == ["scripts/environment", 'echo "$PWD/.venv/bin" >> "$GITHUB_PATH"']
+    assert (ROOT / "scripts" / "environment").is_file() and (ROOT / "test").is_file()
 
 
 def test_it_may_do_no_more_than_it_needs():
     whole = yaml.safe_load(TEXT)
     assert whole["permissions"] == {} and "secrets." not in TEXT
     assert "pull_request" in whole[True] and "pull_request_target" not in TEXT  # YAML 1.1 reads the key `on` as true
-    assert JOBS["reproduce"]["permissions"] == {"contents": "read"}
-    assert JOBS["comment"]["permissions"] == {"pull-requests": "write"}
+    assert {name: job["permissions"] for name, job in JOBS.items()} == {
+        "reproduce": {"contents": "read"},
+        "older-processor": {"contents": "read"},
+        "comment": {"pull-requests": "write"},
+    }
     # The job that may write runs none of the pull request's code, and none for forks.
     assert not any("checkout" in step.get("uses", "") or "attention-collapse" in str(step) for step in STEPS["comment"])
     assert "head.repo.full_name == github.repository" in JOBS["comment"]["if"]

@@ -285,15 +285,16 @@ IMAGE_KEYS = {
 MIXED_SPECIAL = {"blip": (1, 0), "blip2": (1, 0), "flava": (1, 2), "fusion-v2": (1, 2)}
 
 
-def noisy_at(model, site, batch, row):
-    """The model's output with the attention output of one site changed at one query of the first item."""
+def noisy_at(model, site, batch, queries):
+    """The model's output with the attention output of one site changed: of each item at one query, its own."""
 
     def hook(module, _args, output):
         changed = output[0] if isinstance(output, tuple) else output
         changed = changed.clone()
         first = changed.shape[0] != len(batch.truncated)  # (query, batch, width)
         noise = torch.randn(changed.shape[-1], generator=torch.Generator().manual_seed(0))
-        changed[(row, 0) if first else (0, row)] += noise
+        for item, query in enumerate(queries):
+            changed[(query, item) if first else (item, query)] += noise
         return (changed, *output[1:]) if isinstance(output, tuple) else changed
 
     handle = model.module.get_submodule(site).register_forward_hook(hook)
@@ -306,17 +307,22 @@ def noisy_at(model, site, batch, row):
 
 @pytest.mark.parametrize("row", [row for row in TABLE if TABLE[row][1] != NO_ATTENTION])
 def test_the_readout_is_the_query_that_feeds_the_score(row, models):
-    """Ask the model: change what one query of the last layer read receives, and see whether the score moves."""
-    model = models(row)
-    for batch in batches(model, pictures(), [TEXTS[1], TEXTS[0]]):
-        base = model.run(batch)
+    """Ask the model: change what one query of the last layer read receives, and see whether the score moves.
+
+    Many queries at once, each in a copy of the first pair; the second pair, shorter, stands beside the copies.
+    """
+    model, (a, b) = models(row), pictures()
+    for number, batch in enumerate(batches(model, [a, b], [TEXTS[1], TEXTS[0]])):
         for read in batch.reads:
             queries = read.rows["readout"].shape[1]
-            moving = []
-            for query in range(queries):
-                output = noisy_at(model, read.sites[-1], batch, query)
+            copies = 31 if queries != 32 else 30  # a batch as long as the sequence would not say which is which
+            many = batches(model, [a] * copies + [b], [TEXTS[1]] * copies + [TEXTS[0]])[number]
+            base, moving = model.run(many), []
+            for start in range(0, queries, copies):
+                changed = range(start, min(start + copies, queries))
+                output = noisy_at(model, read.sites[-1], many, changed)
                 before, after = (o.embedding if o.score is None else o.score for o in (base, output))
-                moving += [query] if (before[0] - after[0]).abs().max() > 1e-6 else []
+                moving += [q for i, q in enumerate(changed) if (before[i] - after[i]).abs().max() > 1e-6]
             readout = read.rows["readout"][0].nonzero()[:, 0].tolist()
             if row in DECODER_KINDS or row == "openclip-coca":  # every query up to the readout feeds the likelihood
                 assert readout == [max(moving)], read.tower

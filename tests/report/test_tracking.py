@@ -1,3 +1,4 @@
+import shutil
 from pathlib import Path
 
 import pytest
@@ -5,10 +6,21 @@ import pytest
 from attention_collapse.report.tracking import Result, mirror
 
 
+@pytest.fixture(scope="module")
+def empty(tmp_path_factory):
+    """A data base with MLflow's tables and nothing in them, which MLflow takes seconds to make."""
+    file = tmp_path_factory.mktemp("mlflow") / "mlflow.db"
+    mirror([], "rev", f"sqlite:///{file}")
+    from mlflow.tracking import MlflowClient
+
+    assert len(MlflowClient(f"sqlite:///{file}").search_experiments()) == 1  # its default
+    return file
+
+
 @pytest.fixture
-def uri(tmp_path, monkeypatch):
+def uri(tmp_path, monkeypatch, empty):
     monkeypatch.chdir(tmp_path)
-    return f"sqlite:///{tmp_path / 'mlflow.db'}"
+    return f"sqlite:///{shutil.copy(empty, tmp_path / 'mlflow.db')}"
 
 
 def result(tmp_path, **changes):
