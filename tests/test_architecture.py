@@ -10,7 +10,7 @@ import pytest
 from imports import PACKAGE, ROOT, SRC, closure, imported
 
 ROOMS = ("data", "models", "probe", "measures", "stats", "report")
-BASE = {"errors", "families", "files"}
+BASE = {"errors", "families", "files", "tolerance"}
 ALLOWED = {
     "data": {"data"},
     "models": {"models", "probe"},  # a model says what its tokens are in the probe's words
