@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 
 from attention_collapse.errors import ParamsError
@@ -11,6 +12,15 @@ from attention_collapse.params import load_params
 from attention_collapse.stages.decision import read_severity
 from attention_collapse.stages.layout import Study
 from attention_collapse.stats.decision import Gates, Severity, is_severe
+
+
+@dataclass(frozen=True)
+class Verdict:
+    """What `check` found: a line a model and one in all, who is severe, and how many had a verdict at all."""
+
+    lines: list[str]
+    severe: list[str]
+    judged: int
 
 
 def find_study(name: str, root: Path = Path()) -> Study:
@@ -39,8 +49,8 @@ def _judged(model: Severity, threshold: float) -> bool:
     return (model.p_holm if threshold == SEVERE else model.ci_low) is not None
 
 
-def check(study: str, threshold: float, measure: str | None = None, root: Path = Path()) -> tuple[list[str], list[str]]:
-    """A line a model, and the names of the models under test that are severe.
+def check(study: str, threshold: float, measure: str | None = None, root: Path = Path()) -> Verdict:
+    """Whether a model under test is severe. Where `judged` is 0 nothing was found out, so it is no pass.
 
     Parameters
     ----------
@@ -75,4 +85,4 @@ def check(study: str, threshold: float, measure: str | None = None, root: Path =
             severe.append(name)
         lines.append(f"{shown}: {'SEVERE' if name in severe else 'not severe'}")
     lines.append(f"{len(severe)} severe of {judged} judged, {len(tested)} under test")
-    return lines, severe
+    return Verdict(lines, severe, judged)

@@ -6,10 +6,14 @@ import argparse
 import subprocess
 import sys
 from collections.abc import Sequence
+from contextlib import chdir, nullcontext
 from pathlib import Path
 
-from attention_collapse.errors import AttentionCollapseError
+from attention_collapse.errors import AttentionCollapseError, PipelineError
+from attention_collapse.explain import explained
 from attention_collapse.params import DECISION_MEASURES
+from attention_collapse.repository import find_root
+from attention_collapse.streams import readable_streams
 
 
 def _diagnose(arguments: argparse.Namespace) -> int:
@@ -50,9 +54,15 @@ def _models(_: argparse.Namespace) -> int:
 def _check(arguments: argparse.Namespace) -> int:
     from attention_collapse.check import check
 
-    lines, severe = check(arguments.study, arguments.max_imbalance, arguments.measure)
-    print("\n".join(lines))
-    return 1 if severe else 0
+    verdict = check(arguments.study, arguments.max_imbalance, arguments.measure)
+    print("\n".join(verdict.lines))
+    if not verdict.judged:
+        raise PipelineError(
+            f"no model of the study {arguments.study!r} has a verdict, so nothing was checked",
+            expected="a model under test (no control) that has a test of the measure",
+            remedy="name another --measure, or add a model under `models` and run `dvc repro`",
+        )
+    return 1 if verdict.severe else 0
 
 
 def _verify(_: argparse.Namespace) -> int:
@@ -60,7 +70,16 @@ def _verify(_: argparse.Namespace) -> int:
 
     found = verify()
     print(verification_text(found))
+    _say_departures()
     return 1 if found.mismatches else 0
+
+
+def _say_departures() -> None:
+    """What of the environment is not what requirements.txt pins: a note, for numbers may follow it."""
+    from attention_collapse.environment import departures
+
+    for departure in departures(Path()):
+        print(f"note: {departure}")
 
 
 def _status(_: argparse.Namespace) -> int:
@@ -71,7 +90,9 @@ def _status(_: argparse.Namespace) -> int:
         print(f"{study}: has not run; no result of it is claimed")
     for problem in problems:
         print(problem)
-    print("everything committed is current" if not problems else f"{len(problems)} differences; run `dvc repro`")
+    plural = "s" * (len(problems) != 1)
+    print("everything committed is current" if not problems else f"{len(problems)} difference{plural}; run `dvc repro`")
+    _say_departures()
     return 1 if problems else 0
 
 
@@ -97,14 +118,10 @@ def _diff(arguments: argparse.Namespace) -> int:
 
 
 def _track(arguments: argparse.Namespace) -> int:
-    from attention_collapse.params import load_params
     from attention_collapse.report.tracking import mirror
-    from attention_collapse.stages.layout import Study
-    from attention_collapse.stages.results import results_of
+    from attention_collapse.stages.results import all_results
 
-    results = []
-    for file in [Path("params.yaml"), *sorted(Path("studies").glob("*/params.yaml"))]:
-        results += results_of(Study(load_params(file)))
+    results = all_results()
     revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
     added, present = mirror(results, revision or "unknown", arguments.uri)
     print(f"{added} results added, {present} already there")
@@ -152,6 +169,7 @@ def _imbalance(text: str) -> float:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="attention-collapse", description="Modality use of vision-language models.")
+    parser.set_defaults(in_repository=False)
     commands = parser.add_subparsers(required=True, metavar="command")
     one = commands.add_parser("diagnose", help="measure one model on a COCO-layout folder")
     one.add_argument("--model", required=True, help="a name from `attention-collapse models`, or a checkpoint folder")
@@ -175,7 +193,8 @@ def _parser() -> argparse.ArgumentParser:
     gate = commands.add_parser(
         "check",
         help="exit 1 if a model of a study is severe",
-        description="Exit 1 if a model under test is severe, 0 if none is; a model without a verdict is named. At the "
+        description="Exit 1 if a model under test is severe, 0 if none is; a model without a verdict is named, and if "
+        "no model has one, nothing was checked, and the exit status is 1. At the "
         "threshold 0.8, severe means that the study's one-sided test of 'mean imbalance <= 0.8', corrected over the "
         "models under test, rejects at decision.alpha; at any other, that the lower bound of the mean's confidence "
         "interval lies above the threshold. Controls are never judged.",
@@ -187,38 +206,57 @@ def _parser() -> argparse.ArgumentParser:
         choices=DECISION_MEASURES,
         help="the share s (default: the study's decision.measure)",
     )
-    gate.set_defaults(run=_check)
-    commands.add_parser("verify", help="re-run the embedded study and compare every number").set_defaults(run=_verify)
-    commands.add_parser("status", help="exit 1 if a committed result is out of date").set_defaults(run=_status)
+    gate.set_defaults(run=_check, in_repository=True)
+    again = commands.add_parser("verify", help="re-run the embedded study and compare every number")
+    again.set_defaults(run=_verify, in_repository=True)
+    current = commands.add_parser("status", help="exit 1 if a committed result is out of date")
+    current.set_defaults(run=_status, in_repository=True)
     evidence = commands.add_parser("evidence", help="exit 1 unless every printed number resolves to its metrics line")
     evidence.add_argument("action", choices=("check",))
-    evidence.set_defaults(run=_evidence)
+    evidence.set_defaults(run=_evidence, in_repository=True)
     diff = commands.add_parser("diff", help="metrics and decisions of two git revisions, as Markdown")
     diff.add_argument("old", metavar="REV", help="branch, tag or commit")
     diff.add_argument("new", metavar="REV", nargs="?", help="the other one (default: the working tree)")
     diff.add_argument("--all", action="store_true", help="list every value that changed")
-    diff.set_defaults(run=_diff)
+    diff.set_defaults(run=_diff, in_repository=True)
     lines = commands.add_parser("pipeline", help="exit 1 unless every study's dvc.yaml is the one described")
     lines.add_argument("--write", action="store_true", help="write them instead")
-    lines.set_defaults(run=_pipeline)
+    lines.set_defaults(run=_pipeline, in_repository=True)
     track = commands.add_parser("track", help="mirror the results into MLflow")
-    track.add_argument("--uri", help="tracking server (default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db)")
-    track.set_defaults(run=_track)
+    track.add_argument(
+        "--uri",
+        help="tracking server (default: $MLFLOW_TRACKING_URI, else sqlite:///mlflow.db); a relative path begins at the "
+        "repository's root",
+    )
+    track.set_defaults(run=_track, in_repository=True)
     return parser
 
 
-def main(argv: Sequence[str] | None = None) -> int:
-    """Run one command; a user's mistake becomes a message and exit status 1, never a traceback."""
+def _run(argv: Sequence[str] | None) -> int:
     arguments = _parser().parse_args(argv)
-    try:
+    # What works on a repository runs at its root, wherever in it the user stands.
+    with chdir(find_root()) if arguments.in_repository else nullcontext():
         status: int = arguments.run(arguments)
+    return status
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit status; what a user can cause or mend is a message, never a traceback.
+
+    0: done, and a gate is passed. 1: a gate is not passed, or had nothing to judge, or an error in three parts is on
+    standard error. 2: the arguments are wrong. 130: interrupted. 141: the reader of the output has closed it.
+    """
+    try:
+        with explained(), readable_streams():
+            return _run(argv)
     except AttentionCollapseError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         print("interrupted", file=sys.stderr)
         return 130
-    return status
+    except BrokenPipeError:
+        return 141
 
 
 if __name__ == "__main__":

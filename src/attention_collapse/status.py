@@ -7,6 +7,9 @@ from contextlib import chdir
 from pathlib import Path
 from typing import Any
 
+from attention_collapse.errors import PipelineError
+from attention_collapse.explain import explained
+
 ABSENT = {"deleted", "not in cache"}
 
 
@@ -28,10 +31,16 @@ def stale(root: Path = Path()) -> tuple[list[str], list[str]]:
 
     A cached file that is merely absent (a fresh clone has no attention tables) is no staleness: its hash is pinned
     and the stage that rebuilds it is known. A study without a lock file has never run; that is said, not counted.
+
+    Raises
+    ------
+    PipelineError
+        No stage of the repository has run, or DVC cannot read it or lock it.
     """
     from dvc.repo import Repo
 
-    with chdir(root), Repo() as repo:  # DVC names stages relative to the working folder
+    # DVC names stages relative to the working folder. Hashes are compared, so git is not needed.
+    with explained(), chdir(root), Repo(config={"core": {"no_scm": True}}) as repo:
         status = repo.status()
         cached = {
             str(Path(out.fs_path).relative_to(Path(repo.root_dir)))
@@ -39,12 +48,15 @@ def stale(root: Path = Path()) -> tuple[list[str], list[str]]:
             for out in stage.outs
             if out.use_cache
         }
-        absent = sorted(
-            {
-                Path(stage.path).parent.relative_to(repo.root_dir).as_posix()
-                for stage in repo.index.stages
-                if not Path(stage.path).with_name("dvc.lock").is_file()
-            }
+        files = {Path(stage.path).parent.relative_to(repo.root_dir): Path(stage.path) for stage in repo.index.stages}
+    studies = {folder.as_posix(): file.with_name("dvc.lock").is_file() for folder, file in files.items()}
+    absent = sorted(study for study, has_run in studies.items() if not has_run)
+    if len(absent) == len(studies):
+        raise PipelineError(
+            f"no stage to check in {root.absolute()}"
+            + (f": no dvc.lock in {', '.join(absent)}" if absent else ": no dvc.yaml has one"),
+            expected="a dvc.yaml with stages, and the dvc.lock of their run",
+            remedy="restore both (`git checkout -- dvc.yaml dvc.lock`), or run `dvc repro`",
         )
     problems = [
         f"{stage}: {name} is {state}"

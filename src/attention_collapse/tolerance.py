@@ -22,8 +22,10 @@ TABLE_RTOL = 1e-4
 SCORE_RTOL = 2e-5
 
 
-def within(old: float, new: float, *, rtol: float = RTOL, scale: float = 0.0, slack: float = 0.0) -> bool:
-    """Whether two numbers differ by rounding alone: |new − old| ≤ ATOL + rtol · max(|old|, scale) + slack.
+def within(
+    old: float, new: float, *, rtol: float = RTOL, atol: float = ATOL, scale: float = 0.0, slack: float = 0.0
+) -> bool:
+    """Whether two numbers differ by rounding alone: |new − old| ≤ atol + rtol · max(|old|, scale) + slack.
 
     Parameters
     ----------
@@ -35,7 +37,7 @@ def within(old: float, new: float, *, rtol: float = RTOL, scale: float = 0.0, sl
     """
     if not (math.isfinite(old) and math.isfinite(new)):
         return (math.isnan(old) and math.isnan(new)) or old == new
-    return abs(new - old) <= ATOL + rtol * max(abs(old), scale) + slack
+    return abs(new - old) <= atol + rtol * max(abs(old), scale) + slack
 
 
 def score_error(scores: ArrayLike) -> float:

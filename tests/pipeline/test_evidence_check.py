@@ -33,6 +33,8 @@ def tree(tmp_path):
     """What the check reads, copied, and one report with a citation of each form."""
     for folder in ("metrics", "paper", "reports"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
+    (tmp_path / ".dvc").mkdir()
+    shutil.copy(ROOT / "params.yaml", tmp_path / "params.yaml")
     (tmp_path / "data/embedded").mkdir(parents=True)
     shutil.copy(ROOT / "data/embedded/manifest.json", tmp_path / "data/embedded/manifest.json")
     stats = Evidence.read(tmp_path, STATS)

@@ -68,8 +68,58 @@ def test_values_equal_to_six_digits_are_counted_not_listed():
     assert [row[0] for row in rows(printed)] == ["`mcs`", "`null`"]  # ...6 and ...7 in the sixth digit
     printed = text({MCS: {"mcs": pair(0.12345651, 0.12345652), "n": pair(5, 5), "null": pair(0.1, 0.2)}})
     assert [row[0] for row in rows(printed)] == ["`null`"]
-    assert "Values: 1 changed, 0 newly defined, 0 no longer defined, 2 unchanged" in printed
+    assert "Values: 1 changed, 0 newly defined, 0 no longer defined, 0 within the tolerance, 2 unchanged" in printed
     assert rows(text({MCS: {"parameters": pair(151277313, 151277314)}}))  # whole numbers are held whole
+
+
+TOLERANCE = {"rtol": 1e-2, "atol": 1e-3}
+LINE = "Within the tolerance, `|new − old| ≤ 0.001 + 0.01 · |old|`, so not listed: "
+
+
+def test_numbers_within_the_tolerance_are_one_line_with_the_largest_and_never_rows():
+    metrics = {
+        MCS: {"mcs": pair(0.5, 0.505), "null": pair(0.2, 0.2), "moved": pair(0.5, 0.51)},
+        STATS: {"models.m.mean": pair(0.02, 0.0211), "models.m.p": pair(100.0, 100.5)},
+    }
+    for limit in (150, None):
+        printed = text(metrics, limit=limit, **TOLERANCE)
+        assert [row[0] for row in rows(printed)] == ["`moved`"]
+        # 0.0011 is 92 % of what 0.02 may move, 0.005 is 83 % of 0.5's, and 0.5 is 50 % of 100's.
+        assert f"{LINE}3 numbers; the largest by that measure is `{STATS}: models.m.mean`, 0.0200 → 0.0211." in printed
+        assert "Values: 1 changed, 0 newly defined, 0 no longer defined, 3 within the tolerance, 1 unchanged" in printed
+    exact = text(metrics)
+    assert len(rows(exact)) == 4 and "Within the tolerance" not in exact and "0 within the tolerance" in exact
+
+
+def test_one_number_within_the_tolerance_alone():
+    printed = text({MCS: {"evidence_id": pair("a", "b"), "mcs": pair(0.5, 0.505)}}, **TOLERANCE)
+    assert f"{LINE}1 number; the largest" in printed and not rows(printed) and "Change = new" not in printed
+    assert f"with no value changed: `{MCS}`." in printed
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        (1000, 1001),  # counts do not round
+        (1000, 1001.0),
+        (1000.0, 1001),
+        (None, 1e-9),
+        (1e-9, None),
+        (0.5, "0.5"),
+        ("GO", "NO_GO"),
+        (True, False),
+        (0.5, True),
+        (0.5, 0.5061),
+        (0.5, -0.5),
+        (0.0, 0.0011),
+        (0.5, float("nan")),
+        (0.5, float("inf")),
+    ],
+)
+def test_what_is_always_a_change(old, new):
+    printed = text({MCS: {"value": pair(old, new)}, STATS: {"kept": pair(1, 1)}}, limit=None, **TOLERANCE)
+    assert [row[0] for row in rows(printed)] == ["`value`"]
+    assert "0 within the tolerance, 1 unchanged" in printed and LINE not in printed
 
 
 def test_nan_on_both_sides_is_no_change():
@@ -117,7 +167,8 @@ def test_evidence_ids_are_one_line():
     metrics = {MCS: {"evidence_id": pair("aa", "bb"), "mcs": pair(0.1, 0.2)}, STATS: {"evidence_id": pair("c", "d")}}
     printed = text(metrics | {"metrics/b.json": {"evidence_id": pair("e", "e")}})
     assert (
-        f"Evidence ids differ in 2 of 3 files (other parameters or inputs); with the same values: `{STATS}`." in printed
+        f"Evidence ids differ in 2 of 3 files (other parameters or inputs); with no value changed: `{STATS}`."
+        in printed
     )
     assert [row[0] for row in rows(printed)] == ["`mcs`"]
 
@@ -153,3 +204,11 @@ def test_the_limit_is_shared_by_the_files_and_says_what_it_left_out():
 
 def test_files_that_dvc_could_not_read_are_named():
     assert "Could not be read, so not compared: `a.json in main`." in text({}, unread=["a.json in main"])
+
+
+def test_what_a_result_was_computed_with_is_no_change():
+    pair = {"old": "2.14.1", "new": "2.15.0"}
+    text = difference_text(
+        {"metrics/s/stats.json": {"environment.torch": pair, "mean": {"old": 0.5, "new": 0.5}}}, "a", "b"
+    )
+    assert "2.15.0" not in text and "0 changed" in text and "1 unchanged" in text

@@ -3,6 +3,9 @@ from pathlib import Path
 
 import pytest
 
+from attention_collapse.cli import main
+from attention_collapse.errors import ParamsError
+from attention_collapse.files import write_json
 from attention_collapse.report.tracking import Result, mirror
 
 
@@ -70,3 +73,43 @@ def test_a_run_that_was_cut_short_is_logged_again(uri, tmp_path, monkeypatch):
         mirror([broken], "rev", uri)
     assert mirror([result(tmp_path)], "rev", uri) == (1, 0)
     assert mirror([result(tmp_path)], "rev", uri) == (0, 1)
+
+
+@pytest.mark.parametrize(
+    ("address", "said"),
+    [
+        ("http://[::1", "Invalid IPv6 URL"),
+        ("sqlite:x", "names no file"),
+        ("sqlite://", "names no file"),
+        ("sqlite:///", "names no file"),
+        ("sqlite:///:memory:", "names no file"),  # gone when the program ends
+        ("sqlite:///folder", "cannot be written"),
+        ("sqlite:///file/mlflow.db", "cannot be written"),
+    ],
+)
+def test_an_address_that_keeps_nothing_is_refused_at_once(tmp_path, monkeypatch, address, said):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "file").touch()
+    with pytest.raises(ParamsError, match=said):
+        mirror([result(tmp_path)], "rev", address)
+
+
+def test_a_store_in_a_read_only_folder_is_refused_at_once(uri, tmp_path, monkeypatch):
+    monkeypatch.setattr("os.access", lambda path, mode: Path(path) != tmp_path)
+    with pytest.raises(ParamsError, match="cannot be written"):
+        mirror([result(tmp_path)], "rev", uri)
+
+
+@pytest.mark.parametrize("address", ["http://127.0.0.1:9", "foo://bar", "http://a b"])
+def test_a_server_that_is_not_there_is_said_in_three_parts(tmp_path, monkeypatch, capsys, address):
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "0")
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".dvc").mkdir()
+    (tmp_path / "params.yaml").write_text(
+        "study: s\nparams_file: params.yaml\nmodels: {m: {kind: clip, weights: hub, repo: a/b}}\n"
+    )
+    write_json(tmp_path / "metrics/s/mcs/m.json", {"evidence_id": "x", "stage": "compute_mcs@m", "mcs": 0.7})
+    assert main(["track", "--uri", address]) == 1
+    error = capsys.readouterr().err
+    assert "error: " in error and "tracking store or server" in error and "Traceback" not in error

@@ -148,6 +148,7 @@ def test_the_decision_is_among_the_results(tmp_path):
 
 @pytest.fixture
 def here(tmp_path, monkeypatch):
+    (tmp_path / ".dvc").mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -178,11 +179,19 @@ def test_check_uses_the_test_at_its_value_and_the_interval_elsewhere(here, capsy
     assert check(capsys, "--max-imbalance", "0.8")[0] == 0
 
 
-def test_check_names_a_model_without_the_measure(here, capsys):
+def test_check_names_a_model_without_the_measure_and_does_not_pass_on_no_verdict(here, capsys):
     write(here, {"a": entry()})
     status, out = check(capsys, "--measure", "mass_share")
-    assert status == 0 and "NO VERDICT (no query of a dual encoder sees both groups)" in out.out
+    assert status == 1 and "NO VERDICT (no query of a dual encoder sees both groups)" in out.out
     assert "0 severe of 0 judged, 1 under test" in out.out
+    assert "no model of the study 's' has a verdict" in out.err and "what to do:" in out.err
+    assert check(capsys)[0] == 0
+
+
+def test_check_does_not_pass_where_every_model_is_a_control(here, capsys):
+    write(here, {"control-0": entry(control=True, **BOTH)})
+    status, out = check(capsys)
+    assert status == 1 and "0 under test" in out.out and "nothing was checked" in out.err
 
 
 def test_check_says_what_is_missing_without_a_traceback(here, capsys):

@@ -11,11 +11,14 @@ from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
+from attention_collapse.environment import KEY as ENVIRONMENT
 from attention_collapse.files import SIGNIFICANT_DIGITS
+from attention_collapse.tolerance import within
 
 LIMIT = 150  # rows, shared equally by the files: a comment on GitHub holds 65,536 characters
 ROWS_PER_FILE = 3  # at least
 CHANGE_DIGITS = 3
+COUNTED = ("changed", "newly defined", "no longer defined", "within the tolerance")
 NOTE = (
     "Change = new − old. *undefined*: null, or not there (DVC does not tell these apart, and compares no lists). "
     "Values are rounded to the last digit of the change, with three to six significant digits."
@@ -34,13 +37,24 @@ class Value:
     key: str
     old: Any
     new: Any
+    near: bool = False  # two numbers within the tolerance of each other
 
     @property
-    def changed(self) -> bool:
+    def differs(self) -> bool:
         """Whether the revisions differ by more than what files hold, six significant digits."""
         if _is_number(self.old) and _is_number(self.new):
             return _held(self.old) != _held(self.new)
         return type(self.old) is not type(self.new) or bool(self.old != self.new)
+
+    @property
+    def changed(self) -> bool:
+        """Whether the revisions differ by more than the tolerance."""
+        return self.differs and not self.near
+
+    @property
+    def rounding(self) -> bool:
+        """Whether the revisions differ, but within the tolerance."""
+        return self.differs and self.near
 
     @property
     def owner(self) -> tuple[str, str] | None:
@@ -56,6 +70,11 @@ class Value:
         return self.key.split(".")[-1] == "evidence_id"
 
     @property
+    def is_environment(self) -> bool:
+        """Whether it says what the result was computed with, which is no result."""
+        return self.key.split(".")[0] == ENVIRONMENT
+
+    @property
     def is_decision(self) -> bool:
         """Whether it is one of the decisions of a study's decision.json."""
         return self.file.endswith("/decision.json") and self.key.split(".")[-1] == "decision"
@@ -68,6 +87,8 @@ def difference_text(
     *,
     limit: int | None = LIMIT,
     unread: Sequence[str] = (),
+    rtol: float = 0.0,
+    atol: float = 0.0,
 ) -> str:
     """Markdown of everything that differs between two revisions, the same text for the same metrics.
 
@@ -82,13 +103,12 @@ def difference_text(
         then named and counted, not listed. None lists everything.
     unread
         Files that DVC could not read, as "file in revision".
+    rtol, atol
+        The tolerance: where |new − old| ≤ atol + rtol · |old|, two numbers with a fraction differ by rounding. They are
+        counted in one line, with the largest of them, and are no change. Whole numbers are counts, which do not round.
     """
-    values = [
-        Value(file, key, _defined(pair.get("old")), _defined(pair.get("new")))
-        for file, keys in metrics.items()
-        for key, pair in keys.items()
-    ]
-    values = sorted((value for value in values if not value.is_evidence), key=_order)
+    values = [_value(file, key, pair, rtol, atol) for file, keys in metrics.items() for key, pair in keys.items()]
+    values = sorted((value for value in values if not (value.is_evidence or value.is_environment)), key=_order)
     evidence = _evidence(metrics, {value.file for value in values if value.changed})
     models = _one_sided((value.owner, value) for value in values)
     files = _one_sided((value.file, value) for value in values if value.owner not in models)
@@ -97,6 +117,7 @@ def difference_text(
     if limit is not None:
         listed = [value for value in listed if value.owner not in models and value.file not in files]
     parts = [f"# Metrics: {_code(old)} → {_code(new)}", _counts(values)]
+    parts += _rounding([value for value in values if value.rounding], rtol, atol)
     parts += [f"Could not be read, so not compared: {', '.join(map(_code, unread))}."] if unread else []
     parts += _named("Models", {f"{_code(model)} in {study}": found for (study, model), found in models.items()}, limit)
     parts += _named("Files", {_code(file): found for file, found in files.items()}, limit)
@@ -109,6 +130,12 @@ def difference_text(
         if share is not None and len(rows) > share:
             parts.append(f"… and {len(rows) - share} more (`--all` shows all)")
     return "\n\n".join([*parts, NOTE] if changed else parts) + "\n"
+
+
+def _value(file: str, key: str, pair: Mapping[str, Any], rtol: float, atol: float) -> Value:
+    old, new = _defined(pair.get("old")), _defined(pair.get("new"))
+    near = isinstance(old, float) and isinstance(new, float) and within(old, new, rtol=rtol, atol=atol)
+    return Value(file, key, old, new, near)
 
 
 def cells(old: Any, new: Any) -> tuple[str, str, str]:
@@ -205,16 +232,30 @@ def _counts(values: Sequence[Value]) -> str:
     if not values:
         return "Neither revision has metrics."
     kinds = Counter(
-        "unchanged" if not value.changed
+        "unchanged" if not value.differs
+        else "within the tolerance" if value.near
         else "newly defined" if value.old is None
         else "no longer defined" if value.new is None
         else "changed"
         for value in values
     )  # fmt: skip
-    counted = [f"{kinds[kind]:,} {kind}" for kind in ("changed", "newly defined", "no longer defined")]
+    counted = [f"{kinds[kind]:,} {kind}" for kind in COUNTED]
     return (
         f"Values: {', '.join(counted)}, {kinds['unchanged']:,} unchanged (to {SIGNIFICANT_DIGITS} significant digits)."
     )
+
+
+def _rounding(values: Sequence[Value], rtol: float, atol: float) -> list[str]:
+    """One line about the numbers that differ within the tolerance."""
+    if not values:
+        return []
+    largest = max(values, key=lambda value: abs(value.new - value.old) / (atol + rtol * abs(value.old)))
+    old, new, _ = cells(largest.old, largest.new)
+    return [
+        f"Within the tolerance, `|new − old| ≤ {atol:g} + {rtol:g} · |old|`, so not listed: {len(values):,} "
+        f"number{'s' * (len(values) != 1)}; the largest by that measure is {_code(f'{largest.file}: {largest.key}')}, "
+        f"{old} → {new}."
+    ]
 
 
 def _evidence(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]], changed: set[str]) -> str:
@@ -230,7 +271,7 @@ def _evidence(metrics: Mapping[str, Mapping[str, Mapping[str, Any]]], changed: s
         return ""
     line = f"Evidence ids differ in {len(differing)} of {len(hashes)} files (other parameters or inputs)"
     same = [_code(file) for file in differing if file not in changed]
-    return f"{line}; with the same values: {', '.join(same)}." if same else f"{line}."
+    return f"{line}; with no value changed: {', '.join(same)}." if same else f"{line}."
 
 
 def _decisions(values: Sequence[Value], old: str, new: str) -> list[str]:

@@ -8,7 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
+from attention_collapse.errors import ParamsError
 from attention_collapse.files import json_text, sha256_bytes
 
 DEFAULT_URI = "sqlite:///mlflow.db"
@@ -37,12 +39,21 @@ def flatten(data: Mapping[str, Any], prefix: str) -> Iterator[tuple[str, Any]]:
 
 
 def mirror(results: list[Result], revision: str, uri: str | None = None) -> tuple[int, int]:
-    """Log each result that the tracking server does not hold yet; return (added, already there)."""
+    """Log each result that the tracking server does not hold yet; return (added, already there).
+
+    Raises
+    ------
+    ParamsError
+        The address is malformed, or names a file that cannot be written or a database that is gone when the program
+        ends. What MLflow and the database raise is passed on.
+    """
+    uri = _checked(uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI)
     os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")
+    os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # its own default keeps a dead server's user waiting
     import mlflow
     from mlflow.tracking import MlflowClient
 
-    mlflow.set_tracking_uri(uri or os.environ.get("MLFLOW_TRACKING_URI") or DEFAULT_URI)
+    mlflow.set_tracking_uri(uri)
     client, added, present = MlflowClient(), 0, 0
     for result in results:
         name = f"attention-collapse/{result.study}"
@@ -74,3 +85,25 @@ def mirror(results: list[Result], revision: str, uri: str | None = None) -> tupl
         client.set_terminated(run)
         added += 1
     return added, present
+
+
+def _checked(uri: str) -> str:
+    """The address of a tracking server or store, if it can be one that keeps what is logged."""
+    expected, remedy = f"an address such as {DEFAULT_URI} or http://host:5000", "correct --uri or $MLFLOW_TRACKING_URI"
+    try:
+        parts = urlsplit(uri)
+    except ValueError as error:
+        raise ParamsError(f"tracking address {uri!r}: {error}", expected=expected, remedy=remedy) from None
+    if parts.scheme.split("+")[0] == "sqlite":
+        file = Path(parts.path[1:])
+        if not parts.path.startswith("/") or file in (Path(), Path(":memory:")):
+            raise ParamsError(f"tracking address {uri!r} names no file", expected=expected, remedy=remedy)
+        if file.is_dir() or not _writable(file):  # MLflow would try again for minutes
+            raise ParamsError(f"tracking store {file} cannot be written", expected=expected, remedy=remedy)
+    return uri
+
+
+def _writable(file: Path) -> bool:
+    """Whether the file, or the nearest folder above it that is there, may be written."""
+    there = next(path for path in (file, *file.absolute().parents) if path.exists())
+    return os.access(there, os.W_OK) and (there == file or there.is_dir())
