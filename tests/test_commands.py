@@ -13,7 +13,7 @@ from conftest import ROOT
 # Stands in for every Python: keeps a log of environments made and installations, and prints what it is to run.
 PYTHON = f"""#!/usr/bin/env bash
 case "$1 $2" in
-  "-c import sys;"* | "-c import fcntl;"*) exec {sys.executable} "$@" ;;
+  "-c import sys;"* | "-c import fcntl;"*) exec "{sys.executable}" "$@" ;;
   "-c import pip"*) ;;
   "-c import ensurepip"*) exit "${{NO_VENV:-0}}" ;;
   "-m venv") echo venv >>"$LOG"; rm -rf "$4"; mkdir -p "$4/bin"; cp "$0" "$4/bin/python" ;;
@@ -184,7 +184,7 @@ def test_another_active_environment_is_named_and_not_used(checkout, tmp_path):
 
 
 OLD = f"""#!/usr/bin/env bash
-exec {sys.executable} -c "import sys; sys.version, sys.version_info = '3.10.2 (old)', (3, 10, 2); $2"
+exec "{sys.executable}" -c "import sys; sys.version, sys.version_info = '3.10.2 (old)', (3, 10, 2); $2"
 """
 
 
@@ -219,3 +219,9 @@ def test_the_readme_names_them_and_they_can_be_run():
     readme = (ROOT / "README.md").read_text("utf-8")
     assert "\n./reproduce " in readme and "\n./test " in readme
     assert all(os.access(ROOT / name, os.X_OK) for name in ("reproduce", "test", "scripts/environment", ".ci/run"))
+
+
+def test_what_pip_did_not_compile_is_compiled_once(checkout):
+    checkout.run("test")
+    executable(checkout.root / ".venv" / "bin" / "python", "#!/usr/bin/env bash\nenv\n")
+    assert "PYTHONDONTWRITEBYTECODE" not in checkout.run("test", PYTHONDONTWRITEBYTECODE="1").out
