@@ -66,10 +66,14 @@ def copy_tracked(root: Path, scratch: Path) -> None:
         raise PipelineError(
             f"{root}: {listing.stderr.decode().strip()}", expected="a git checkout", remedy="run from a clone"
         )
-    for name in listing.stdout.decode().split("\0"):
-        if name and (root / name).is_file():
-            (scratch / name).parent.mkdir(parents=True, exist_ok=True)
-            shutil.copy2(root / name, scratch / name)
+    names = [name for name in listing.stdout.decode().split("\0") if name and (root / name).is_file()]
+    if not names:
+        raise PipelineError(
+            f"{root.absolute()}: git tracks no file here", expected="a clone with its files", remedy="run from a clone"
+        )
+    for name in names:
+        (scratch / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(root / name, scratch / name)
 
 
 def targets_outputs(root: Path) -> list[Path]:

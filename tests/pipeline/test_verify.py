@@ -170,3 +170,9 @@ def test_every_committed_result_of_the_study_is_among_what_is_compared(dry):
     for name in listing.stdout.decode().splitlines():
         if "embedded" in name:
             assert name in compared, name
+
+
+def test_a_repository_that_tracks_nothing_is_refused(tmp_path):
+    subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
+    with pytest.raises(PipelineError, match="git tracks no file here"):
+        copy_tracked(tmp_path, tmp_path / "copy")
