@@ -218,6 +218,7 @@ def test_the_command(tree):
     line = edit(tree / NUMBERS, r"(openclip-scenes\.mcs\.mean\}\{3\}\{0\.)[0-9]", rf"\g<1>{WRONG}")
     code, text = run()
     assert code == 1 and f"{NUMBERS}:{line}: printed {ALTERED}\n  expected: {PRINTED}, for {MEAN} is 0." in text
-    (tree / "empty").mkdir()
+    (tree / "empty" / ".dvc").mkdir(parents=True)
+    (tree / "empty" / "params.yaml").touch()
     code, text = run(tree / "empty")
     assert code == 1 and re.search(r"neither paper/ nor reports/\n  expected: .*\n  what to do: ", text)

@@ -16,7 +16,7 @@ from attention_collapse.explain import explain, explained
 from attention_collapse.repository import find_root
 from attention_collapse.verify import copy_tracked
 
-COMMANDS = [["status"], ["verify"], ["evidence", "check"], ["check"], ["diff", "HEAD"], ["track"]]
+COMMANDS = [["status"], ["verify"], ["evidence", "check"], ["check"], ["diff", "HEAD"], ["track"], ["pipeline"]]
 STUDY = "study: s\nparams_file: params.yaml\nmodels: {m: {kind: clip, weights: hub, repo: a/b}}\n"
 COMMAND = [sys.executable, "-m", "attention_collapse.cli"]
 

@@ -1,5 +1,6 @@
 """The gate that says whether what is committed is current."""
 
+import os
 import subprocess
 import sys
 
@@ -33,7 +34,7 @@ def append(path, text):
         (lambda c: (c / "metrics/embedded/stats.json").unlink(), ["stats: metrics/embedded/stats.json is deleted"]),
         (
             lambda c: append(c / "src/attention_collapse/report/figures.py", "#\n"),
-            ["figures: src/attention_collapse/report/figures.py is modified"],
+            ["code: src/attention_collapse is modified"],
         ),
         (
             lambda c: (c / "params.yaml").write_text(
@@ -49,23 +50,43 @@ def test_a_change_is_named_with_its_stage(clone, change, named):
     assert set(named) <= set(problems), problems
 
 
+def stale_after(clone, file, text):
+    """What is stale once the stage `code` has seen an edit, that stage aside."""
+    append(clone / "src/attention_collapse" / file, text)
+    environment = os.environ | {"PYTHONPATH": str(clone / "src")}
+    command = [sys.executable, "-m", "attention_collapse.stages.code"]
+    subprocess.run(command, cwd=clone, env=environment, check=True)
+    return {problem.split(":")[0] for problem in stale(clone)[0]} - {"code"}
+
+
+@pytest.mark.parametrize("file", ["models/decoders.py", "report/figures.py", "measures/scores.py", "files.py"])
+def test_a_comment_makes_nothing_stale(clone, file):
+    assert stale_after(clone, file, "# a comment\n") == set()
+
+
+EDIT = "\n\ndef _more() -> int:\n    return 1\n"
+
+
 def test_editing_a_figures_code_makes_only_what_draws_with_it_stale(clone):
-    append(clone / "src/attention_collapse/report/figures.py", "# a comment\n")
-    assert {problem.split(":")[0] for problem in stale(clone)[0]} == {"figures", "overlay", "validity"}
+    assert stale_after(clone, "report/figures.py", EDIT) == {"figures", "overlay", "validity"}
+
+
+def test_editing_the_code_of_decoders_leaves_other_kinds_current(clone):
+    """The embedded study has no decoder but among the planted models, and overlays are drawn of any kind."""
+    assert stale_after(clone, "models/decoders.py", EDIT) == {"measure_planted", "overlay"}
+
+
+def test_editing_a_measure_does_not_rerun_extraction(clone):
+    touched = {stage.split("@")[0] for stage in stale_after(clone, "measures/mass.py", EDIT)}
+    assert "compute_mcs" in touched and not touched & {"extract_attention", "contribution", "fetch_coco"}
 
 
 def test_changing_one_models_parameter_touches_that_model_and_the_aggregators(clone):
     path = clone / "params.yaml"
     path.write_text(path.read_text().replace("seed: 2, control_for", "seed: 3, control_for"))
     touched = {problem.split(":")[0] for problem in stale(clone)[0]}
-    own = {f"{stage}@openclip-scenes-untrained-2" for stage in ("extract_attention", "contribution")}
+    own = {f"{stage}@openclip-scenes-untrained-2" for stage in ("extract_attention", "contribution", "compute_mcs")}
     assert touched == own | {"stats", "decision", "audit", "overlay", "reports"}
-
-
-def test_a_measure_edit_does_not_rerun_extraction(clone):
-    append(clone / "src/attention_collapse/measures/scores.py", "# a comment\n")
-    touched = {problem.split(":")[0].split("@")[0] for problem in stale(clone)[0]}
-    assert touched == {"compute_mcs", "measure_planted"}
 
 
 def test_the_command_exits_1(clone):

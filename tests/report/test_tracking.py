@@ -95,10 +95,10 @@ def test_an_address_that_keeps_nothing_is_refused_at_once(tmp_path, monkeypatch,
         mirror([result(tmp_path)], "rev", address)
 
 
-def test_a_store_in_a_read_only_folder_is_refused_at_once(uri, tmp_path, monkeypatch):
+def test_a_store_in_a_read_only_folder_is_refused_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr("os.access", lambda path, mode: Path(path) != tmp_path)
     with pytest.raises(ParamsError, match="cannot be written"):
-        mirror([result(tmp_path)], "rev", uri)
+        mirror([result(tmp_path)], "rev", f"sqlite:///{tmp_path}/new.db")
 
 
 @pytest.mark.parametrize("address", ["http://127.0.0.1:9", "foo://bar", "http://a b"])
