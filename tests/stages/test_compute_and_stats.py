@@ -40,6 +40,7 @@ def tiny_study(root, checkpoint, rows="all", **models):
             **models,
         },
         "fetch_coco": {"source": "folder", "path": str(root / "in"), "n": None},
+        "extract_attention": {"threads": 1},
         "contribution": {"t_shap_images": 2},
         "compute_mcs": {"rows": rows},
         "stats": {"n_resamples": 500},
