@@ -7,6 +7,7 @@ import sys
 import pytest
 from conftest import ROOT
 
+from attention_collapse import cli
 from attention_collapse.status import stale
 from attention_collapse.verify import copy_tracked
 
@@ -95,3 +96,10 @@ def test_the_command_exits_1(clone):
         [sys.executable, "-m", "attention_collapse.cli", "status"], cwd=clone, capture_output=True, text=True
     )
     assert run.returncode == 1 and "metrics/embedded/stats.json is modified" in run.stdout
+
+
+def test_what_is_installed_otherwise_than_pinned_is_said_and_fails_nothing(monkeypatch, capsys):
+    monkeypatch.setattr("attention_collapse.status.stale", lambda: ([], []))
+    monkeypatch.setattr("attention_collapse.environment.departures", lambda root: ["torch 2.14.1, … pins 2.15.0"])
+    monkeypatch.chdir(ROOT)
+    assert cli.main(["status"]) == 0 and "note: torch 2.14.1, … pins 2.15.0" in capsys.readouterr().out
