@@ -214,7 +214,9 @@ def verify(root: Path = Path()) -> Verification:
 def verification_text(found: Verification) -> str:
     """What `verify` found, for a person: the largest difference that is rounding, and every one that is not."""
     lines = [f"{found.values:,} values recomputed, {found.files} committed files compared"]
-    if found.largest:
+    if found.largest is None or not found.largest[1].relative:
+        lines.append("no number differs within the tolerance: all that agree are equal")
+    else:
         file, value = found.largest
         lines.append(
             f"largest difference within the tolerance: {value.relative:.2g} of the value or its column, in {file}: "

@@ -51,7 +51,8 @@ def test_equal_results_agree(folders):
     root, copy, log = folders
     found = compare(root, copy, OUTPUTS, log)
     assert (found.values, found.files) == (5, 5)
-    assert verification_text(found).endswith("\n0 differ beyond the tolerance")
+    text = verification_text(found)
+    assert text.endswith("\n0 differ beyond the tolerance") and "all that agree are equal" in text
 
 
 @pytest.mark.parametrize("side", [0, 1])
