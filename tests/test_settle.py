@@ -146,6 +146,16 @@ def test_a_run_elsewhere_takes_the_standing_bytes_and_says_what_it_compared(tmp_
     assert read_json(tmp_path / "copy" / "r.json")["list"] == [1.0, 2.1]
 
 
+def test_only_what_needed_the_slack_is_called_too_close(tmp_path, monkeypatch):
+    file = tmp_path / "t.csv"
+    settle_frame(file, TABLE)
+    monkeypatch.setenv(LOG, str(tmp_path / "log"))
+    score = [-20.0 + 1e-5, 0.001, 5.0 - 0.1]
+    settle_frame(file, TABLE.assign(score=score, score_slack=[0.2, 0.2, 0.2]))
+    [entry] = map(json.loads, (tmp_path / "log").read_text().splitlines())
+    assert entry["too_close_to_call"] == ["score[2]"]
+
+
 def test_cells_of_text_and_whole_numbers_must_be_equal():
     old, new = "name,n,x\na,1,1.0\n", "name,n,x\nb,2,1.00001\n"
     assert [value.agrees for value in csv_values(old, new)] == [False, False, True]

@@ -13,7 +13,7 @@ import csv
 import json
 import os
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -138,7 +138,7 @@ def _settle(path: Path, text: str, values: Callable[[str, str], list[Value]]) ->
 
 def _log(path: Path, found: list[Value]) -> None:
     if file := os.environ.get(LOG):
-        close = [value for value in found if value.slack and value.old != value.new]
+        close = [value for value in found if value.agrees and not replace(value, slack=0.0).agrees]
         largest = max((value for value in found if not value.slack), key=lambda value: value.relative, default=None)
         entry = {
             "file": path.as_posix(),
