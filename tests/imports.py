@@ -1,7 +1,7 @@
 """First-party imports, as the tests name files: relative to the repository."""
 
-from attention_collapse import source_code
-from attention_collapse.source_code import PACKAGE, SRC, file_of, imported
+from attention_collapse.identity import source_code
+from attention_collapse.identity.source_code import PACKAGE, SRC, file_of, imported
 
 __all__ = ["PACKAGE", "ROOT", "SRC", "closure", "file_of", "imported"]
 ROOT = SRC.parent

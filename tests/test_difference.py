@@ -11,7 +11,7 @@ from conftest import coco_folder
 from attention_collapse import diagnose
 from attention_collapse.cli import main
 from attention_collapse.files import write_json
-from attention_collapse.tolerance import ATOL, RTOL
+from attention_collapse.identity.tolerance import ATOL, RTOL
 
 MCS, STATS = "metrics/embedded/mcs/tiny.json", "metrics/embedded/stats.json"
 

@@ -4,7 +4,7 @@ from importlib.metadata import version
 
 from conftest import ROOT
 
-from attention_collapse.environment import LIBRARIES, departures, environment
+from attention_collapse.identity.environment import LIBRARIES, departures, environment
 
 
 def test_versions_are_those_installed():

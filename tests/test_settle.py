@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from attention_collapse.environment import KEY
 from attention_collapse.files import read_json
-from attention_collapse.settle import LOG, STANDING, Value, csv_values, settle_frame, settle_json
-from attention_collapse.tolerance import ATOL, RTOL, TABLE_RTOL, score_error, within
+from attention_collapse.identity.environment import KEY
+from attention_collapse.identity.settle import LOG, STANDING, Value, csv_values, settle_frame, settle_json
+from attention_collapse.identity.tolerance import ATOL, RTOL, TABLE_RTOL, score_error, within
 
 RESULT = {"a": {"mean": 0.712345, "n": 100, "reading": "no collapse", "ok": True}, "p": None, "list": [1.0, 2.0]}
 TABLE = pd.DataFrame({"image_id": [1, 2, 3], "score": [-20.0, 0.001, 5.0], "share": [0.5, np.nan, 1.0]})

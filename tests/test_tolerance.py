@@ -2,7 +2,7 @@ import math
 
 import pytest
 
-from attention_collapse.tolerance import ATOL, RTOL, within
+from attention_collapse.identity.tolerance import ATOL, RTOL, within
 
 
 @pytest.mark.parametrize("old", [0.0, 1e-9, 0.5, -0.5, 3e5])

@@ -12,7 +12,7 @@ from pathlib import Path
 from attention_collapse.errors import AttentionCollapseError, PipelineError
 from attention_collapse.explain import explained
 from attention_collapse.params import DECISION_MEASURES
-from attention_collapse.repository import find_root
+from attention_collapse.repository.root import find_root
 from attention_collapse.streams import readable_streams
 
 
@@ -52,7 +52,7 @@ def _models(_: argparse.Namespace) -> int:
 
 
 def _check(arguments: argparse.Namespace) -> int:
-    from attention_collapse.check import check
+    from attention_collapse.repository.check import check
 
     verdict = check(arguments.study, arguments.max_imbalance, arguments.measure)
     print("\n".join(verdict.lines))
@@ -66,7 +66,7 @@ def _check(arguments: argparse.Namespace) -> int:
 
 
 def _verify(_: argparse.Namespace) -> int:
-    from attention_collapse.verify import verification_text, verify
+    from attention_collapse.repository.verify import verification_text, verify
 
     found = verify()
     print(verification_text(found))
@@ -76,14 +76,14 @@ def _verify(_: argparse.Namespace) -> int:
 
 def _say_departures() -> None:
     """What of the environment is not what requirements.txt pins: a note, for numbers may follow it."""
-    from attention_collapse.environment import departures
+    from attention_collapse.identity.environment import departures
 
     for departure in departures(Path()):
         print(f"note: {departure}")
 
 
 def _status(_: argparse.Namespace) -> int:
-    from attention_collapse.status import stale
+    from attention_collapse.repository.status import stale
 
     problems, absent = stale()
     for study in absent:
@@ -110,8 +110,8 @@ def _evidence(_: argparse.Namespace) -> int:
 
 
 def _diff(arguments: argparse.Namespace) -> int:
-    from attention_collapse.difference import difference
     from attention_collapse.report.difference import LIMIT
+    from attention_collapse.repository.difference import difference
 
     print(difference(arguments.old, arguments.new, limit=None if arguments.all else LIMIT), end="")
     return 0
@@ -119,7 +119,7 @@ def _diff(arguments: argparse.Namespace) -> int:
 
 def _track(arguments: argparse.Namespace) -> int:
     from attention_collapse.report.tracking import mirror
-    from attention_collapse.stages.results import all_results
+    from attention_collapse.study.results import all_results
 
     results = all_results()
     revision = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True, check=False).stdout.strip()
@@ -130,7 +130,7 @@ def _track(arguments: argparse.Namespace) -> int:
 
 def _pipeline(arguments: argparse.Namespace) -> int:
     from attention_collapse.files import write_text
-    from attention_collapse.pipeline import pipeline, studies
+    from attention_collapse.repository.pipeline import pipeline, studies
 
     stale = []
     for file, params in studies(Path()).items():
@@ -140,9 +140,9 @@ def _pipeline(arguments: argparse.Namespace) -> int:
             if arguments.write:
                 write_text(file, text)
     for file in stale:
-        print(f"{file}: {'written' if arguments.write else 'is not what src/attention_collapse/pipeline.py says'}")
+        print(f"{file}: {'written' if arguments.write else 'is not what src/attention_collapse/repository/pipeline.py says'}")
     if not stale:
-        print("every dvc.yaml is what src/attention_collapse/pipeline.py says")
+        print("every dvc.yaml is what src/attention_collapse/repository/pipeline.py says")
     return 1 if stale and not arguments.write else 0
 
 

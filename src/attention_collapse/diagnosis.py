@@ -64,12 +64,12 @@ def diagnose(
     """
     import torch
 
+    from attention_collapse.engine import contribution
+    from attention_collapse.engine.attention import extract
+    from attention_collapse.engine.statistics import columns_of, judge, layer_bands
+    from attention_collapse.engine.summary import summarise
     from attention_collapse.errors import DataError, ParamsError
     from attention_collapse.measures.scores import ROWS, by_image, score_pairs
-    from attention_collapse.stages import contribution
-    from attention_collapse.stages.compute_mcs import summarise
-    from attention_collapse.stages.extract_attention import extract
-    from attention_collapse.stages.stats import columns_of, judge, layer_bands
 
     if rows not in ROWS:
         raise ParamsError(f"rows is {rows!r}", expected=f"one of {', '.join(ROWS)}", remedy="correct the argument")

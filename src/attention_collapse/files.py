@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from attention_collapse.errors import DataError
+from attention_collapse.errors import DataError, PipelineError
 
 SIGNIFICANT_DIGITS = 6
 
@@ -118,3 +118,14 @@ def evidence_id(stage: str, params: Mapping[str, Any], inputs: Mapping[str, str]
     """
     canonical = json.dumps([stage, params, inputs], sort_keys=True, separators=(",", ":"), ensure_ascii=False)
     return sha256_bytes(canonical.encode("utf-8"))[:16]
+
+
+def need(mapping: Any, key: str, where: str) -> Any:
+    """`mapping[key]`; a missing key is a file of another version, never a default."""
+    if not isinstance(mapping, Mapping) or key not in mapping:
+        raise PipelineError(
+            f"{where} has no {key!r}",
+            expected="a file as this version writes it",
+            remedy="run `dvc repro`",
+        )
+    return mapping[key]

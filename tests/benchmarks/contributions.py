@@ -33,10 +33,10 @@ from tiny.encoders import write_blip
 
 from attention_collapse.data.images import load_rgb
 from attention_collapse.data.pairs import read_folder, table
+from attention_collapse.engine.contribution import contributions
 from attention_collapse.models import load
 from attention_collapse.models.image_once import IMAGE_TOWERS
 from attention_collapse.models.spec import ModelSpec
-from attention_collapse.stages.contribution import contributions
 
 BATCH = 32
 WORDS = ("a", "two", "three"), ("red", "blue", "old", "small"), ("cat", "bus", "dog", "table"), ("street", "sofa")

@@ -26,9 +26,9 @@ import numpy as np
 import torch
 from PIL import Image
 
+from attention_collapse.engine.attention import probe_batch
 from attention_collapse.models import load
 from attention_collapse.models.catalogue import CATALOGUE
-from attention_collapse.stages.extract_attention import probe_batch
 
 
 def resident(field: str) -> float:

@@ -20,10 +20,11 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from attention_collapse.engine import statistics as engine
 from attention_collapse.files import write_json
 from attention_collapse.params import Params
 from attention_collapse.stages import stats
-from attention_collapse.stages.layout import Study
+from attention_collapse.study.layout import Study
 
 # The ten measures that models of one family have; the others are undefined, as in a real study.
 DEFINED = (
@@ -54,11 +55,11 @@ def write_study(root: Path, models: int, images: int, resamples: int) -> Study:
         table = {f"{name}_all": rng.beta(8, 3, images) for name in DEFINED}
         layers = [
             pd.DataFrame(
-                {"image_id": ids, "layer": k} | {f"{n}_all": rng.beta(8, 3, images) for n in stats.LAYER_BANDS}
+                {"image_id": ids, "layer": k} | {f"{n}_all": rng.beta(8, 3, images) for n in engine.LAYER_BANDS}
             )
             for k in range(1, 13)
         ]
-        causal = {name: rng.beta(5, 5, images) for name in stats.CAUSAL}
+        causal = {name: rng.beta(5, 5, images) for name in engine.CAUSAL}
         for path in (study.pairs_table(model), study.contributions_table(model)):
             path.parent.mkdir(parents=True, exist_ok=True)
         pd.DataFrame({"image_id": ids, "caption_id": ids, "truncated": False} | table).to_csv(

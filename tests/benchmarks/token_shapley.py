@@ -31,12 +31,12 @@ from PIL import Image
 
 from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.data.scenes import captions, render, sample
+from attention_collapse.engine.token_contribution import _values, token_contributions
 from attention_collapse.measures.token_shapley import grid_side
 from attention_collapse.models import load
 from attention_collapse.models.catalogue import named
 from attention_collapse.models.interface import TwoTowers
 from attention_collapse.models.masking import Game, games
-from attention_collapse.stages.token_contribution import _values, token_contributions
 
 Scores = list[tuple[np.ndarray, np.ndarray]]  # of each caption: (coalition, player) and (coalition,)
 

@@ -10,12 +10,12 @@ from conftest import ROOT, coco_folder
 
 from attention_collapse import diagnose
 from attention_collapse.cli import main
+from attention_collapse.engine.attention import probe_batch
 from attention_collapse.errors import ModelError
 from attention_collapse.models import load
 from attention_collapse.models.declared import DeclaredModel
 from attention_collapse.models.interface import Provenance
 from attention_collapse.models.spec import ModelSpec
-from attention_collapse.stages.extract_attention import probe_batch
 
 
 @pytest.fixture(autouse=True)

@@ -15,6 +15,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from attention_collapse.cli import main
+from attention_collapse.engine.attention import probe_batch
 from attention_collapse.errors import ModelError
 from attention_collapse.families import CROSS_ATTENTION, DUAL_ENCODER, NO_ATTENTION, SINGLE_STREAM, THREE_GROUP
 from attention_collapse.models import KINDS, load, spec
@@ -23,7 +24,6 @@ from attention_collapse.models.image_once import IMAGE_TOWERS, image_once
 from attention_collapse.models.interface import passes
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import GROUPS, IMAGE, TEXT
-from attention_collapse.stages.extract_attention import probe_batch
 
 # kind: (writer of its folder, family, layers read for vision, for text)
 TABLE = {

@@ -13,13 +13,13 @@ from tiny.decoders import write_llava, write_paligemma
 from tiny.encoders import write_clip
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from attention_collapse.engine.attention import probe_batch
 from attention_collapse.errors import ModelError, ProbeError
 from attention_collapse.models import load
 from attention_collapse.models.catalogue import named
 from attention_collapse.models.hub import count_parameters
 from attention_collapse.models.pretrained import memory_needed, weight_files
 from attention_collapse.models.spec import ModelSpec
-from attention_collapse.stages.extract_attention import probe_batch
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 

@@ -6,9 +6,9 @@ from imports import PACKAGE, ROOT
 
 from attention_collapse import cli
 from attention_collapse.files import read_json
+from attention_collapse.identity.source_code import code_id
 from attention_collapse.params import load_params
-from attention_collapse.pipeline import CODE, code_ids, pipeline, studies
-from attention_collapse.source_code import code_id
+from attention_collapse.repository.pipeline import CODE, code_ids, pipeline, studies
 
 FILES = {"embedded": ROOT / "dvc.yaml", "coco": ROOT / "studies" / "coco" / "dvc.yaml"}
 PIPELINES = {name: yaml.safe_load(path.read_text()) for name, path in FILES.items()}

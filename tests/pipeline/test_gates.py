@@ -13,8 +13,8 @@ from conftest import ROOT
 from attention_collapse.cli import _parser, main
 from attention_collapse.errors import AttentionCollapseError, PipelineError
 from attention_collapse.explain import explain, explained
-from attention_collapse.repository import find_root
-from attention_collapse.verify import copy_tracked
+from attention_collapse.repository.root import find_root
+from attention_collapse.repository.verify import copy_tracked
 
 COMMANDS = [["status"], ["verify"], ["evidence", "check"], ["check"], ["diff", "HEAD"], ["track"], ["pipeline"]]
 STUDY = "study: s\nparams_file: params.yaml\nmodels: {m: {kind: clip, weights: hub, repo: a/b}}\n"

@@ -8,8 +8,8 @@ import pytest
 from conftest import ROOT
 
 from attention_collapse import cli
-from attention_collapse.status import stale
-from attention_collapse.verify import copy_tracked
+from attention_collapse.repository.status import stale
+from attention_collapse.repository.verify import copy_tracked
 
 
 @pytest.fixture

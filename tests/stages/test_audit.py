@@ -7,16 +7,17 @@ import pytest
 import yaml
 from conftest import ROOT
 
+from attention_collapse.engine import audit as claims_audit
 from attention_collapse.errors import DataError, PipelineError
 from attention_collapse.files import read_json, write_json
 from attention_collapse.params import Params
 from attention_collapse.report.audit import ORDER, audit_markdown, audit_table
 from attention_collapse.report.evidence import Evidence
 from attention_collapse.stages import audit
-from attention_collapse.stages.layout import REPORTED_CLAIMS, Study
 from attention_collapse.stats.claims import agrees, implied
+from attention_collapse.study.layout import REPORTED_CLAIMS, Study
 
-REPORTED, CONTENT = audit.read_claims(ROOT / REPORTED_CLAIMS)
+REPORTED, CONTENT = claims_audit.read_claims(ROOT / REPORTED_CLAIMS)
 CLAIMS = implied(REPORTED)
 T_99 = 1.98422  # 97.5 % quantile of t with 99 degrees of freedom, from printed tables (1.984)
 
@@ -109,7 +110,7 @@ def test_what_was_measured_stands_beside_each_claim(tmp_path):
     assert measured["middle_third"] == pytest.approx(0.5 + (5 + 6 + 7 + 8) / 4 / 100)  # layers 5–8 of 12
     for name, claim in found["claims"].items():
         if claim["measured"] is None:
-            assert claim["reason"] == audit.NOT_MEASURED[name] and claim["measured_study"] is None
+            assert claim["reason"] == claims_audit.NOT_MEASURED[name] and claim["measured_study"] is None
         else:
             assert (claim["measured_study"], claim["measured_model"]) == ("s", "m") and "reason" not in claim
     assert found["measured_in"] == "m of study s, another architecture"

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from conftest import ROOT, coco_folder
 
+from attention_collapse.engine import statistics
 from attention_collapse.errors import PipelineError
 from attention_collapse.files import read_json
 from attention_collapse.params import Params, Stats
@@ -20,8 +21,8 @@ from attention_collapse.stages import (
     paper_tables,
     stats,
 )
-from attention_collapse.stages.layout import Study
-from attention_collapse.stages.tables import images_of
+from attention_collapse.study.layout import Study
+from attention_collapse.study.tables import images_of
 
 
 def tiny_study(root, checkpoint, rows="all", **models):
@@ -118,7 +119,7 @@ def test_causal_measures_are_those_of_the_contribution_metrics(study):
     models = read_json(study.statistics)["models"]
     for model in models:
         causal = read_json(study.contributions(model))
-        assert all(models[model][name] == causal[name] for name in stats.CAUSAL)
+        assert all(models[model][name] == causal[name] for name in statistics.CAUSAL)
 
 
 def test_models_are_compared_image_by_image(study):
@@ -137,11 +138,13 @@ def test_pairs_and_summary_of_several_models():
     """Two families of Holm's correction; the difference a − c is the sum of a − b and b − c."""
     rng = np.random.default_rng(0)
     columns = {
-        name: {measure: pd.Series(rng.normal(mean, 0.1, 40)) for measure in (*stats.COMPARED, *stats.SUMMARISED)}
+        name: {
+            measure: pd.Series(rng.normal(mean, 0.1, 40)) for measure in (*statistics.COMPARED, *statistics.SUMMARISED)
+        }
         for name, mean in (("a", 0.6), ("b", 0.62), ("c", 0.7), ("a-untrained", 0.5))
     }
     params = Stats(n_resamples=200)
-    found = stats.pairs_of_models(columns, ["a", "b", "c"], {"a": "a-untrained"}, params)["mcs_calibrated"]
+    found = statistics.pairs_of_models(columns, ["a", "b", "c"], {"a": "a-untrained"}, params)["mcs_calibrated"]
     assert list(found) == ["a_vs_b", "a_vs_c", "b_vs_c", "a_vs_a-untrained"]
     assert found["a_vs_c"]["mean"] == pytest.approx(found["a_vs_b"]["mean"] + found["b_vs_c"]["mean"])
     between = [found[name] for name in ("a_vs_b", "a_vs_c", "b_vs_c")]
@@ -152,7 +155,7 @@ def test_pairs_and_summary_of_several_models():
         name: {measure: {"mean": v.mean(), "sd": v.std(), "n": len(v)} for measure, v in measures.items()}
         for name, measures in columns.items()
     }
-    summary = stats.summary_over_models(results, ["a", "b", "c"], 0.95)
+    summary = statistics.summary_over_models(results, ["a", "b", "c"], 0.95)
     assert summary["shapley_share"]["k"] == 3 and 0.55 < summary["mcs_calibrated"]["mean"] < 0.75
 
 
@@ -194,10 +197,12 @@ def test_figures_and_plot_data_are_byte_stable(study):
     }
 
 
-def test_every_number_is_a_macro(study, tmp_path):
+def test_every_number_is_a_macro(study, monkeypatch):
     lengths = "data/coco_val2017_caption_lengths.json"
     shutil.copy(ROOT / lengths, study.root / lengths)
-    null_reference.main(study.root)
+    monkeypatch.chdir(study.root)
+    null_reference.main()
+    monkeypatch.undo()
     paper_tables.main(study)
     text = (study.paper / "numbers.tex").read_text()
     mean = read_json(study.statistics)["models"]["trained"]["mcs"]["mean"]

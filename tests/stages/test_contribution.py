@@ -13,6 +13,9 @@ from tiny.encoders import write_blip
 
 from attention_collapse.data.images import load_rgb
 from attention_collapse.data.pairs import read_folder, table
+from attention_collapse.engine import contribution as engine
+from attention_collapse.engine.contribution import contributions, draws
+from attention_collapse.engine.scoring import _Pictures
 from attention_collapse.errors import DataError
 from attention_collapse.families import DUAL_ENCODER
 from attention_collapse.files import read_json
@@ -23,8 +26,6 @@ from attention_collapse.models.interface import Batch, Output, Provenance
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Stats
 from attention_collapse.stages import contribution, extract_attention, fetch_coco
-from attention_collapse.stages.contribution import contributions, draws
-from attention_collapse.stages.scoring import _Pictures
 
 
 @pytest.fixture
@@ -106,7 +107,7 @@ def test_a_constant_model_has_no_share_and_is_at_chance(pairs, model):
         assert (frame[name] == 0).all(), name
     assert frame["shapley_share"].isna().all() and (frame["accuracy"] == 0.5).all()
     assert frame["emap_gap"].isna().all() if model.family != DUAL_ENCODER else (frame["emap_gap"] == 0).all()
-    share = contribution.summarise(frame, Stats())["shapley_share"]
+    share = engine.summarise(frame, Stats())["shapley_share"]
     assert np.isnan(share["mean"]) and (share["n"], share["n_undefined"]) == (0, 6)
     assert share["reason"] == "0 defined values, 2 or more needed"
 
@@ -181,7 +182,7 @@ def test_a_fusion_models_image_tower_sees_each_image_once(pairs, blip_folder, mo
     monkeypatch.delitem(IMAGE_TOWERS, "Blip")
     bare = contributions(model, pairs, partners=2, seed=0, batch_size=batch_size)
     assert sum(rows) == sum(passes) / 2
-    for name in ("score", *contribution.SHAPLEY[:3], "shapley_image_mean_image", "accuracy"):
+    for name in ("score", *engine.SHAPLEY[:3], "shapley_image_mean_image", "accuracy"):
         assert np.allclose(once[name], bare[name], atol=1e-5, rtol=0), name
 
 
@@ -252,8 +253,8 @@ def test_no_partner_or_foil_is_the_pairs_own_even_where_partners_outnumber_pairs
 def test_nothing_to_draw_from_is_undefined_and_nan_scores_are_errors(tmp_path, pairs, n):
     few = table(read_folder(coco_folder(tmp_path / "few", n=n, captions=1))[0], "folder")
     frame = run(scorer(lambda images, texts: [0.0] * len(images)), few)
-    assert len(frame) == n and frame[list(contribution.COLUMNS)].isna().all().all()
-    summary = contribution.summarise(frame, Stats())
+    assert len(frame) == n and frame[list(engine.COLUMNS)].isna().all().all()
+    summary = engine.summarise(frame, Stats())
     assert summary["shapley_share"]["reason"].startswith(f"{n} images: nothing to draw ablation partners from")
     with pytest.raises(
         DataError, match="scores are NaN(.|\n)*a finite score for every pair(.|\n)*check the checkpoint"
@@ -327,7 +328,7 @@ def test_what_rounding_of_the_scores_may_change_is_said_and_nothing_else(pairs):
 def test_a_share_of_two_small_values_may_move_far_and_one_of_large_ones_not():
     games = {"shapley_image": np.array([1e-6, 5.0]), "shapley_text": np.array([-1e-6, 5.0])}
     games |= {f"{name}_mean_image": values for name, values in games.items()}
-    slack = contribution.share_slack(games, 1e-5)["shapley_share"]
+    slack = engine.share_slack(games, 1e-5)["shapley_share"]
     assert slack[0] == 1 and slack[1] == pytest.approx(1e-6)
     # Independently: the largest change of |a| / (|a| + |b|) under errors of that size, by trying the corners.
     a, b = 5.0, 5.0

@@ -9,8 +9,8 @@ from attention_collapse.errors import ParamsError, PipelineError
 from attention_collapse.files import read_json, write_json
 from attention_collapse.params import DECISION_MEASURES, Params
 from attention_collapse.stages import decision
-from attention_collapse.stages.layout import Study
-from attention_collapse.stages.results import results_of
+from attention_collapse.study.layout import Study
+from attention_collapse.study.results import results_of
 
 SEVERE = {"mean": 0.9, "ci_low": 0.88, "ci_high": 0.92, "share_severe": 1.0, "p": 1e-9, "log10_p": -9.0,
           "p_holm": 3e-9, "power": 0.99, "n_needed": 20, "n": 100}  # fmt: skip

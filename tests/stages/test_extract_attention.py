@@ -13,13 +13,16 @@ import yaml
 from conftest import coco_folder
 
 from attention_collapse.data.pairs import read_folder, table
+from attention_collapse.engine import attention
+from attention_collapse.engine.attention import extract
 from attention_collapse.errors import ModelError
 from attention_collapse.models import load
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Params
-from attention_collapse.stages import checkpoints, extract_attention, fetch_coco, layout
-from attention_collapse.stages.extract_attention import attention_table, extract
-from attention_collapse.stages.layout import Study
+from attention_collapse.stages import extract_attention, fetch_coco
+from attention_collapse.study import checkpoints, layout
+from attention_collapse.study.attention import attention_table
+from attention_collapse.study.layout import Study
 
 STATISTICS = [
     f"{name}_{rows}"
@@ -73,7 +76,7 @@ def test_the_batch_size_changes_nothing_but_rounding(model, pairs):
 
 def test_finished_batches_are_not_run_again(model, pairs, tmp_path, monkeypatch):
     whole = extract(model, pairs, batch_size=2)
-    calls, probe = [], extract_attention.probe_batch
+    calls, probe = [], attention.probe_batch
 
     def failing(*args):
         calls.append(1)
@@ -193,7 +196,9 @@ def test_a_table_of_other_code_or_pairs_is_not_used(small, monkeypatch):
 
 def test_another_processors_digits_change_no_committed_file(small, monkeypatch):
     """Scores that differ by rounding leave the tables and the metrics of every stage after them as they stand."""
+    from attention_collapse.engine import contribution as engine_contribution
     from attention_collapse.stages import compute_mcs, contribution
+    from attention_collapse.study import attention as study_attention
 
     def run():
         extract_attention.main(small, "m")
@@ -204,7 +209,7 @@ def test_another_processors_digits_change_no_committed_file(small, monkeypatch):
 
     before = run()
     assert len(before) == 7
-    score_cells, extracted = contribution.score_cells, extract_attention.extract
+    score_cells, extracted = engine_contribution.score_cells, attention.extract
 
     def rounded(*args, **kwargs):
         found = score_cells(*args, **kwargs)
@@ -218,11 +223,11 @@ def test_another_processors_digits_change_no_committed_file(small, monkeypatch):
         index = table.column_names.index("entropy_all")
         return table.set_column(index, "entropy_all", pa.array(table["entropy_all"].to_numpy() * (1 + 2e-6)))
 
-    monkeypatch.setattr(contribution, "score_cells", rounded)
-    monkeypatch.setattr(extract_attention, "extract", drifted)
+    monkeypatch.setattr(engine_contribution, "score_cells", rounded)
+    monkeypatch.setattr(study_attention, "extract", drifted)
     assert run() == before
     monkeypatch.setattr(
-        contribution, "score_cells", lambda *a, **k: {n: v * 1.01 for n, v in score_cells(*a, **k).items()}
+        engine_contribution, "score_cells", lambda *a, **k: {n: v * 1.01 for n, v in score_cells(*a, **k).items()}
     )
     changed = run()
     assert {file.name for file, data in changed.items() if data != before[file]} == {"m.csv", "m.json"}

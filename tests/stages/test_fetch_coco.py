@@ -10,7 +10,7 @@ from attention_collapse.errors import DataError, DownloadError
 from attention_collapse.files import read_json
 from attention_collapse.params import Params
 from attention_collapse.stages.fetch_coco import fetch
-from attention_collapse.stages.layout import Study
+from attention_collapse.study.layout import Study
 
 MODEL = {"kind": "openclip", "weights": "untrained", "architecture": "ViT-B-32", "seed": 0}
 

@@ -7,6 +7,7 @@ import torch
 import yaml
 
 from attention_collapse.data.planted import FILLERS, MARK_SIZE, Regime, vocabulary, write_planted
+from attention_collapse.engine.planted_measures import ATTENTION, accuracies, games, labelled, measure
 from attention_collapse.families import NO_ATTENTION
 from attention_collapse.files import read_json
 from attention_collapse.models import load
@@ -14,9 +15,8 @@ from attention_collapse.models.interface import Batch, Output
 from attention_collapse.models.small import WRITERS, planted_spec
 from attention_collapse.params import load_params
 from attention_collapse.stages import measure_planted
-from attention_collapse.stages.layout import Study
 from attention_collapse.stages.measure_planted import PARTIAL
-from attention_collapse.stages.planted_measures import ATTENTION, accuracies, games, labelled, measure
+from attention_collapse.study.layout import Study
 
 ROOT = Path(__file__).resolve().parents[2]
 PLANT = SimpleNamespace(emap_images=6, t_shap_images=3)

@@ -6,13 +6,13 @@ import pytest
 import torch
 from PIL import Image
 
+from attention_collapse.engine.overlay import attention_maps, chosen_images, readout_attention
 from attention_collapse.models import load
 from attention_collapse.models.interface import Batch, Read
 from attention_collapse.models.pictures import patch_keys
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import IMAGE, OTHER
 from attention_collapse.report.overlay import Overlay, attention_overlay
-from attention_collapse.stages.overlay import chosen_images, overlays, readout_attention
 
 
 def test_lowest_median_and_highest_are_chosen_and_ties_go_by_id():
@@ -31,7 +31,7 @@ def tiny(tiny_openclip):
 
 
 def test_the_map_is_the_class_tokens_attention_as_pytorch_gives_it(tiny):
-    model, pictures, batch = tiny
+    model, _pictures, batch = tiny
     [read] = batch.reads
     attention, seen = model.module.get_submodule(read.sites[-1]), []
     hook = attention.register_forward_pre_hook(
@@ -44,7 +44,7 @@ def test_the_map_is_the_class_tokens_attention_as_pytorch_gives_it(tiny):
     shares = readout_attention(model, batch, read)
     assert torch.allclose(shares.sum(-1), torch.ones(2, dtype=torch.float64))
     assert torch.allclose(shares, pattern[:, 0].double(), atol=1e-6)
-    found = overlays(model, "openclip", pictures, batch, ["a", "b"])
+    found = attention_maps(model, "openclip", batch)
     own = pattern[1, 0, 1:].double()
     assert found[1].mass == pytest.approx(float(own.sum()), abs=1e-6)
     assert np.allclose(found[1].grid, (own / own.mean()).view(4, 4).numpy(), atol=1e-5)  # 17 tokens: 4 × 4 patches

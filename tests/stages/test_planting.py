@@ -5,11 +5,11 @@ from PIL import Image
 
 from attention_collapse.data.planted import FILLERS, Regime, draw_pairs, mark, pictures, vocabulary
 from attention_collapse.data.scenes import SIZE
+from attention_collapse.engine.planting import Trainee, accuracies, match, warm_up
 from attention_collapse.models import load
 from attention_collapse.models.interface import Batch
 from attention_collapse.models.small import WRITERS, planted_spec, save
 from attention_collapse.params import PlantingRecipe
-from attention_collapse.stages.planting import Trainee, accuracies, match, warm_up
 
 CAPTION = f"{FILLERS[0]} a red ring on the left"
 QUICK = PlantingRecipe(

@@ -8,7 +8,7 @@ from attention_collapse.files import read_json, write_json
 from attention_collapse.params import Params
 from attention_collapse.report.evidence_check import Check
 from attention_collapse.stages import reports
-from attention_collapse.stages.layout import VALIDITY, Study
+from attention_collapse.study.layout import VALIDITY, Study
 
 REASON = "no query of a dual encoder sees both groups"
 SUMMARY = {"mean": 0.7346, "sd": 0.01, "ci_low": 0.7312, "ci_high": 0.7389, "n": 40, "n_undefined": 0}

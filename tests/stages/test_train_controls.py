@@ -3,14 +3,15 @@ import math
 import pytest
 import torch
 
+from attention_collapse.engine import training
+from attention_collapse.engine.contrastive import Towers, retrieval, train
 from attention_collapse.errors import ParamsError
 from attention_collapse.files import read_json, sha256_file
 from attention_collapse.models import load
-from attention_collapse.models.contrastive import Towers, retrieval, train
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Params
 from attention_collapse.stages import train_controls
-from attention_collapse.stages.layout import Study
+from attention_collapse.study.layout import Study
 
 CHECKPOINT = ModelSpec(kind="openclip", weights="checkpoint", path="data/controls/openclip-scenes")
 
@@ -143,7 +144,7 @@ def test_the_committed_checkpoint_is_the_one_its_metrics_name():
 
 def test_planted_models_are_written_for_each_regime_and_seed_and_an_interrupted_run_goes_on(tmp_path, monkeypatch):
     run, trained = study(tmp_path, **SMALL), []
-    match = train_controls.match
+    match = training.match
 
     def interrupted(*args, **kwargs):
         trained.append(kwargs["seed"])
@@ -151,7 +152,7 @@ def test_planted_models_are_written_for_each_regime_and_seed_and_an_interrupted_
             raise KeyboardInterrupt
         return match(*args, **kwargs)
 
-    monkeypatch.setattr(train_controls, "match", interrupted)
+    monkeypatch.setattr(training, "match", interrupted)
     with pytest.raises(KeyboardInterrupt):
         train_controls.main(run, "planted-vilt")
     out = tmp_path / "data" / "controls" / "planted-vilt"

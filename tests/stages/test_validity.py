@@ -2,9 +2,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from attention_collapse.engine.validity import BALANCED, IMAGE, READINGS, TEXT, judge, learned
 from attention_collapse.files import read_json
 from attention_collapse.params import Stats
-from attention_collapse.stages.validity import BALANCED, IMAGE, READINGS, TEXT, judge, learned
 
 PLANTED = {BALANCED: 0.0, TEXT: 1.0, "text-graded": 0.7, IMAGE: -1.0}
 STATS = Stats(n_resamples=200)

@@ -10,7 +10,7 @@ import torch
 from safetensors.torch import save_file
 from transformers import BertConfig, BertModel
 
-from attention_collapse.models.contrastive import write_restricted_merges
+from attention_collapse.engine.contrastive import write_restricted_merges
 from attention_collapse.models.fusion import FusionV1, FusionV2
 from tiny.encoders import _bert_tokenizer, _save_bert_tokenizer
 

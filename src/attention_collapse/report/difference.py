@@ -11,9 +11,9 @@ from decimal import Decimal
 from itertools import groupby
 from typing import Any
 
-from attention_collapse.environment import KEY as ENVIRONMENT
 from attention_collapse.files import SIGNIFICANT_DIGITS
-from attention_collapse.tolerance import within
+from attention_collapse.identity.environment import KEY as ENVIRONMENT
+from attention_collapse.identity.tolerance import within
 
 LIMIT = 150  # rows, shared equally by the files: a comment on GitHub holds 65,536 characters
 ROWS_PER_FILE = 3  # at least

@@ -34,9 +34,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from attention_collapse.environment import KEY as ENVIRONMENT
 from attention_collapse.errors import DataError
 from attention_collapse.files import read_json
+from attention_collapse.identity.environment import KEY as ENVIRONMENT
 
 Scalar = str | int | float | bool | None
 DASH = "--"

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import sys
-
-from attention_collapse.errors import AttentionCollapseError
 from attention_collapse.files import write_json
-from attention_collapse.pipeline import CODE, code_ids
+from attention_collapse.repository.pipeline import CODE, code_ids
+from attention_collapse.stages.run import run_stage
 
 
 def main() -> None:
@@ -15,8 +13,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    try:
-        main()
-    except AttentionCollapseError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)
+    run_stage(main)

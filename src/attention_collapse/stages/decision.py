@@ -2,117 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from pathlib import Path
-from typing import Any
-
-from attention_collapse.errors import ParamsError
-from attention_collapse.files import read_json
-from attention_collapse.measures.mcs import SEVERE
-from attention_collapse.params import DECISION_MEASURES
-from attention_collapse.settle import settle_json
-from attention_collapse.stages.layout import Study, evidence_of, need, run_stage
-from attention_collapse.stats.decision import Gates, Severity, combine, decide, named
-
-READINGS = ("decision", "severe_two_of_three", "severe_all")
-
-
-def severity_entry(statistics: Any, model: str, measure: str, file: Path) -> Mapping[str, Any]:
-    """What the statistics say of one model's severity by one measure, as it stands in the file."""
-    where = f"{file}: models"
-    entry = need(need(statistics, "models", str(file)), model, where)
-    entry = need(need(entry, "severity", f"{where}.{model}"), measure, f"{where}.{model}.severity")
-    where = f"{where}.{model}.severity.{measure}"
-    for key in ("n", "mean", "p"):
-        need(entry, key, where)
-    if entry["n"] == 0 or entry["p"] is None:
-        need(entry, "reason", where)
-    found: Mapping[str, Any] = entry
-    return found
-
-
-def read_severity(statistics: Any, model: str, measure: str, file: Path, *, in_house: bool) -> Severity:
-    """The severity of one model under test; PipelineError names a missing key."""
-    entry = severity_entry(statistics, model, measure, file)
-    where = f"{file}: models.{model}.severity.{measure}"
-    keys = ("n", "mean", "ci_low", "ci_high", "p_holm", "power", "n_needed")
-    values = {key: need(entry, key, where) for key in keys}
-    return Severity(in_house=in_house, reason=entry.get("reason", ""), **values)
-
-
-def diagnostic_failures(statistics: Any, scores: Mapping[str, Mapping[str, Any]], file: Path) -> list[str]:
-    """Every model and measure that its kind defines and that did not come out whole, with the reason.
-
-    Controls are included: the question is whether the instrument works. A measure came out whole if every image of
-    the study has a defined value and the test of these values exists.
-    """
-    failures = []
-    for model, about in scores.items():
-        for measure in DECISION_MEASURES:
-            if measure in about["reasons"]:
-                continue
-            entry = severity_entry(statistics, model, measure, file)
-            if entry["n"] < about["n_images"]:
-                failures.append(f"{model} {measure} ({about['n_images'] - entry['n']} images undefined)")
-            elif entry["p"] is None:
-                failures.append(f"{model} {measure} ({entry['reason']})")
-    return failures
+from attention_collapse.engine.decision import decide_study
+from attention_collapse.files import need, read_json
+from attention_collapse.identity.settle import settle_json
+from attention_collapse.stages.run import run_stage
+from attention_collapse.study.layout import Study, evidence_of
 
 
 def main(study: Study) -> None:
     """Read the study's statistics, write its decision."""
     params, models, file = study.params.decision, study.params.models, study.statistics
-    if params.imbalance != SEVERE:
-        raise ParamsError(
-            f"{study.params.params_file}: decision.imbalance is {params.imbalance}",
-            expected=f"{SEVERE}, the value of the null hypothesis that the statistics test",
-            remedy="use `attention-collapse check --max-imbalance` for any other bound",
-        )
-    gates = Gates(**params.model_dump(exclude={"measure", "confirm_with"}))
-    statistics = read_json(file)
-    scores = {name: read_json(study.scores(name)) for name in models}
-    measures: dict[str, dict[str, Any]] = {}
-    for measure in DECISION_MEASURES:
-        under_test = [name for name, spec in models.items() if spec.standing != "control"]
-        lacking = {name: scores[name]["reasons"][measure] for name in under_test if measure in scores[name]["reasons"]}
-        measures[measure] = decide(
-            {
-                name: read_severity(statistics, name, measure, file, in_house=models[name].standing == "in-house")
-                for name in under_test
-                if name not in lacking
-            },
-            gates,
-        )
-        measures[measure]["not_defined_for"] = lacking
-    counts, confirms = measures[params.measure], measures[params.confirm_with]
-    combined = {name: combine(counts[name], confirms[name]) for name in READINGS}
-    # A GO that waits for its confirmation waits for what the confirming measure needs.
-    waiting = confirms if counts["decision"] == "GO" else counts
-    failures = diagnostic_failures(statistics, scores, file)
-    result = {
-        **combined,
-        "measure": params.measure,
-        "confirm_with": params.confirm_with,
-        "confirmed": confirms["decision"] == "GO",
-        "reason": f"{params.measure} says {counts['decision']} ({counts['reason']}); "
-        f"{params.confirm_with} says {confirms['decision']} ({confirms['reason']})",
-        "images_needed": waiting["images_needed"],
-        "models_needed": waiting["models_needed"],
-        "diagnostic_success": not failures,
-        "diagnostic_failures": named(failures),
-        "measures": measures,
-        "study": study.params.study,
-        "stage": "decision",
-        "evidence_id": evidence_of(
-            "decision",
-            params.model_dump() | {"models": {name: spec.standing for name, spec in models.items()}},
-            {"stats": need(statistics, "evidence_id", str(file))}
-            | {name: about["evidence_id"] for name, about in scores.items()},
-        ),
-    }
-    settle_json(study.decision, result)
-    print(f"{combined['decision']}: {result['reason']}")
-    print(f"diagnostic success: {'yes' if not failures else 'no: ' + named(failures)}")
+    statistics, scores = read_json(file), {name: read_json(study.scores(name)) for name in models}
+    result = decide_study(params, models, statistics, scores, str(file))
+    identity = evidence_of(
+        "decision",
+        params.model_dump() | {"models": {name: spec.standing for name, spec in models.items()}},
+        {"stats": need(statistics, "evidence_id", str(file))}
+        | {name: about["evidence_id"] for name, about in scores.items()},
+    )
+    settle_json(study.decision, result | {"study": study.name, "stage": "decision", "evidence_id": identity})
+    print(f"{result['decision']}: {result['reason']}")
+    print(f"diagnostic success: {'yes' if result['diagnostic_success'] else 'no: ' + result['diagnostic_failures']}")
 
 
 if __name__ == "__main__":

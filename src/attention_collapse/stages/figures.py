@@ -16,8 +16,9 @@ from attention_collapse.report.figures import (
     save,
     use_style,
 )
-from attention_collapse.stages.layout import Study, run_stage
-from attention_collapse.stages.tables import images_of
+from attention_collapse.stages.run import run_stage
+from attention_collapse.study.layout import Study
+from attention_collapse.study.tables import images_of
 
 Rows = list[list[Any]]
 

@@ -21,9 +21,10 @@ from tqdm import tqdm
 
 from attention_collapse.data.planted import Regime, write_planted
 from attention_collapse.errors import ParamsError
+from attention_collapse.identity.settle import settle_frame, settle_json
 from attention_collapse.params import Plant
-from attention_collapse.settle import settle_frame, settle_json
-from attention_collapse.stages.layout import Study, evidence_of, run_stage
+from attention_collapse.stages.run import run_stage
+from attention_collapse.study.layout import Study, evidence_of
 
 IDENTITY = ("regime", "seed", "image_id")
 PARTIAL = ("emap_gap", "image_t_shap")  # of the first pairs only
@@ -56,9 +57,12 @@ def _quiet() -> None:
 
 
 def _measured(task: Task) -> tuple[pd.DataFrame, str]:
-    from attention_collapse.stages.planted_measures import measured  # heavy, and needed in the workers alone
+    from attention_collapse.engine.planted_measures import measured  # heavy, and needed in the workers alone
 
-    return measured(task)
+    values, digest = measured(task.kind, task.checkpoint, (task.common, task.own), task.plant, **task.options)
+    values.insert(0, "seed", task.seed)
+    values.insert(0, "regime", task.regime)
+    return values, digest
 
 
 def _all_measured(tasks: list[Task], workers: int) -> Iterator[tuple[pd.DataFrame, str]]:
@@ -81,7 +85,7 @@ def _tasks(study: Study, plant: Plant, pairs: Path) -> list[Task]:
         write_planted(pairs / name, plant.measured, plant.data_seed + 2, regime)
     return [
         Task(
-            kind, name, seed, study.root / "data" / "controls" / f"planted-{kind}" / f"{name}-{seed}",
+            kind, name, seed, study.trained(f"planted-{kind}") / f"{name}-{seed}",
             pairs / "common", pairs / name, plant, options,
         )
         for kind in plant.kinds

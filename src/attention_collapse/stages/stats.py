@@ -2,205 +2,15 @@
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterable, Mapping
-from itertools import combinations
-from typing import Any
-
-import numpy as np
 import pandas as pd
 
+from attention_collapse.engine.statistics import Tables, study_statistics
 from attention_collapse.errors import PipelineError
 from attention_collapse.files import read_json
-from attention_collapse.measures.mcs import SEVERE, VISION_COLLAPSE, original_reading
-from attention_collapse.params import DECISION_MEASURES, Stats
-from attention_collapse.settle import settle_json
-from attention_collapse.stages.layout import Study, evidence_of, run_stage
-from attention_collapse.stages.tables import images_of
-from attention_collapse.stats.diagnostics import diagnose
-from attention_collapse.stats.meta import random_effects
-from attention_collapse.stats.one_sample import describe_columns, holm, one_sample_columns
-from attention_collapse.stats.paired import paired_columns
-from attention_collapse.stats.permutation import Alternative
-from attention_collapse.stats.power import images_needed
-from attention_collapse.stats.severity import POWER, severity_columns
-
-MEASURES = (
-    "mcs", "mcs_null", "mcs_calibrated", "imbalance", "mcs_minus_null", "entropy_vision", "entropy_text",
-    "cross_modal_entropy", "cross_modal_entropy_normalized", "cross_modal_entropy_surrogate",
-    "cross_modal_entropy_surrogate_normalized", "mass_share", "mass_share_null", "mass_per_token_ratio",
-)  # fmt: skip
-TESTS: dict[str, tuple[str, float, Alternative]] = {
-    "mcs_vs_0_5": ("mcs", 0.5, "two-sided"),
-    "mcs_vs_0_7": ("mcs", VISION_COLLAPSE, "greater"),
-    "imbalance_vs_0_8": ("imbalance", SEVERE, "greater"),
-    "mcs_vs_null": ("mcs_minus_null", 0.0, "two-sided"),
-    "mcs_calibrated_vs_0_5": ("mcs_calibrated", 0.5, "two-sided"),
-}
-LAYER_BANDS = ("mcs", "mcs_null", "mcs_calibrated")
-CAUSAL = (
-    "shapley_share", "shapley_share_mean_image", "interaction", "accuracy", "perceptual_score_image",
-    "perceptual_score_text", "emap_gap", "t_shap", "t_shap_foil", "t_shap_floor",
-)  # fmt: skip
-SHARES = ("shapley_share", "shapley_share_mean_image")  # causal measures whose per-image values are tested
-DIAGNOSED = ("mcs", "mcs_calibrated", "imbalance", "mass_share", "shapley_share")
-COMPARED = ("mcs_calibrated", "shapley_share")
-SUMMARISED = ("mcs_calibrated", "mcs_minus_null", "shapley_share")
-PLANNED_D = 0.5  # the effect that the original report planned its 34 images for
-Results = dict[str, dict[str, Any]]
-
-
-def null_reading(calibrated: dict[str, Any]) -> str:
-    """The verdict against the null: does the interval of the calibrated score leave 0.5?"""
-    low, high = calibrated["ci_low"], calibrated["ci_high"]
-    if not (math.isfinite(low) and math.isfinite(high)):
-        return "undefined"
-    if low > 0.5:
-        return "text attention more concentrated than vision attention"
-    return "vision attention more concentrated than text attention" if high < 0.5 else "no departure from the null"
-
-
-def columns_of(
-    images: pd.DataFrame, contributions: pd.DataFrame | None, rows: str, reasons: Mapping[str, str]
-) -> dict[str, pd.Series]:
-    """Per-image values of every measure that is tested, by image_id; undefined (`reasons`) ones are all NaN.
-
-    `contributions`: the table of causal measures, None if they were not computed.
-    """
-    images = images.set_index("image_id")
-    undefined = pd.Series(np.nan, images.index)
-    columns = {
-        name: images[f"{name}_{rows}"] if f"{name}_{rows}" in images and name not in reasons else undefined
-        for name in MEASURES
-    }
-    columns["mcs_minus_null"] = columns["mcs"] - columns["mcs_null"]
-    if contributions is None:
-        return columns | dict.fromkeys(SHARES, undefined)
-    known = contributions.set_index("image_id").reindex(images.index)
-    return columns | {name: known[name] for name in SHARES}
-
-
-def judge(
-    columns: Mapping[str, pd.Series], causal: Mapping[str, Any], params: Stats, reasons: Mapping[str, str], tested: int
-) -> dict[str, Any]:
-    """Intervals and tests of one model.
-
-    Parameters
-    ----------
-    columns
-        Of `columns_of`.
-    causal
-        The model's contribution metrics, whose summaries of the causal measures are taken as they are; may be empty.
-    reasons
-        measure -> why the model does not define it; it stands in the place of the value.
-    tested
-        Models under test in the study, the family of Holm's correction.
-    """
-    settings: dict[str, Any] = {
-        "confidence": params.confidence, "n_resamples": params.n_resamples, "rng": params.seed,
-    }  # fmt: skip
-    result: dict[str, Any] = describe_columns({name: columns[name] for name in MEASURES}, **settings)
-    result |= (known := {name: causal[name] for name in CAUSAL if name in causal})
-    result["severity"] = severity_columns(
-        {name: columns[name] for name in DECISION_MEASURES}, threshold=SEVERE, margin=params.margin,
-        alpha=(1 - params.confidence) / max(1, tested), **settings,
-    )  # fmt: skip
-    result["diagnostics"] = {name: diagnose(columns[name]) for name in DIAGNOSED}
-    missing = dict(reasons) | {name: found["reason"] for name, found in known.items() if not found["n"]}
-    for part in (result, result["severity"], result["diagnostics"]):
-        for name in missing.keys() & part.keys():
-            part[name]["reason"] = missing[name]
-    result["tests"] = one_sample_columns(
-        {name: (columns[measure], value, alternative) for name, (measure, value, alternative) in TESTS.items()},
-        **settings,
-    )
-    result["reading_original"] = original_reading(result["mcs"]["mean"])
-    result["reading_null"] = null_reading(result["mcs_calibrated"])
-    return result
-
-
-def layer_bands(layers: pd.DataFrame, rows: str, params: Stats) -> dict[str, dict[str, float]]:
-    """Mean and interval of each layer's scores over images."""
-    result: dict[str, dict[str, float]] = {}
-    if layers.empty:
-        return result
-    columns: dict[str, pd.Series] = {}
-    for name in LAYER_BANDS:
-        wide = layers.pivot_table(index="image_id", columns="layer", values=f"{name}_{rows}", dropna=False)
-        # An image with an undefined layer is left out of every layer, and counted.
-        defined = wide.where(wide.notna().all(axis="columns"))
-        columns |= {f"{int(layer):02d} {name}": defined[layer] for layer in wide.columns}
-    described = describe_columns(columns, confidence=params.confidence, n_resamples=params.n_resamples, rng=params.seed)
-    for key, entry in described.items():
-        layer, name = key.split()
-        result.setdefault(layer, {}).update(
-            {
-                name: entry["mean"],
-                f"{name}_ci_low": entry["ci_low"],
-                f"{name}_ci_high": entry["ci_high"],
-                f"{name}_n": entry["n"],
-            }
-        )
-    return result
-
-
-def add_holm(family: Iterable[dict[str, Any]]) -> None:
-    """Holm's correction of one family of tests, as `p_holm` of each."""
-    members = list(family)
-    for member, value in zip(members, holm([member["p"] for member in members]), strict=True):
-        member["p_holm"] = value
-
-
-def pairs_of_models(
-    columns: Mapping[str, Mapping[str, pd.Series]], tested: list[str], controls: Mapping[str, str], params: Stats
-) -> dict[str, Results]:
-    """Differences between models on the same images: measure -> "a_vs_b" -> `stats.paired.paired` of a − b.
-
-    Every two models under test, one family of Holm's correction a measure; and each of them against its own untrained
-    control (`controls`: model -> first control), another family.
-    """
-    between, against = list(combinations(tested, 2)), list(controls.items())
-    result: dict[str, Results] = {}
-    for measure in COMPARED:
-        table = pd.DataFrame({name: columns[name][measure] for name in columns})  # the same image in each row
-        pairs = {f"{a}_vs_{b}": (table[a], table[b]) for a, b in between + against}
-        found = paired_columns(
-            pairs, margin=params.margin, confidence=params.confidence, n_resamples=params.n_resamples, rng=params.seed
-        )
-        for kind, family in (("two models under test", between), ("model and its untrained control", against)):
-            entries = [found[f"{a}_vs_{b}"] | {"a": a, "b": b, "family": kind} for a, b in family]
-            add_holm(entries)
-            found |= {f"{entry['a']}_vs_{entry['b']}": entry for entry in entries}
-        result[measure] = found
-    return result
-
-
-def summary_over_models(results: Results, tested: list[str], confidence: float) -> Results:
-    """Random-effects meta-analysis of the models under test: measure -> `stats.meta.random_effects`."""
-    return {
-        name: random_effects(
-            [results[model][name]["mean"] for model in tested],
-            [results[model][name]["sd"] / math.sqrt(max(1, results[model][name]["n"])) for model in tested],
-            confidence=confidence,
-        )
-        for name in SUMMARISED
-    }
-
-
-def planned(alpha: float) -> dict[str, Any]:
-    """The images that a study for d = 0.5 plans with, before any was measured."""
-    n, _ = images_needed(PLANNED_D, power=POWER, alpha=alpha)
-    return {"d": PLANNED_D, "alpha": alpha, "power": POWER, "alternative": "two-sided", "n": n}
-
-
-def untrained_prior(results: dict[str, dict[str, Any]], controls: list[str]) -> dict[str, Any]:
-    """Mean score of freshly initialised weights over seeds: the architecture's own prior."""
-    means = [results[name]["mcs"]["mean"] for name in controls]
-    return {
-        "mean": float(np.mean(means)),
-        "sd_over_seeds": float(np.std(means, ddof=1)) if len(means) > 1 else math.nan,
-        "n_seeds": len(means),
-    }
+from attention_collapse.identity.settle import settle_json
+from attention_collapse.stages.run import run_stage
+from attention_collapse.study.layout import Study, evidence_of
+from attention_collapse.study.tables import images_of
 
 
 def require_no_orphans(study: Study) -> None:
@@ -219,69 +29,27 @@ def main(study: Study) -> None:
     """Read every model's tables, write the study's statistics."""
     require_no_orphans(study)
     params, models = study.params.stats, study.params.models
-    scores = {name: read_json(study.scores(name)) for name in models}
-    causal = {name: _nan_for_null(read_json(study.contributions(name))) for name in models}
-    tested = [name for name, spec in models.items() if not spec.is_control]
-    results: Results = {}
-    columns: dict[str, dict[str, pd.Series]] = {}
+    tables: dict[str, Tables] = {}
     inputs: dict[str, str] = {}
     for name in models:
-        rows, reasons = scores[name]["rows"], scores[name]["reasons"]
+        scores, causal = read_json(study.scores(name)), read_json(study.contributions(name))
         images, layers = images_of(study, name), pd.read_csv(study.layers_table(name))
-        columns[name] = columns_of(images, pd.read_csv(study.contributions_table(name)), rows, reasons)
-        results[name] = judge(columns[name], causal[name], params, reasons, len(tested))
-        results[name] |= {
-            "layers": layer_bands(layers, rows, params),
-            "rows": rows,
-            "family": scores[name]["family"],
-            "control": models[name].is_control,
-            "share_of_pairs_above_0_7": scores[name]["share_of_pairs_above_0_7"],
-            "share_of_nulls_above_0_7": scores[name]["share_of_nulls_above_0_7"],
-        }
-        inputs[name] = scores[name]["evidence_id"]  # of compute_mcs: it knows which rows the headline uses
-        inputs[f"contribution/{name}"] = causal[name]["evidence_id"]
-    first_control: dict[str, str] = {}
-    for name in models:
-        if controls := [key for key, spec in models.items() if spec.control_for == name]:
-            results[name]["mcs_untrained"] = untrained_prior(results, controls)
-            first_control |= {name: controls[0]} if name in tested else {}
-    for test in TESTS:
-        add_holm(results[name]["tests"][test] for name in tested)
-    for measure in DECISION_MEASURES:
-        add_holm(results[name]["severity"][measure] for name in tested)
+        tables[name] = Tables(images, layers, pd.read_csv(study.contributions_table(name)), scores, causal)
+        inputs[name] = scores["evidence_id"]  # of compute_mcs: it knows which rows the headline uses
+        inputs[f"contribution/{name}"] = causal["evidence_id"]
+    result = study_statistics(models, tables, params)
     identity = evidence_of("stats", params.model_dump(), inputs)
-    settle_json(
-        study.statistics,
-        {
-            "models": results,
-            "pairs_of_models": pairs_of_models(columns, tested, first_control, params),
-            "meta": summary_over_models(results, tested, params.confidence),
-            "a_priori": planned(1 - params.confidence),
-            "study": study.params.study,
-            "stage": "stats",
-            "confidence": params.confidence,
-            "evidence_id": identity,
-        },
-    )
-    for name, result in results.items():
-        mcs, null = result["mcs"], result["mcs_null"]
+    about = {"study": study.name, "stage": "stats", "confidence": params.confidence, "evidence_id": identity}
+    settle_json(study.statistics, result | about)
+    for name, found in result["models"].items():
+        mcs, null = found["mcs"], found["mcs_null"]
         if not mcs["n"]:
             print(f"{name}: no MCS: {mcs['reason']}")
             continue
         print(
             f"{name}: MCS {mcs['mean']:.4f} [{mcs['ci_low']:.4f}, {mcs['ci_high']:.4f}], null {null['mean']:.4f}; "
-            f"by the original thresholds: {result['reading_original']}; against the null: {result['reading_null']}"
+            f"by the original thresholds: {found['reading_original']}; against the null: {found['reading_null']}"
         )
-
-
-def _nan_for_null(metrics: dict[str, Any]) -> dict[str, Any]:
-    """A metrics file as it was before writing: an undefined number is NaN."""
-    return {
-        name: {key: math.nan if item is None else item for key, item in value.items()}
-        if isinstance(value, dict)
-        else value
-        for name, value in metrics.items()
-    }
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 
 from attention_collapse.measures.scores import by_image
-from attention_collapse.stages.layout import Study
+from attention_collapse.study.layout import Study
 
 
 def images_of(study: Study, model: str) -> pd.DataFrame:

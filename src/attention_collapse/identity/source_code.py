@@ -12,7 +12,7 @@ from typing import Any
 from attention_collapse.files import sha256_bytes, sha256_file
 
 PACKAGE = "attention_collapse"
-SRC = Path(__file__).resolve().parents[1]
+SRC = Path(__file__).resolve().parents[2]
 FILE = re.compile(r"[\w-]+\.\w+")
 ENTRY_POINT = re.compile(rf"^({PACKAGE}(?:\.\w+)+):\w+$")  # "module:function", imported by name
 

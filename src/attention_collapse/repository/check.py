@@ -5,13 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from attention_collapse.engine.decision import read_severity
 from attention_collapse.errors import ParamsError
 from attention_collapse.files import read_json
 from attention_collapse.measures.mcs import SEVERE
 from attention_collapse.params import load_params
-from attention_collapse.stages.decision import read_severity
-from attention_collapse.stages.layout import Study
 from attention_collapse.stats.decision import Gates, Severity, is_severe
+from attention_collapse.study.layout import Study
 
 
 @dataclass(frozen=True)
@@ -68,7 +68,7 @@ def check(study: str, threshold: float, measure: str | None = None, root: Path =
     lines, severe, judged = [], [], 0
     tested = [name for name, spec in found.params.models.items() if spec.standing != "control"]
     for name in tested:
-        model = read_severity(statistics, name, measure, found.statistics, in_house=False)
+        model = read_severity(statistics, name, measure, str(found.statistics), in_house=False)
         shown = f"{name}: no mean imbalance by {measure}"
         if model.mean is not None:
             interval = "no interval"

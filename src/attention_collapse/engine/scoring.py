@@ -16,13 +16,13 @@ from PIL import Image
 from tqdm import tqdm
 
 from attention_collapse.data.images import load_rgb
+from attention_collapse.engine.parts import open_parts
 from attention_collapse.errors import DataError
 from attention_collapse.families import DUAL_ENCODER
 from attention_collapse.files import read_json, sha256_bytes, write_text
 from attention_collapse.models.image_once import image_once
 from attention_collapse.models.interface import Model, TwoTowers
 from attention_collapse.models.recombined import recombined
-from attention_collapse.stages.parts import open_parts
 
 if TYPE_CHECKING:
     from datasets import Dataset

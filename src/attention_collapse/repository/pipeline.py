@@ -15,16 +15,16 @@ from typing import Any
 
 import yaml
 
+from attention_collapse.identity.source_code import PACKAGE, code_id
 from attention_collapse.models import KINDS
 from attention_collapse.params import Params, load_params
-from attention_collapse.source_code import PACKAGE, code_id
+from attention_collapse.study.layout import CAPTION_LENGTHS, NULL_REFERENCE, REPORTED_CLAIMS, VALIDITY, Layout
 
 CODE = Path("data/code.json")
 HEADER = """\
-# Written by `attention-collapse pipeline --write` from src/attention_collapse/pipeline.py: edit that, not this.
+# Written by `attention-collapse pipeline --write` from src/attention_collapse/repository/pipeline.py: edit that, not this.
 # A stage is a module of src/attention_collapse/stages; its code is an entry of data/code.json.
 """
-DATA, METRICS = "data/${study}", "metrics/${study}"
 TRAINED = ("openclip-scenes", "align-scenes")  # and planted-<kind>
 
 
@@ -83,89 +83,91 @@ class Stage:
         return {"foreach": "${models}", "do": found} if self.per_model else found
 
 
+class _Template(Layout):
+    """The paths of any study, with DVC's names in the place of its name and of a model."""
+
+    name, root = "${study}", Path()
+
+
+_ANY, _MODEL = _Template(), "${key}"
+
+
+def _posix(*paths: Path) -> tuple[str, ...]:
+    return tuple(path.as_posix() for path in paths)
+
+
 def shared_stages(folders: Sequence[str] = ()) -> tuple[Stage, ...]:
     """The stages that every study has, in the order of the data; `folders` hold checkpoints that git holds."""
-    pairs, manifest = f"{DATA}/pairs", f"{DATA}/manifest.json"
-    record, model = f"{DATA}/checkpoints/${{key}}.json", "models.${key}"
+    of, key, model = _ANY, _MODEL, f"models.{_MODEL}"
+    pairs = (of.manifest, of.pairs)
+    measures, causal = of.pairs_table(key).parents[1], of.contributions_table(key).parent
+    scores, contributions = of.scores(key).parent, of.contributions(key).parent
+    tables = (of.pairs_table(key), of.layers_table(key), of.heads_table(key))
     return (
-        Stage("fetch_coco", ("study", "fetch_coco"), settled=(manifest,), cached=(pairs,)),
+        Stage("fetch_coco", ("study", "fetch_coco"), settled=_posix(of.manifest), cached=_posix(of.pairs)),
         Stage(
-            "extract_attention", (model, "extract_attention"), (manifest, pairs, *folders), settled=(record,),
-            per_model=True,
+            "extract_attention", (model, "extract_attention"), (*_posix(*pairs), *folders),
+            settled=_posix(of.checkpoint(key)), per_model=True,
         ),
         Stage(
-            "contribution", (model, "extract_attention", "contribution", "stats"), (record, manifest, pairs),
-            settled=(f"{DATA}/contribution/${{key}}.csv",), metrics=(f"{METRICS}/contribution/${{key}}.json",),
-            per_model=True,
+            "contribution", (model, "extract_attention", "contribution", "stats"), _posix(of.checkpoint(key), *pairs),
+            settled=_posix(of.contributions_table(key)), metrics=_posix(of.contributions(key)), per_model=True,
         ),
         Stage(
-            "compute_mcs", (model, "extract_attention", "compute_mcs"), (record, manifest, pairs),
-            settled=tuple(f"{DATA}/measures/${{key}}/{table}.csv" for table in ("pairs", "layers", "heads")),
-            metrics=(f"{METRICS}/mcs/${{key}}.json",), per_model=True,
+            "compute_mcs", (model, "extract_attention", "compute_mcs"), _posix(of.checkpoint(key), *pairs),
+            settled=_posix(*tables), metrics=_posix(of.scores(key)), per_model=True,
         ),
         Stage(
-            "stats", ("stats", "models"),
-            (f"{DATA}/contribution", f"{DATA}/measures", f"{METRICS}/contribution", f"{METRICS}/mcs"),
-            metrics=(f"{METRICS}/stats.json",),
+            "stats", ("stats", "models"), _posix(causal, measures, contributions, scores),
+            metrics=_posix(of.statistics),
         ),
+        Stage("decision", ("decision", "models"), _posix(scores, of.statistics), metrics=_posix(of.decision)),
         Stage(
-            "decision", ("decision", "models"), (f"{METRICS}/mcs", f"{METRICS}/stats.json"),
-            metrics=(f"{METRICS}/decision.json",),
+            "audit", ("models",), _posix(REPORTED_CLAIMS, of.statistics), drawn=_posix(of.audit_paper),
+            metrics=_posix(of.audit),
         ),
+        Stage("figures", ("study",), _posix(measures, contributions, of.statistics), drawn=_posix(of.plots)),
         Stage(
-            "audit", ("models",), ("data/reported_claims.yaml", f"{METRICS}/stats.json"),
-            drawn=("paper/generated/${study}-audit",), metrics=(f"{METRICS}/audit.json",),
-        ),
-        Stage(
-            "figures", ("study",), (f"{DATA}/measures", f"{METRICS}/contribution", f"{METRICS}/stats.json"),
-            drawn=("plots/${study}",),
-        ),
-        Stage(
-            "overlay", ("models", "extract_attention", "compute_mcs"),
-            (f"{DATA}/checkpoints", manifest, f"{DATA}/measures", pairs), settled=("plots/${study}-overlay",),
+            "overlay", (model, "extract_attention", "compute_mcs"),
+            _posix(of.checkpoint(key), of.pairs_table(key), *pairs), settled=_posix(of.overlay(key)), per_model=True,
         ),
         Stage(
             "reports", ("models", "stats", "contribution"),
-            (f"{DATA}/checkpoints", manifest, f"{METRICS}/audit.json", f"{METRICS}/contribution",
-             f"{METRICS}/decision.json", f"{METRICS}/mcs", f"{METRICS}/stats.json", "metrics/embedded/validity.json",
-             "plots/${study}"),
-            drawn=("reports/${study}",),
+            _posix(of.checkpoint(key).parent, of.manifest, of.audit, contributions, of.decision, scores,
+                   of.statistics, VALIDITY, of.plots),
+            drawn=_posix(of.reports),
         ),
         Stage(
-            "paper_tables", ("study",),
-            (manifest, f"{METRICS}/contribution", f"{METRICS}/stats.json", "metrics/null_reference.json"),
-            drawn=("paper/generated/${study}",),
+            "paper_tables", ("study",), _posix(of.manifest, contributions, of.statistics, NULL_REFERENCE),
+            drawn=_posix(of.paper),
         ),
     )  # fmt: skip
 
 
 def planted_stages(kinds: Sequence[str] = ()) -> tuple[Stage, ...]:
     """The embedded study's own question: does the instrument tell the truth about models whose answer was planted?"""
-    tables = tuple(f"{DATA}/planted/{kind}.csv" for kind in kinds)
+    of, tables = _ANY, tuple(_ANY.planted_table(kind) for kind in kinds)
     return (
         Stage(
             "measure_planted", ("plant", "contribution", "extract_attention"),
-            tuple(f"data/controls/planted-{kind}" for kind in kinds), settled=tables,
-            metrics=tuple(f"{METRICS}/planted/{kind}.json" for kind in kinds),
+            _posix(*(of.trained(f"planted-{kind}") for kind in kinds)), settled=_posix(*tables),
+            metrics=_posix(*(of.planted(kind) for kind in kinds)),
         ),
         Stage(
-            "validity", ("plant", "stats"), (*tables, f"{METRICS}/planted"),
-            drawn=("plots/${study}-validity", "paper/generated/${study}-validity"),
-            metrics=(f"{METRICS}/validity.json",),
+            "validity", ("plant", "stats"), _posix(*tables, of.planted("kind").parent),
+            drawn=_posix(of.validity_plots, of.validity_paper), metrics=_posix(of.validity),
         ),
     )  # fmt: skip
 
 
-NULL_REFERENCE = Stage(
-    "null_reference", deps=("data/coco_val2017_caption_lengths.json",), metrics=("metrics/null_reference.json",)
-)
+NULL_STAGE = Stage("null_reference", deps=_posix(CAPTION_LENGTHS), metrics=_posix(NULL_REFERENCE))
 CODE_STAGE = Stage("code", deps=(f"src/{PACKAGE}",), settled=(CODE.as_posix(),), coded=False)
 
 
 def _training(kinds: Sequence[str]) -> dict[str, Any]:
     """Checkpoints are committed data, trained anew by `dvc repro -f train_controls` alone: nothing makes it stale."""
-    stage = Stage("train_controls", ("train_controls",), settled=("data/controls/${item}",),
-                  metrics=("metrics/controls/${item}.json",), coded=False)  # fmt: skip
+    stage = Stage("train_controls", ("train_controls",), settled=_posix(_ANY.trained("${item}")),
+                  metrics=_posix(_ANY.training("${item}")), coded=False)  # fmt: skip
     entry = stage.entry(".")
     del entry["params"]
     entry["cmd"] += " --model ${item}"
@@ -192,7 +194,7 @@ def pipeline(params: Params) -> str:
     stages: dict[str, Any] = {}
     if not home:  # what is of no study, and what the embedded study alone has
         stages = {"code": CODE_STAGE.entry("."), "train_controls": _training(kinds)}
-        stages["null_reference"] = NULL_REFERENCE.entry(".")
+        stages["null_reference"] = NULL_STAGE.entry(".")
     named = {name for spec in params.models.values() for name in (spec.path, spec.architecture)}
     folders = sorted(name for name in named if name and name.startswith("data/"))
     own = shared_stages(folders) + (planted_stages(kinds) if kinds else ())
@@ -214,7 +216,7 @@ def code_ids() -> Mapping[str, Any]:
     DVC reads a dot in a key as a step into a mapping, so qwen2.5-vl is the entry 5-vl of qwen2.
     """
     found: dict[str, Any] = {}
-    for stage in (*shared_stages(), *planted_stages(), NULL_REFERENCE):
+    for stage in (*shared_stages(), *planted_stages(), NULL_STAGE):
         module = f"{PACKAGE}.stages.{stage.name}"
         if not stage.per_model:
             found[stage.name] = code_id(module)

@@ -1,37 +1,34 @@
-"""Where each file of a study lies, and how a stage starts."""
+"""Where each file of a study lies, and what evidence its results are of."""
 
 from __future__ import annotations
 
-import argparse
-import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attention_collapse.errors import AttentionCollapseError, ParamsError, PipelineError
+from attention_collapse.errors import ParamsError
 from attention_collapse.files import evidence_id
-from attention_collapse.models.spec import ModelSpec
-from attention_collapse.params import Params, load_params
-from attention_collapse.source_code import PACKAGE, code_id
+from attention_collapse.identity.source_code import PACKAGE, code_id
+from attention_collapse.models.spec import TRAINED_HERE, ModelSpec
+from attention_collapse.params import Params
 
 NULL_REFERENCE = Path("metrics/null_reference.json")  # of no study: it follows from token counts alone
+CAPTION_LENGTHS = Path("data/coco_val2017_caption_lengths.json")  # of no study: what that follows from
 REPORTED_CLAIMS = Path("data/reported_claims.yaml")  # of no study: the numbers that started the project
-
 VALIDITY = Path("metrics/embedded/validity.json")  # of every study: the planted models are the embedded study's
 
 
-@dataclass(frozen=True)
-class Study:
-    """The files of one study below the repository's root."""
+class Layout:
+    """Where each file of a study lies below a repository's root; the pipeline describes its stages in these paths."""
 
-    params: Params
-    root: Path = Path()
+    name: str
+    root: Path
 
     @property
     def data(self) -> Path:
         """Everything about the pairs."""
-        return self.root / "data" / self.params.study
+        return self.root / "data" / self.name
 
     @property
     def manifest(self) -> Path:
@@ -80,12 +77,12 @@ class Study:
     @property
     def validity_plots(self) -> Path:
         """Committed: the figures of that judgement."""
-        return self.root / "plots" / f"{self.params.study}-validity"
+        return self.root / "plots" / f"{self.name}-validity"
 
     @property
     def validity_paper(self) -> Path:
         """Committed: its table and macros."""
-        return self.root / "paper" / "generated" / f"{self.params.study}-validity"
+        return self.root / "paper" / "generated" / f"{self.name}-validity"
 
     def pairs_table(self, model: str) -> Path:
         """Committed: scores per image–caption pair."""
@@ -102,7 +99,7 @@ class Study:
     @property
     def metrics(self) -> Path:
         """Committed metrics."""
-        return self.root / "metrics" / self.params.study
+        return self.root / "metrics" / self.name
 
     def scores(self, model: str) -> Path:
         """Committed: the model's scores."""
@@ -126,27 +123,47 @@ class Study:
     @property
     def audit_paper(self) -> Path:
         """Committed: the audit's table and macros."""
-        return self.root / "paper" / "generated" / f"{self.params.study}-audit"
+        return self.root / "paper" / "generated" / f"{self.name}-audit"
 
     @property
     def plots(self) -> Path:
         """Committed figures and plot data."""
-        return self.root / "plots" / self.params.study
+        return self.root / "plots" / self.name
 
-    @property
-    def overlays(self) -> Path:
-        """Attention over pictures of the pairs, a folder a model; committed for our own scenes alone (.gitignore)."""
-        return self.root / "plots" / f"{self.params.study}-overlay"
+    def overlay(self, model: str) -> Path:
+        """Attention over pictures of the pairs; committed for our own scenes alone (.gitignore)."""
+        return self.root / "plots" / f"{self.name}-overlay" / model
 
     @property
     def paper(self) -> Path:
         """Committed tables and macros of this study."""
-        return self.root / "paper" / "generated" / self.params.study
+        return self.root / "paper" / "generated" / self.name
 
     @property
     def reports(self) -> Path:
         """Committed reports of this study, in Markdown."""
-        return self.root / "reports" / self.params.study
+        return self.root / "reports" / self.name
+
+    def trained(self, control: str) -> Path:
+        """Committed: the checkpoint folder of a small model that is trained here, or of all with planted answers."""
+        return self.root / TRAINED_HERE / control
+
+    def training(self, control: str) -> Path:
+        """Committed: how well that training went."""
+        return self.root / "metrics" / "controls" / f"{control}.json"
+
+
+@dataclass(frozen=True)
+class Study(Layout):
+    """The files of one study, and its parameters."""
+
+    params: Params
+    root: Path = Path()
+
+    @property
+    def name(self) -> str:  # type: ignore[override]
+        """Its name, as files and reports have it."""
+        return self.params.study
 
     def spec(self, model: str) -> ModelSpec:
         """The parameters of one model."""
@@ -165,29 +182,3 @@ def evidence_of(stage: str, params: Mapping[str, Any], inputs: Mapping[str, str]
     Nothing in it was computed, so it is the same on every machine; other code gives other evidence.
     """
     return evidence_id(stage, params, {**inputs, "code": code_id(f"{PACKAGE}.stages.{stage}", kind)})
-
-
-def need(mapping: Any, key: str, where: str) -> Any:
-    """`mapping[key]`; a missing key is a file of another version, never a default."""
-    if not isinstance(mapping, Mapping) or key not in mapping:
-        raise PipelineError(
-            f"{where} has no {key!r}",
-            expected="a file as this version writes it",
-            remedy="run `dvc repro`",
-        )
-    return mapping[key]
-
-
-def run_stage(main: Callable[..., None], *, per_model: bool = False) -> None:
-    """Command line of a stage: `--params FILE`, and `--model NAME` where the stage runs once a model."""
-    parser = argparse.ArgumentParser(description=sys.modules[main.__module__].__doc__)
-    parser.add_argument("--params", type=Path, default=Path("params.yaml"))
-    if per_model:
-        parser.add_argument("--model", required=True)
-    arguments = parser.parse_args()
-    try:
-        study = Study(load_params(arguments.params))
-        main(study, arguments.model) if per_model else main(study)
-    except AttentionCollapseError as error:
-        print(f"error: {error}", file=sys.stderr)
-        sys.exit(1)

@@ -19,9 +19,9 @@ from typing import Any
 
 import pandas as pd
 
-from attention_collapse.environment import KEY, environment
 from attention_collapse.files import csv_text, json_text, write_text
-from attention_collapse.tolerance import RTOL, TABLE_RTOL, within
+from attention_collapse.identity.environment import KEY, environment
+from attention_collapse.identity.tolerance import RTOL, TABLE_RTOL, within
 
 STANDING = "ATTENTION_COLLAPSE_STANDING"
 LOG = "ATTENTION_COLLAPSE_SETTLE_LOG"

@@ -17,24 +17,22 @@ import torch
 from attention_collapse.data.coco import find_annotations
 from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.data.planted import labels_of
+from attention_collapse.engine.attention import extract
+from attention_collapse.engine.contribution import coalitions, draws, shapley_columns, share_slack
+from attention_collapse.engine.scoring import score_cells
+from attention_collapse.engine.token_contribution import token_contributions
 from attention_collapse.errors import DataError
+from attention_collapse.identity.settle import with_slack
+from attention_collapse.identity.tolerance import score_error
 from attention_collapse.measures.matching import additive_without_own
 from attention_collapse.measures.scores import by_image, score_pairs
 from attention_collapse.models import load
 from attention_collapse.models.interface import Model
 from attention_collapse.models.small import planted_spec
 from attention_collapse.params import Plant
-from attention_collapse.settle import with_slack
-from attention_collapse.stages.contribution import coalitions, draws, shapley_columns, share_slack
-from attention_collapse.stages.extract_attention import extract
-from attention_collapse.stages.scoring import score_cells
-from attention_collapse.stages.token_contribution import token_contributions
-from attention_collapse.tolerance import score_error
 
 if TYPE_CHECKING:
     from datasets import Dataset
-
-    from attention_collapse.stages.measure_planted import Task
 
 ATTENTION = ("mcs", "mcs_calibrated", "cross_modal_entropy", "cross_modal_entropy_normalized", "mass_share",
              "mass_per_token_ratio")  # fmt: skip
@@ -131,11 +129,11 @@ def measure(model: Model, common: Path, own: Path, plant: Plant, **options: int)
     return pd.concat([identity, attention[names], games(model, pairs, plant, **options), told], axis=1)
 
 
-def measured(task: Task) -> tuple[pd.DataFrame, str]:
-    """A model's table, and the digest of its weights."""
-    torch.set_num_threads(task.plant.threads)  # the models are too small for more
-    model = load(f"{task.kind} {task.checkpoint.name}", planted_spec(task.kind, task.checkpoint))
-    values = measure(model, task.common, task.own, task.plant, **task.options)
-    values.insert(0, "seed", task.seed)
-    values.insert(0, "regime", task.regime)
-    return values, str(model.provenance["sha256"])
+def measured(
+    kind: str, checkpoint: Path, pairs: tuple[Path, Path], plant: Plant, **options: int
+) -> tuple[pd.DataFrame, str]:
+    """The table of `measure` of a model in a checkpoint folder, and the digest of its weights; `pairs`: common, own."""
+    torch.set_num_threads(plant.threads)  # the models are too small for more
+    model = load(f"{kind} {checkpoint.name}", planted_spec(kind, checkpoint))
+    common, own = pairs
+    return measure(model, common, own, plant, **options), str(model.provenance["sha256"])

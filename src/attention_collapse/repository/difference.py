@@ -10,8 +10,8 @@ from typing import Any
 
 from attention_collapse.errors import ParamsError, PipelineError
 from attention_collapse.explain import explain, explained
+from attention_collapse.identity.tolerance import ATOL, RTOL
 from attention_collapse.report.difference import LIMIT, difference_text
-from attention_collapse.tolerance import ATOL, RTOL
 
 WORKING_TREE = "workspace"  # DVC's word
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from attention_collapse.errors import PipelineError
-from attention_collapse.settle import ABSENT, LOG, STANDING, Value, csv_values, json_values
+from attention_collapse.identity.settle import ABSENT, LOG, STANDING, Value, csv_values, json_values
 
 # All of the embedded study but the training. null_reference alone: every study's tables stand downstream of it.
 TARGETS = (

@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 from attention_collapse.errors import PipelineError
-from attention_collapse.files import read_json
+from attention_collapse.files import need, read_json
 from attention_collapse.params import load_params
 from attention_collapse.report.tracking import Result
-from attention_collapse.stages.layout import Study, need
+from attention_collapse.study.layout import Study
 
 
 def all_results(root: Path = Path()) -> list[Result]:

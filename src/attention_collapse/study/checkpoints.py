@@ -11,7 +11,7 @@ from attention_collapse.files import read_json
 from attention_collapse.models import load
 from attention_collapse.models.interface import Model
 from attention_collapse.models.spec import ModelSpec
-from attention_collapse.stages.layout import Study
+from attention_collapse.study.layout import Study
 
 PIN = ("revision", "sha256", "definition_sha256")
 

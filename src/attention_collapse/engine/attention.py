@@ -1,0 +1,223 @@
+"""Run one model over pairs once, keeping statistics of every attention call that counts.
+
+A dual encoder encodes each image once and each caption once; any other model runs each pair once. Finished batches are
+kept in a folder of their own, so that an interrupted run goes on where it stopped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+from tqdm import tqdm
+
+from attention_collapse.data.images import load_rgb
+from attention_collapse.engine.parts import open_parts
+from attention_collapse.errors import ModelError, ProbeError
+from attention_collapse.families import NO_ATTENTION
+from attention_collapse.files import whole_file
+from attention_collapse.models.interface import Batch, Model, Output, Read, TwoTowers, passes
+from attention_collapse.probe import AttentionProbe, SiteStats
+from attention_collapse.probe.rows import average_rows, needed_rows
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+Ids = tuple[int, int | None]  # image, caption
+Seen = dict[str, dict[str, dict[str, np.ndarray]]]  # tower -> site -> statistic
+SURROGATE = "surrogate"  # not attention: similarity of a caption's embedding to an image's projected patches
+
+
+def probe_batch(model: Model, batch: Batch) -> tuple[Seen, Output]:
+    """One forward pass: tower -> site -> statistic -> (batch, head) float64 (counts: (batch,)); and its output."""
+    seen: Seen = {read.tower: {} for read in batch.reads}
+    rows = {site: needed_rows(read.rows) for read in batch.reads for site in read.sites}
+    nothing = torch.empty(0, dtype=torch.long)
+
+    def chosen(site: str, _batch: int, queries: int) -> Tensor | None:
+        wanted = rows.get(site, nothing)
+        return None if len(wanted) == queries else wanted
+
+    def keep(stats: SiteStats) -> None:
+        for read in batch.reads:
+            if stats.site in read.sites:
+                if stats.site in seen[read.tower]:
+                    raise ProbeError(
+                        f"{model.name}: {stats.site} ran twice in one pass",
+                        expected="one attention call a layer",
+                        remedy="read sites that run once for each pass",
+                    )
+                means = average_rows(stats, read.rows, read.group)
+                seen[read.tower][stats.site] = {key: value.cpu().numpy() for key, value in means.items()}
+
+    module = cast("torch.nn.Module", model.module)
+    probe = AttentionProbe(module, on_stats=keep, keys=lambda site, *_: batch.groups.get(site), rows=chosen)
+    try:
+        with probe, torch.inference_mode():
+            output = model.run(batch)
+    except RuntimeError as error:
+        if any(words in str(error) for words in ("same device", "on the expected device", "and weight type")):
+            raise ModelError(
+                f"{model.name}: weights and inputs lie on different devices ({str(error).splitlines()[0]})",
+                expected="all of the model and its inputs on one device, or placed by `device: auto`",
+                remedy="move the model whole before it is used",
+            ) from None
+        raise
+    for read in batch.reads:
+        if missing := [site for site in read.sites if site not in seen[read.tower]]:
+            raise ProbeError(
+                f"{model.name}: nothing seen of {', '.join(missing[:4])}",
+                expected=f"one attention call from each of the {len(read.sites)} layers read for {read.tower}",
+                remedy="check that the model's table of sites names its attention modules",
+            )
+    return seen, output
+
+
+def _table(columns: Mapping[str, Any]) -> pa.Table:
+    types = {"image_id": pa.int64(), "caption_id": pa.int64(), "n_tokens": pa.int64(), "truncated": pa.bool_()}
+    return pa.table({key: pa.array(values, types.get(key)) for key, values in columns.items()})
+
+
+def _rows(ids: Sequence[Ids], read: Read, truncated: Sequence[bool], seen: dict[str, Any]) -> pa.Table:
+    """The table of one tower in one batch: a row for each item, layer and head, in that order."""
+    stacked = {key: np.stack([seen[site][key] for site in read.sites], axis=1) for key in seen[read.sites[0]]}
+    items, layers, heads = stacked["entropy_all"].shape  # (item, layer, head)
+
+    def per_item(values: Sequence[Any]) -> list[Any]:
+        return [value for value in values for _ in range(layers * heads)]
+
+    columns: dict[str, Any] = {
+        "image_id": per_item([image for image, _ in ids]),
+        "caption_id": per_item([caption for _, caption in ids]),
+        "tower": [read.tower] * (items * layers * heads),
+        "layer": np.tile(np.repeat(np.arange(layers), heads), items),
+        "head": np.tile(np.arange(heads), items * layers),
+        "n_tokens": per_item(read.lengths.tolist()),
+        "truncated": per_item(truncated),
+    }
+    for key, values in stacked.items():
+        counts = np.repeat(values, heads).reshape(items, layers, heads) if values.ndim == 2 else values
+        columns[key] = counts.reshape(-1)
+    return _table(columns)
+
+
+def _batches(model: Model, pairs: Dataset, size: int) -> Iterator[tuple[Sequence[Ids], Callable[[], Batch]]]:
+    """(ids, function that prepares the batch), in the table's order."""
+    columns = (pairs[key] for key in ("image_id", "image", "caption_ids", "captions"))
+    listed = [
+        (image, Path(file["path"]), list(zip(ids, texts, strict=True)))
+        for image, file, ids, texts in zip(*columns, strict=True)
+    ]
+    items: dict[str, list[tuple[Ids, Any]]] = {
+        "image": [((image, None), path) for image, path, _ in listed],
+        "text": [((image, caption), words) for image, _, captions in listed for caption, words in captions],
+        "pair": [((image, caption), (path, words)) for image, path, captions in listed for caption, words in captions],
+    }
+
+    def prepare(kind: str, contents: Sequence[Any]) -> Batch:
+        if kind == "image":
+            contents = [load_rgb(path)[0] for path in contents]
+        elif kind == "pair":
+            pictures = {path: load_rgb(path)[0] for path in dict.fromkeys(path for path, _ in contents)}
+            contents = [(pictures[path], words) for path, words in contents]
+        return model.batch(kind, contents)
+
+    for kind in passes(model):
+        for start in range(0, len(items[kind]), size):
+            ids, contents = zip(*items[kind][start : start + size], strict=True)
+            yield ids, partial(prepare, kind, contents)
+
+
+def surrogate(ids: Sequence[Ids], patches: Mapping[int, Tensor], embeddings: Tensor, logit_scale: float) -> pa.Table:
+    """Entropy of softmax over an image's patches of logit_scale · cos(caption, patch): a row a caption, in nats."""
+    entropies, sizes = [], []
+    for (image, _), embedding in zip(ids, embeddings.double(), strict=True):
+        p = (logit_scale * patches[image].double() @ embedding).softmax(-1)  # (patch,)
+        entropies.append(float(torch.special.entr(p).sum()))
+        sizes.append(len(p))
+    columns: dict[str, Any] = {
+        "image_id": [image for image, _ in ids],
+        "caption_id": [caption for _, caption in ids],
+        "tower": [SURROGATE] * len(ids),
+        "layer": np.zeros(len(ids), np.int64),
+        "head": np.zeros(len(ids), np.int64),
+        "n_tokens": sizes,
+        "truncated": [False] * len(ids),
+    }
+    entropy, size = np.array(entropies), np.array(sizes, np.float64)
+    for rows in ("all", "readout"):
+        columns |= {f"entropy_{rows}": entropy, f"uniform_{rows}": np.log(size), f"support_{rows}": size}
+        columns |= {f"entropy_normalized_{rows}": entropy / np.log(size)}
+        columns |= {f"undefined_{rows}": np.zeros(len(ids), np.int64)}
+    return _table(columns)
+
+
+def extract(model: Model, pairs: Dataset, *, batch_size: int, work: Path | None = None, identity: str = "") -> pa.Table:
+    """Attention statistics of every image and caption.
+
+    Parameters
+    ----------
+    pairs
+        The table of `data.pairs.table`.
+    work
+        Folder for finished batches; batches found there are not run again if they were written for the same
+        `identity` and `batch_size`.
+
+    Returns
+    -------
+    pyarrow.Table
+        One row an item, tower, layer and head: image_id, caption_id (null where the pass saw the image alone), tower
+        ("vision", "text", "surrogate"; "none" for a model without attention), layer, head, n_tokens, truncated, and
+        the statistics of `probe.rows.average_rows`.
+    """
+    if work is not None:
+        open_parts(work, f"{identity} batch_size={batch_size}\n")
+    batches = list(_batches(model, pairs, batch_size)) if model.family != NO_ATTENTION else []
+    parts: list[pa.Table] = []
+    patches: dict[int, Tensor] = {}
+    for index, (ids, prepare) in enumerate(tqdm(batches, desc=f"{model.name}", unit="batch", disable=None)):
+        file = work / f"{index:06d}.parquet" if work else None
+        side = file.with_suffix(".safetensors") if file else None  # renamed into place before the table
+        if file and file.is_file():
+            parts.append(pq.read_table(file))
+            if side and side.is_file():
+                patches |= {image: kept for (image, _), kept in zip(ids, load_file(side)["patches"], strict=True)}
+            continue
+        batch = prepare()
+        if not batch.reads:
+            continue  # a convolutional tower: no attention to read
+        seen, output = probe_batch(model, batch)
+        tables = [_rows(ids, read, batch.truncated, seen[read.tower]) for read in batch.reads]
+        if output.patches is not None:
+            own = output.patches.float().cpu().contiguous()
+            patches |= {image: kept for (image, _), kept in zip(ids, own, strict=True)}
+            if side:
+                with whole_file(side) as temporary:
+                    save_file({"patches": own}, temporary)
+        elif patches and output.embedding is not None:
+            scale = cast("TwoTowers", model).logit_scale
+            tables.append(surrogate(ids, patches, output.embedding.float().cpu(), scale))
+        part = pa.concat_tables(tables, promote_options="default")
+        if file:
+            with whole_file(file) as temporary:
+                pq.write_table(part, temporary)
+        parts.append(part)
+    if model.family == NO_ATTENTION:  # the pairs alone, so that what has no measure is still counted
+        listed = [(i, c) for i, ids in zip(pairs["image_id"], pairs["caption_ids"], strict=True) for c in ids]
+        parts.append(_table({
+            "image_id": [image for image, _ in listed], "caption_id": [caption for _, caption in listed],
+            "tower": ["none"] * len(listed), "layer": [0] * len(listed), "head": [0] * len(listed),
+            "n_tokens": [0] * len(listed), "truncated": [False] * len(listed),
+        }))  # fmt: skip
+    whole = pa.concat_tables(parts, promote_options="default")
+    last = pc.equal(whole["tower"], SURROGATE)  # so that the order of rows does not depend on the batch size
+    return pa.concat_tables([whole.filter(pc.invert(last)), whole.filter(last)])

@@ -1,0 +1,192 @@
+"""Which measure may be trusted for which kind of model, judged on models whose answer was planted."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from attention_collapse.measures.mcs import TEXT_COLLAPSE, VISION_COLLAPSE
+from attention_collapse.params import Stats
+from attention_collapse.stats import ties
+from attention_collapse.stats.validity import Contrast, contrast, flagged, rank_correlation, threshold, verdict
+
+BALANCED, TEXT, IMAGE = "balanced", "text-shortcut", "image-shortcut"
+SEVERE = 0.8
+RESAMPLES = 1000  # of seeds and images; the AUROC of six models has few values
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What a measure is taken to say.
+
+    Attributes
+    ----------
+    image_ignored, text_ignored
+        Which way the measure goes where the image (the text) is ignored: −1 falls, 1 rises, 0 says nothing.
+    published
+        (low, high): values outside are called collapse.
+    source
+        Whose threshold that is.
+    """
+
+    image_ignored: int
+    text_ignored: int
+    published: tuple[float, float] | None = None
+    source: str = ""
+
+
+SHARE = (-1, 1)  # of the image: falls where the image is ignored, rises where the text is
+# MCS above 0.7 was reported as "vision collapse": the image's attention is diffuse, so the image is not used. We take
+# the report at its words, though the score is named a contribution; one minus the AUROC answers the other reading.
+ENTROPY_SHARE = (1, -1)
+ORIGINAL, RULE = "original report", "imbalance above 0.80"
+READINGS: dict[str, Reading] = {
+    "mcs": Reading(*ENTROPY_SHARE, (TEXT_COLLAPSE, VISION_COLLAPSE), ORIGINAL),
+    "mcs_calibrated": Reading(*ENTROPY_SHARE, (1 - SEVERE, SEVERE), RULE),
+    "cross_modal_entropy": Reading(-1, -1, (2.0, float("inf")), ORIGINAL),
+    "cross_modal_entropy_normalized": Reading(-1, -1),
+    "mass_share": Reading(*SHARE, (1 - SEVERE, SEVERE), RULE),
+    "mass_per_token_ratio": Reading(*SHARE),
+    "shapley_share": Reading(*SHARE, (1 - SEVERE, SEVERE), RULE),
+    "shapley_share_mean_image": Reading(*SHARE, (1 - SEVERE, SEVERE), RULE),
+    "image_t_shap": Reading(*SHARE, (1 - SEVERE, SEVERE), RULE),
+    "perceptual_score_image": Reading(-1, 0),
+    "perceptual_score_text": Reading(0, -1),
+    "emap_gap": Reading(-1, -1),
+}
+ROWS = ("all", "readout")  # of attention measures; causal ones have none
+
+
+def learned(means: Mapping[str, float], regime: str) -> str:
+    """The rule by which a model counts: "" if it does, else what it failed.
+
+    A balanced model has accuracy ≥ 0.9 with both modalities and ≤ 0.6 with either another pair's; a shortcut model has
+    accuracy ≥ 0.9 and loses ≤ 0.02 with the ignored modality another pair's; a graded one has accuracy ≥ 0.8.
+    """
+    accuracy, lost = means["accuracy"], {name: means[f"perceptual_score_{name}"] for name in ("image", "text")}
+    least = 0.8 if regime.endswith("graded") else 0.9
+    if ties.below(accuracy, least):
+        return f"accuracy {accuracy:.3f}, at least {least} needed"
+    if regime == BALANCED:
+        for name, drop in lost.items():
+            if ties.above(accuracy - drop, 0.6):
+                return f"accuracy {accuracy - drop:.3f} with the {name} permuted, at most 0.6 allowed"
+    for shortcut, ignored in ((TEXT, "image"), (IMAGE, "text")):
+        if regime == shortcut and ties.above(lost[ignored], 0.02):
+            return f"permuting the {ignored} costs {lost[ignored]:.3f}, at most 0.02 allowed"
+    return ""
+
+
+def _axis(planted: float, reading: Reading) -> float:
+    """What was planted, as far as the measure speaks of it: a signed share, collapse either way, or of one modality."""
+    if reading.image_ignored * reading.text_ignored < 0:
+        return planted
+    return max(planted * bool(reading.image_ignored), -planted * bool(reading.text_ignored), 0.0)
+
+
+def judge(
+    table: pd.DataFrame, column: str, reading: Reading, planted: Mapping[str, float], stats: Stats
+) -> dict[str, Any]:
+    """One measure of one kind.
+
+    Parameters
+    ----------
+    table
+        Rows of the models that count: regime, seed, image_id and the measure; every model has the same images.
+    planted
+        regime -> what was planted, −1 (image alone) to 1 (text alone).
+    """
+    # Images that any of the models leaves undefined count for none of them, and are counted.
+    whole = table.pivot(index="image_id", columns=["regime", "seed"], values=column)
+    defined = whole.dropna()
+    values: dict[tuple[str, int], np.ndarray] = {}
+    if len(defined):
+        values = {(str(name[0]), int(name[1])): defined[name].to_numpy() for name in defined.columns}
+
+    def side(regime: str) -> dict[int, np.ndarray]:
+        return {seed: found for (name, seed), found in values.items() if name == regime}
+
+    options = {"n_resamples": RESAMPLES, "confidence": stats.confidence, "seed": stats.seed}
+    result: dict[str, Any] = {}
+    contrasts: list[Contrast] = []
+    by_seed: dict[int, list[Contrast]] = {}
+    balanced = np.concatenate([*side(BALANCED).values(), np.empty(0)])
+    two_sided = reading.image_ignored * reading.text_ignored < 0
+    bounds = threshold(balanced, two_sided=two_sided)
+    for name, regime, direction in (
+        ("image_ignored", TEXT, reading.image_ignored),
+        ("text_ignored", IMAGE, reading.text_ignored),
+    ):
+        if not direction:
+            continue
+        low, high = side(regime), side(BALANCED)
+        found = contrast(*((low, high) if direction < 0 else (high, low)), **options)  # type: ignore[arg-type]
+        contrasts.append(found)
+        for seed in found.by_seed:
+            one = ({seed: low[seed]}, {seed: high[seed]})
+            by_seed.setdefault(seed, []).append(contrast(*(one if direction < 0 else one[::-1]), **options))  # type: ignore[arg-type]
+        collapsed = np.concatenate([*low.values(), np.empty(0)])
+        result[name] = {
+            "verdict": verdict([found]),
+            **{key: value for key, value in asdict(found).items() if key != "by_seed"},
+            **{f"auroc_seed_{seed}": value for seed, value in sorted(found.by_seed.items())},
+            "hits_at_5_percent": flagged(collapsed, *bounds),
+            "hits_published": flagged(collapsed, *reading.published) if reading.published else None,
+            "mean": float(np.mean(collapsed)) if len(collapsed) else None,
+        }
+    axis = [_axis(planted[regime], reading) for regime, _ in values]
+    rho, p = rank_correlation(axis, [float(np.mean(found)) for found in values.values()])
+    verdicts = {seed: verdict(found) for seed, found in sorted(by_seed.items())}
+    return result | {
+        "verdict": verdict(contrasts),
+        "n_images": len(defined),
+        "n_undefined": len(whole) - len(defined),
+        **{f"verdict_seed_{seed}": found for seed, found in verdicts.items()},
+        "spearman": rho,
+        "spearman_p": p,
+        "mean_balanced": float(np.mean(balanced)) if len(balanced) else None,
+        "false_alarms_published": flagged(balanced, *reading.published) if reading.published else None,
+        "published_low": reading.published[0] if reading.published else None,
+        "published_high": reading.published[1] if reading.published and np.isfinite(reading.published[1]) else None,
+        "published_source": reading.source,
+        "threshold_low": bounds[0],
+        "threshold_high": bounds[1] if np.isfinite(bounds[1]) else None,
+    }
+
+
+def judge_kind(
+    models: Mapping[str, Mapping[str, float]], table: pd.DataFrame, planted: Mapping[str, float], stats: Stats
+) -> dict[str, Any]:
+    """Every measure of one kind, from the models that count.
+
+    Parameters
+    ----------
+    models
+        "regime-seed" -> means of its measures, by which `learned` counts it or says why not.
+    table
+        As of `judge`, with every measure and the models that do not count.
+    """
+    faults = {name: learned(values, name.rsplit("-", 1)[0]) for name, values in models.items()}
+    names = table["regime"] + "-" + table["seed"].astype(str)
+    counted = table[names.map(lambda name: not faults[name])]
+    measures: dict[str, Any] = {}
+    for name, reading in READINGS.items():
+        columns = [column for column in (name, *(f"{name}_{rows}" for rows in ROWS)) if column in table]
+        measures |= {column: judge(counted, column, reading, planted, stats) for column in columns}
+    excluded = {name: fault for name, fault in faults.items() if fault}
+    return {"measures": measures, "excluded": excluded, "n_models": len(faults) - len(excluded)}
+
+
+def trusted(kind: Mapping[str, Any]) -> set[str]:
+    """Names of the measures that `judge_kind` trusts, attention measures by all rows."""
+    return {name.removesuffix("_all") for name, found in kind["measures"].items() if found["verdict"] == "trusted"}
+
+
+def trusted_for_every(kinds: Iterable[Mapping[str, Any]]) -> list[str]:
+    """Names of the measures that are trusted for every kind, in the order of `READINGS`."""
+    found = [trusted(kind) for kind in kinds]
+    return [name for name in READINGS if all(name in some for some in found)]

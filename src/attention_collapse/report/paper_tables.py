@@ -1,0 +1,112 @@
+"""The paper's tables of a study, as LaTeX whose numbers carry their evidence."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from attention_collapse.report.evidence import Evidence
+from attention_collapse.report.latex import escape, given, interval, table, value
+
+ABOVE = f"$>{given('0.7')}$"
+
+
+def _shown(name: str, *, control: bool) -> str:
+    return escape(name) + (r"$^\ast$" if control else "")
+
+
+def scores_table(statistics: Evidence) -> str:
+    """Each model's score with its interval, beside its null and its untrained prior."""
+    columns = [
+        ("l", "Model"), ("r", "$n$"), ("r", "MCS"), ("c", value(statistics, "confidence", "percent0") + " CI"),
+        ("r", "null"), ("r", "untrained"), ("r", "calibrated"), ("r", ABOVE), ("r", f"null {ABOVE}"),
+    ]  # fmt: skip
+    rows = []
+    for name, result in statistics.data["models"].items():
+        model = f"models.{name}"
+        rows.append([
+            _shown(name, control=result["control"]),
+            value(statistics, f"{model}.mcs.n"),
+            value(statistics, f"{model}.mcs.mean"),
+            interval(statistics, f"{model}.mcs"),
+            value(statistics, f"{model}.mcs_null.mean"),
+            value(statistics, f"{model}.mcs_untrained.mean"),
+            value(statistics, f"{model}.mcs_calibrated.mean"),
+            value(statistics, f"{model}.share_of_pairs_above_0_7", "percent1"),
+            value(statistics, f"{model}.share_of_nulls_above_0_7", "percent1"),
+        ])  # fmt: skip
+    return table(columns, rows)
+
+
+def tests_table(statistics: Evidence) -> str:
+    """The tests of each model under test and each control."""
+    names = {
+        "mcs_vs_0_5": rf"MCS $\neq {given('0.5')}$",
+        "mcs_vs_0_7": f"MCS {ABOVE}",
+        "imbalance_vs_0_8": f"imbalance $> {given('0.8')}$",
+        "mcs_vs_null": r"MCS $\neq$ null",
+        "mcs_calibrated_vs_0_5": rf"calibrated $\neq {given('0.5')}$",
+    }
+    columns = [
+        ("l", "Model"),
+        ("l", "Hypothesis"),
+        ("r", "$t$"),
+        ("r", "$d$"),
+        ("r", "$p$"),
+        ("r", r"$p_\mathrm{Holm}$"),
+    ]
+    rows = []
+    for name, result in statistics.data["models"].items():
+        for position, (key, label) in enumerate(names.items()):
+            test = f"models.{name}.tests.{key}"
+            rows.append([
+                _shown(name, control=result["control"]) if position == 0 else "",
+                label,
+                value(statistics, f"{test}.t", 2),
+                value(statistics, f"{test}.cohen_d", 2),
+                value(statistics, f"{test}.log10_p", "log10p"),
+                value(statistics, f"{test}.p_holm", "p"),
+            ])  # fmt: skip
+    return table(columns, rows)
+
+
+def contribution_table(causal: Mapping[str, Evidence], controls: set[str]) -> str:
+    """What each model's score depends on, by causal measures."""
+    columns = [
+        ("l", "Model"), ("r", "share of image"), ("r", "mean image"), ("r", "accuracy"), ("r", "lost: image"),
+        ("r", "lost: text"), ("r", "EMAP gap"), ("r", "T-SHAP"), ("r", "its floor"),
+    ]  # fmt: skip
+    keys = (
+        "shapley_share_mean_image",
+        "accuracy",
+        "perceptual_score_image",
+        "perceptual_score_text",
+        "emap_gap",
+        "t_shap",
+        "t_shap_floor",
+    )
+    rows = [
+        [
+            _shown(name, control=name in controls),
+            f"{value(source, 'shapley_share.mean')} {interval(source, 'shapley_share')}",
+            *[value(source, f"{key}.mean") for key in keys],
+        ]
+        for name, source in causal.items()
+    ]
+    return table(columns, rows)
+
+
+def null_table(reference: Evidence) -> str:
+    """What uniform attention scores on COCO's captions, by vision tower."""
+    columns = [("l", "Vision tower"), ("r", "tokens"), ("r", "null MCS"), ("r", "sd"), ("r", ABOVE)]
+    towers = reference.data["towers"]
+    rows = [
+        [
+            given(escape(name)),
+            value(reference, f"towers.{name}.image_tokens"),
+            value(reference, f"towers.{name}.mean", 4),
+            value(reference, f"towers.{name}.sd", 4),
+            value(reference, f"towers.{name}.share_above_0_7", "percent2"),
+        ]
+        for name in sorted(towers, key=lambda name: int(towers[name]["image_tokens"]))
+    ]
+    return table(columns, rows)

@@ -1,0 +1,45 @@
+"""Everything that the reports of a study are made of."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from attention_collapse.report.evidence import Evidence
+from attention_collapse.report.markdown import Sources
+from attention_collapse.study.layout import VALIDITY, Study
+
+
+def read_sources(study: Study) -> Sources:
+    """Everything the reports are made of; what does not exist is None or absent."""
+    params, models = study.params, study.params.models
+
+    def cited(file: Path) -> Evidence | None:
+        return Evidence.read(study.root, file) if file.is_file() else None
+
+    scores = {name: found for name in models if (found := cited(study.scores(name)))}
+    causal = {name: found for name in models if (found := cited(study.contributions(name)))}
+    return Sources(
+        study=params.study,
+        params_file=params.params_file,
+        models={name: spec.kind for name, spec in models.items()},
+        standing={name: spec.standing for name, spec in models.items()},
+        definitions={
+            "bootstrap resamples": params.stats.n_resamples,
+            "margin, the smallest difference that matters": params.stats.margin,
+            "seed of the resampling": params.stats.seed,
+            "partners in place of an absent modality": params.contribution.partners,
+            "images that T-SHAP explains": params.contribution.t_shap_images,
+        },
+        pairs=cited(study.manifest),
+        statistics=cited(study.statistics),
+        decision=cited(study.decision),
+        audit=cited(study.audit),
+        validity=cited(study.root / VALIDITY),
+        scores=scores,
+        causal=causal,
+        checkpoints=frozenset(name for name in models if study.checkpoint(name).is_file()),
+        figures={
+            name: [path.relative_to(study.root).as_posix() for path in sorted((study.plots / name).glob("*.png"))]
+            for name in models
+        },
+    )
