@@ -87,8 +87,8 @@ def tiny_openclip(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A checkpoint folder in open_clip's hub layout: 2-layer vision tower, 3-layer text tower, random weights."""
     from safetensors.torch import save_file
 
-    from attention_collapse.engine.contrastive import scenes_config, write_restricted_merges
     from attention_collapse.models import load
+    from attention_collapse.models.scenes import scenes_config, write_restricted_merges
     from attention_collapse.models.spec import ModelSpec
 
     folder = tmp_path_factory.mktemp("tiny-openclip")

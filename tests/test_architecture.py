@@ -7,18 +7,23 @@ import sys
 import tomllib
 
 import pytest
-from imports import PACKAGE, ROOT, SRC, closure, imported
+from imports import PACKAGE, ROOT, SRC, closure, file_of, imported
 
-ROOMS = ("data", "models", "probe", "measures", "stats", "report")
-BASE = {"environment", "errors", "families", "files", "tolerance"}
-ALLOWED = {
-    "data": {"data"},
-    "models": {"models", "probe"},  # a model says what its tokens are in the probe's words
-    "probe": {"probe"},
-    "measures": {"measures"},
-    "stats": {"stats"},
-    "report": {"report", "measures"},
-}
+# A room imports rooms of lower floors alone, and its own; what lies beside the rooms stands with them.
+FLOORS = (
+    {"errors", "families"},
+    {"explain", "files"},
+    {"identity", "data", "probe", "measures", "stats"},  # they know nothing of each other
+    {"models"},  # a model says what its tokens are in the probe's words
+    {"params"},
+    {"engine"},
+    {"report"},
+    {"study"},
+    {"repository"},
+    {"stages"},
+    {"diagnosis", "inventory", "streams"},
+    {"cli"},
+)
 DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "open_clip": "open_clip_torch"}
 
 
@@ -26,13 +31,27 @@ def modules():
     return sorted((SRC / PACKAGE).rglob("*.py"))
 
 
-@pytest.mark.parametrize("room", ROOMS)
-def test_a_room_imports_only_what_it_may(room):
-    for path in (SRC / PACKAGE / room).rglob("*.py"):
-        for module in imported(path):
-            if module.startswith(PACKAGE + "."):
-                other = module.split(".")[1]
-                assert other in ALLOWED[room] | BASE, f"{path.name} imports {module}"
+def room_of(path):
+    return path.relative_to(SRC / PACKAGE).parts[0].removesuffix(".py")
+
+
+@pytest.mark.parametrize("path", [path for path in modules() if room_of(path) != "__init__"], ids=str)
+def test_no_import_leads_up_or_across_also_within_functions(path):
+    floor = next(index for index, rooms in enumerate(FLOORS) if room_of(path) in rooms)
+    below = {room_of(path)}.union(*FLOORS[:floor])
+    others = {module.split(".")[1] for module in imported(path) if module.startswith(PACKAGE + ".")}
+    assert others <= below, f"{path}: {sorted(others - below)}"
+
+
+def test_every_room_has_a_floor():
+    assert {room_of(path) for path in modules()} == {"__init__"}.union(*FLOORS)
+
+
+def test_no_module_imports_itself_through_others():
+    graph = {path: {file_of(m) for m in imported(path) if m.startswith(PACKAGE)} - {None, path} for path in modules()}
+    while free := {path for path, needs in graph.items() if not needs & graph.keys()}:
+        graph = {path: needs for path, needs in graph.items() if path not in free}
+    assert not graph, f"a cycle among {sorted(path.name for path in graph)}"
 
 
 def requirements():

@@ -65,7 +65,7 @@ def test_what_it_was_computed_with_is_written_and_not_compared(tmp_path, monkeyp
     file = tmp_path / "r.json"
     before = write(file)
     assert {"numpy", "processor", "python", "torch"} <= read_json(file)[KEY].keys()
-    monkeypatch.setattr("attention_collapse.environment.processor", lambda: "another")
+    monkeypatch.setattr("attention_collapse.identity.environment.processor", lambda: "another")
     assert not settle_json(file, RESULT) and file.read_bytes() == before
     settle_json(file, RESULT | {"p": 0.5})
     assert read_json(file)[KEY]["processor"] == "another"

@@ -2,7 +2,7 @@
 
 import pytest
 
-from attention_collapse import source_code
+from attention_collapse.identity import source_code
 from attention_collapse.identity.source_code import closure, code_id
 
 PACKAGE = "attention_collapse"

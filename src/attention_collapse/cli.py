@@ -140,9 +140,9 @@ def _pipeline(arguments: argparse.Namespace) -> int:
             if arguments.write:
                 write_text(file, text)
     for file in stale:
-        print(f"{file}: {'written' if arguments.write else 'is not what src/attention_collapse/repository/pipeline.py says'}")
+        print(f"{file}: {'written' if arguments.write else 'is not what repository/pipeline.py says'}")
     if not stale:
-        print("every dvc.yaml is what src/attention_collapse/repository/pipeline.py says")
+        print("every dvc.yaml is what repository/pipeline.py says")
     return 1 if stale and not arguments.write else 0
 
 

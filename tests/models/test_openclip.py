@@ -13,10 +13,10 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from attention_collapse.engine.attention import probe_batch
-from attention_collapse.engine.contrastive import write_restricted_merges
 from attention_collapse.errors import ModelError, ProbeError
 from attention_collapse.models import KINDS, load
 from attention_collapse.models.catalogue import CATALOGUE, named
+from attention_collapse.models.scenes import write_restricted_merges
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import IMAGE, OTHER, TEXT
 

@@ -99,7 +99,9 @@ def test_the_command_exits_1(clone):
 
 
 def test_what_is_installed_otherwise_than_pinned_is_said_and_fails_nothing(monkeypatch, capsys):
-    monkeypatch.setattr("attention_collapse.status.stale", lambda: ([], []))
-    monkeypatch.setattr("attention_collapse.environment.departures", lambda root: ["torch 2.14.1, … pins 2.15.0"])
+    monkeypatch.setattr("attention_collapse.repository.status.stale", lambda: ([], []))
+    monkeypatch.setattr(
+        "attention_collapse.identity.environment.departures", lambda root: ["torch 2.14.1, … pins 2.15.0"]
+    )
     monkeypatch.chdir(ROOT)
     assert cli.main(["status"]) == 0 and "note: torch 2.14.1, … pins 2.15.0" in capsys.readouterr().out

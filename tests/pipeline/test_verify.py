@@ -14,9 +14,10 @@ import yaml
 from conftest import ROOT
 from PIL import Image
 
-from attention_collapse import cli, verify
+from attention_collapse import cli
 from attention_collapse.errors import PipelineError
 from attention_collapse.identity.settle import LOG, STANDING, settle_json
+from attention_collapse.repository import verify
 from attention_collapse.repository.verify import compare, copy_tracked, targets_outputs, verification_text
 
 METRICS = {"mcs": {"mean": 0.7123, "n": 100, "reading": "no collapse"}, "p": None, "list": [1.0, 2.0]}

@@ -20,6 +20,7 @@ from attention_collapse.models import load
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Params
 from attention_collapse.stages import extract_attention, fetch_coco
+from attention_collapse.study import attention as study_attention
 from attention_collapse.study import checkpoints, layout
 from attention_collapse.study.attention import attention_table
 from attention_collapse.study.layout import Study
@@ -84,7 +85,7 @@ def test_finished_batches_are_not_run_again(model, pairs, tmp_path, monkeypatch)
             raise KeyboardInterrupt
         return probe(*args)
 
-    monkeypatch.setattr(extract_attention, "probe_batch", failing)
+    monkeypatch.setattr(attention, "probe_batch", failing)
     with pytest.raises(KeyboardInterrupt):
         extract(model, pairs, batch_size=2, work=tmp_path / "work", identity="x")
     resumed = extract(model, pairs, batch_size=2, work=tmp_path / "work", identity="x")
@@ -167,8 +168,8 @@ def small(tmp_path, tiny_openclip):
 
 def test_the_attention_table_is_made_where_it_is_not_there_and_kept_where_it_is(small, monkeypatch):
     ran = []
-    main = extract_attention.main
-    monkeypatch.setattr(extract_attention, "main", lambda *given: (ran.append(1), main(*given)))
+    extract_study = study_attention.extract_study
+    monkeypatch.setattr(study_attention, "extract_study", lambda *given: (ran.append(1), extract_study(*given)))
     first, about = attention_table(small, "m")
     again, _ = attention_table(small, "m")
     assert len(ran) == 1 and first.equals(again) and about["family"] == "dual encoder"
@@ -180,8 +181,8 @@ def test_the_attention_table_is_made_where_it_is_not_there_and_kept_where_it_is(
 
 def test_a_table_of_other_code_or_pairs_is_not_used(small, monkeypatch):
     ran = []
-    main = extract_attention.main
-    monkeypatch.setattr(extract_attention, "main", lambda *given: (ran.append(1), main(*given)))
+    extract_study = study_attention.extract_study
+    monkeypatch.setattr(study_attention, "extract_study", lambda *given: (ran.append(1), extract_study(*given)))
     attention_table(small, "m")
     monkeypatch.setattr(layout, "code_id", lambda module, kind: f"other code of {module}")
     attention_table(small, "m")
@@ -198,7 +199,6 @@ def test_another_processors_digits_change_no_committed_file(small, monkeypatch):
     """Scores that differ by rounding leave the tables and the metrics of every stage after them as they stand."""
     from attention_collapse.engine import contribution as engine_contribution
     from attention_collapse.stages import compute_mcs, contribution
-    from attention_collapse.study import attention as study_attention
 
     def run():
         extract_attention.main(small, "m")

@@ -10,8 +10,8 @@ import torch
 from safetensors.torch import save_file
 from transformers import BertConfig, BertModel
 
-from attention_collapse.engine.contrastive import write_restricted_merges
 from attention_collapse.models.fusion import FusionV1, FusionV2
+from attention_collapse.models.scenes import write_restricted_merges
 from tiny.encoders import _bert_tokenizer, _save_bert_tokenizer
 
 WORDS = ["a", "cat", "sits", "on", "the", "red", "table", "two", "dogs", "run", "in", "street", "blue", "bus", "near"]

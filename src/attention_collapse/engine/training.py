@@ -21,14 +21,13 @@ from attention_collapse.engine.contrastive import (
     align_towers,
     openclip_towers,
     retrieval,
-    scenes_config,
     train,
-    write_restricted_merges,
 )
 from attention_collapse.engine.planting import Trainee, accuracies, match, warm_up
 from attention_collapse.files import evidence_id, read_json, sha256_file, whole_file, write_json
 from attention_collapse.models import load
 from attention_collapse.models.interface import TwoTowers
+from attention_collapse.models.scenes import scenes_config, write_restricted_merges
 from attention_collapse.models.small import CONTEXT, WRITERS, planted_spec, save, write_align
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Plant, PlantingRecipe, TrainControls

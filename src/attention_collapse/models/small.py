@@ -18,10 +18,10 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
 
-from attention_collapse.engine.contrastive import write_restricted_merges
 from attention_collapse.files import json_text, write_text
 from attention_collapse.models import load
 from attention_collapse.models.fusion import FusionV2, Sizes
+from attention_collapse.models.scenes import write_restricted_merges
 from attention_collapse.models.spec import ModelSpec
 
 WIDTH, HEADS, PICTURE, PATCH, CONTEXT = 48, 4, 64, 16, 32

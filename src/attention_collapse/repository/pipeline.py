@@ -22,7 +22,7 @@ from attention_collapse.study.layout import CAPTION_LENGTHS, NULL_REFERENCE, REP
 
 CODE = Path("data/code.json")
 HEADER = """\
-# Written by `attention-collapse pipeline --write` from src/attention_collapse/repository/pipeline.py: edit that, not this.
+# Written by `attention-collapse pipeline --write` from repository/pipeline.py of the package: edit that, not this.
 # A stage is a module of src/attention_collapse/stages; its code is an entry of data/code.json.
 """
 TRAINED = ("openclip-scenes", "align-scenes")  # and planted-<kind>
