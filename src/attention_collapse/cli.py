@@ -11,7 +11,7 @@ from pathlib import Path
 
 from attention_collapse.errors import AttentionCollapseError, PipelineError
 from attention_collapse.explain import explained
-from attention_collapse.params import DECISION_MEASURES
+from attention_collapse.measures.catalogue import SEVERITY_MEASURES
 from attention_collapse.repository.root import find_root
 from attention_collapse.streams import readable_streams
 
@@ -203,7 +203,7 @@ def _parser() -> argparse.ArgumentParser:
     gate.add_argument("--study", default="embedded", help="a study whose statistics are here (default: embedded)")
     gate.add_argument(
         "--measure",
-        choices=DECISION_MEASURES,
+        choices=tuple(SEVERITY_MEASURES),
         help="the share s (default: the study's decision.measure)",
     )
     gate.set_defaults(run=_check, in_repository=True)

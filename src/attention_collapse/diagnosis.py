@@ -66,10 +66,11 @@ def diagnose(
 
     from attention_collapse.engine import contribution
     from attention_collapse.engine.attention import extract
+    from attention_collapse.engine.scores import by_image, score_pairs
     from attention_collapse.engine.statistics import columns_of, judge, layer_bands
     from attention_collapse.engine.summary import summarise
     from attention_collapse.errors import DataError, ParamsError
-    from attention_collapse.measures.scores import ROWS, by_image, score_pairs
+    from attention_collapse.measures.attention import ROWS
 
     if rows not in ROWS:
         raise ParamsError(f"rows is {rows!r}", expected=f"one of {', '.join(ROWS)}", remedy="correct the argument")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_args
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -13,11 +13,6 @@ from attention_collapse.errors import ParamsError
 from attention_collapse.models.spec import ModelSpec
 
 NAME = r"^[A-Za-z0-9_-]+$"  # DVC addresses a stage as name@key, so a key holds no other sign
-
-
-# The shares that a decision is taken by, side by side.
-DecisionMeasure = Literal["mcs", "mcs_calibrated", "mass_share", "shapley_share", "shapley_share_mean_image"]
-DECISION_MEASURES: tuple[str, ...] = get_args(DecisionMeasure)
 
 
 class Section(BaseModel):
@@ -147,8 +142,8 @@ class Stats(Section):
 class Decision(Section):
     """Which measure counts, which one confirms a GO, and the gates (the measurement contract, section 6)."""
 
-    measure: DecisionMeasure = "shapley_share"
-    confirm_with: DecisionMeasure = "shapley_share_mean_image"
+    measure: str = "shapley_share"
+    confirm_with: str = "shapley_share_mean_image"
     models_tested: int = Field(default=3, ge=1)
     models_severe: int = Field(default=2, ge=1)
     alpha: float = Field(default=0.05, gt=0, lt=1)

@@ -7,7 +7,8 @@ import pytest
 from attention_collapse.cli import main as cli
 from attention_collapse.errors import ParamsError, PipelineError
 from attention_collapse.files import read_json, write_json
-from attention_collapse.params import DECISION_MEASURES, Params
+from attention_collapse.measures.catalogue import SEVERITY_MEASURES
+from attention_collapse.params import Params
 from attention_collapse.stages import decision
 from attention_collapse.study.layout import Study
 from attention_collapse.study.results import results_of
@@ -21,7 +22,7 @@ UNDEFINED = {"mass_share": "no query of a dual encoder sees both groups"}
 
 
 def entry(control=False, **measures):
-    severity = dict.fromkeys(DECISION_MEASURES, BALANCED) | {"mass_share": NOTHING}
+    severity = dict.fromkeys(SEVERITY_MEASURES, BALANCED) | {"mass_share": NOTHING}
     severity |= measures
     if control:  # Holm's family is the models under test
         severity = {name: {k: v for k, v in one.items() if k != "p_holm"} for name, one in severity.items()}

@@ -12,6 +12,7 @@ import pandas as pd
 from attention_collapse.engine.scoring import Cells, score_cells
 from attention_collapse.identity.settle import with_slack
 from attention_collapse.identity.tolerance import score_error
+from attention_collapse.measures.contribution import CONTRIBUTION_MEASURES
 from attention_collapse.measures.matching import (
     accuracy,
     accuracy_without_image,
@@ -19,7 +20,6 @@ from attention_collapse.measures.matching import (
     additive_projection,
     won,
 )
-from attention_collapse.measures.shapley import shapley_share, two_player
 from attention_collapse.models.interface import Model
 from attention_collapse.params import Stats
 from attention_collapse.stats.one_sample import describe
@@ -31,13 +31,8 @@ BASELINES = {
     "": "another pair's image, another pair's caption",
     "_mean_image": "the data set's mean image, another pair's caption",
 }
-SHAPLEY = ("shapley_image", "shapley_text", "interaction", "shapley_share")
-COLUMNS = (
-    "score", *[f"{name}{suffix}" for suffix in BASELINES for name in SHAPLEY],
-    "accuracy", "perceptual_score_image", "perceptual_score_text", "emap_gap",
-)  # fmt: skip
-LOST = ("perceptual_score_image", "perceptual_score_text", "emap_gap")  # of the accuracy
-T_SHAP = ("t_shap", "t_shap_foil", "t_shap_floor")
+OF_PAIRS = {name: measure for name, measure in CONTRIBUTION_MEASURES.items() if measure.level == "pair"}
+OF_TOKENS = tuple(name for name, found in CONTRIBUTION_MEASURES.items() if found.level == "token" and not found.formula)
 FEWEST = 3  # images: a partner of the image and one of the text, from two other pairs
 
 
@@ -63,15 +58,32 @@ def coalitions(image: np.ndarray, text: np.ndarray) -> Cells:
     }  # fmt: skip
 
 
-def shapley_columns(v: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """The score and the columns `SHAPLEY` for both baselines, (pair,) each, from the scores of `coalitions`."""
-    result = {"score": v["both"][:, 0]}
-    for suffix in BASELINES:
-        game = two_player(v["both"], v["image"], v[f"text{suffix}"], v[f"neither{suffix}"])  # (pair, partner)
-        phi = game.image.mean(1), game.text.mean(1)
-        result |= {f"shapley_image{suffix}": phi[0], f"shapley_text{suffix}": phi[1]}
-        result |= {f"interaction{suffix}": game.interaction.mean(1), f"shapley_share{suffix}": shapley_share(*phi)}
-    return result
+def columns_of(cells: Mapping[str, np.ndarray], slack: Mapping[str, np.ndarray], error: float) -> pd.DataFrame:
+    """Every measure that a model's cells give, a row per pair, with its slack (see `settle.settle_frame`).
+
+    Parameters
+    ----------
+    cells
+        Name -> scores of `coalitions` (pair, partner), or of `_right` (pair,).
+    slack
+        Name -> how far errors of the score may move a cell, where that is more than the error itself.
+    error
+        Of the model's score.
+    """
+    found: dict[str, np.ndarray] = dict(cells)
+    moved = dict(slack)
+    for name, measure in OF_PAIRS.items():
+        if not measure.is_possible("", found):
+            continue
+        found[name] = measure.of(found)
+        if measure.slack is not None:
+            moved[name] = measure.slack(*(found[key] for key in measure.inputs), error)
+        elif inexact := [moved[key] for key in measure.inputs if key in moved and key not in OF_PAIRS]:
+            moved[name] = np.sum(inexact, axis=0)
+    names = [name for name in OF_PAIRS if name in found]
+    return with_slack(
+        pd.DataFrame({name: found[name] for name in names}), {name: moved[name] for name in names if name in moved}
+    )
 
 
 def contributions(
@@ -96,13 +108,9 @@ def contributions(
     Returns
     -------
     DataFrame
-        One row an image: image_id, caption_id, score; shapley_image, shapley_text, interaction (in units of the
-        score), shapley_share (0 to 1), and the same with _mean_image; accuracy (1 if the caption scores above the
-        foil, ½ for a tie, else 0), perceptual_score_image and perceptual_score_text (the accuracy lost when that
-        modality is another pair's, −1 to 1; Gat et al. 2021), emap_gap (the accuracy lost by the additive projection
-        of the grid of scores; Hessel & Lee 2020; NaN for models other than dual encoders, whose grid is N × N passes).
-        With fewer than 3 images there is nothing to draw from: all NaN. Columns `<column>_slack`: see
-        `settle.settle_frame`.
+        One row per image: image_id, caption_id, and every measure of `OF_PAIRS`; NaN where the model has none (the EMAP
+        gap of a model whose grid of scores takes N × N passes), and everywhere with fewer than 3 images. Columns
+        `<column>_slack`: see `settle.settle_frame`.
 
     Raises
     ------
@@ -112,7 +120,7 @@ def contributions(
     n = len(pairs)
     ids = {"image_id": pairs["image_id"], "caption_id": [captions[0] for captions in pairs["caption_ids"]]}
     if n < FEWEST:
-        return pd.DataFrame(ids | {name: np.full(n, np.nan) for name in COLUMNS})
+        return pd.DataFrame(ids | {name: np.full(n, np.nan) for name in OF_PAIRS})
     image, text, foil = draws(n, partners, seed)
     own = np.arange(n)[:, None]
     cells = coalitions(image, text) | {"foil": (own, foil), "text_foil": (image, foil)}
@@ -120,54 +128,48 @@ def contributions(
         model, pairs, cells, batch_size=batch_size, work=work, identity=f"{identity} partners={partners} seed={seed}"
     )
     grid = v["grid"][:n] if "grid" in v else None
-    games = shapley_columns(v)
-    right, *without = _right(v, grid, foil[:, 0])
-    lost = {name: right - other for name, other in zip(LOST, without, strict=True)}
-    result = pd.DataFrame(ids | games | {"accuracy": right} | lost)[[*ids, *COLUMNS]]
     error = score_error(np.concatenate([values.ravel() for values in v.values()]))
+    right = _right(v, grid, foil[:, 0])
     more, less = (_right(v, grid, foil[:, 0], lead) for lead in (2 * error, -2 * error))  # of both scores
-    unsure, *others = (np.nan_to_num(a - b) for a, b in zip(more, less, strict=True))
-    slack = {"accuracy": unsure} | {name: unsure + other for name, other in zip(LOST, others, strict=True)}
-    return with_slack(result, slack | share_slack(games, error))
-
-
-def share_slack(games: Mapping[str, np.ndarray], error: float) -> dict[str, np.ndarray]:
-    """How far errors of the score may move each share of `shapley_columns`: far, where both values are small."""
-    slack = {}
-    for suffix in BASELINES:
-        size = np.abs(games[f"shapley_image{suffix}"]) + np.abs(games[f"shapley_text{suffix}"])
-        slack[f"shapley_share{suffix}"] = error / np.maximum(size, error)
-    return slack
+    slack = {name: np.nan_to_num(more[name] - less[name]) for name in right}
+    return pd.concat([pd.DataFrame(ids), columns_of(v | right, slack, error)], axis=1)
 
 
 def _right(
-    v: dict[str, np.ndarray], grid: np.ndarray | None, foil: np.ndarray, lead: float = 0.0
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    v: Mapping[str, np.ndarray], grid: np.ndarray | None, foil: np.ndarray, lead: float = 0.0
+) -> dict[str, np.ndarray]:
     """Accuracy against the foil (pair,): with both, without the image, without the text, of the additive projection.
 
     Exactly from a grid, else over the partners drawn and without the projection; `lead` as of `measures.matching.won`.
     """
     if grid is not None:
-        return (
-            accuracy(grid, foil, lead), accuracy_without_image(grid, foil, lead),
-            accuracy_without_text(grid, foil, lead), accuracy(additive_projection(grid), foil, lead),
-        )  # fmt: skip
+        return {
+            "right": accuracy(grid, foil, lead),
+            "right_without_image": accuracy_without_image(grid, foil, lead),
+            "right_without_text": accuracy_without_text(grid, foil, lead),
+            "right_additive": accuracy(additive_projection(grid), foil, lead),
+        }
     right = won(v["both"], v["foil"], lead)[:, 0]
-    without = won(v["text"], v["text_foil"], lead).mean(1), won(v["image"], v["foil"], lead).mean(1)
-    return right, *without, np.full(len(right), np.nan)
+    return {
+        "right": right,
+        "right_without_image": won(v["text"], v["text_foil"], lead).mean(1),
+        "right_without_text": won(v["image"], v["foil"], lead).mean(1),
+        "right_additive": np.full(len(right), np.nan),
+    }
 
 
-def _described(values: pd.Series, stats: Stats) -> dict[str, Any]:
+def described(values: pd.Series, stats: Stats) -> dict[str, Any]:
     rng = np.random.default_rng(stats.seed)
     return dict(describe(values, confidence=stats.confidence, n_resamples=stats.n_resamples, rng=rng))
 
 
 def summarise(values: pd.DataFrame, stats: Stats) -> dict[str, Any]:
-    """Mean and interval over images of each column of `contributions`."""
-    result: dict[str, Any] = {name: _described(values[name], stats) for name in COLUMNS}
+    """Mean and interval over images of each measure of `contributions`."""
+    result: dict[str, Any] = {name: described(values[name], stats) for name in OF_PAIRS}
     if len(values) < FEWEST:
         reason = f"{len(values)} images: nothing to draw ablation partners from, {FEWEST} or more needed"
         return {name: summary | {"reason": reason} for name, summary in result.items()}
-    if values["emap_gap"].isna().all():
-        result["emap_gap"]["reason"] = "needs the score of every image with every text, N × N passes of this model"
+    for name, measure in OF_PAIRS.items():
+        if measure.absent and values[name].isna().all():
+            result[name]["reason"] = measure.absent
     return result

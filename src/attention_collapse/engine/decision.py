@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Mapping
 from typing import Any
 
 from attention_collapse.errors import ParamsError
 from attention_collapse.files import need
+from attention_collapse.measures.catalogue import SEVERITY_MEASURES
 from attention_collapse.measures.mcs import SEVERE
 from attention_collapse.models.spec import ModelSpec
-from attention_collapse.params import DECISION_MEASURES, Decision
+from attention_collapse.params import Decision
 from attention_collapse.stats.decision import Gates, Severity, combine, decide, named
 
 READINGS = ("decision", "severe_two_of_three", "severe_all")
@@ -38,6 +40,17 @@ def read_severity(statistics: Any, model: str, measure: str, file: str, *, in_ho
     return Severity(in_house=in_house, reason=entry.get("reason", ""), **values)
 
 
+def require_severity_measure(name: str, where: str) -> None:
+    """ParamsError unless a decision can be taken by the measure."""
+    if name not in SEVERITY_MEASURES:
+        near = difflib.get_close_matches(name, SEVERITY_MEASURES, n=1)
+        raise ParamsError(
+            f"{where} is {name!r}",
+            expected=f"one of {', '.join(SEVERITY_MEASURES)}",
+            remedy=f"did you mean {near[0]!r}?" if near else "correct the name",
+        )
+
+
 def diagnostic_failures(statistics: Any, scores: Mapping[str, Mapping[str, Any]], file: str) -> list[str]:
     """Every model and measure that its kind defines and that did not come out whole, with the reason.
 
@@ -46,7 +59,7 @@ def diagnostic_failures(statistics: Any, scores: Mapping[str, Mapping[str, Any]]
     """
     failures = []
     for model, about in scores.items():
-        for measure in DECISION_MEASURES:
+        for measure in SEVERITY_MEASURES:
             if measure in about["reasons"]:
                 continue
             entry = severity_entry(statistics, model, measure, file)
@@ -79,9 +92,11 @@ def decide_study(
             expected=f"{SEVERE}, the value of the null hypothesis that the statistics test",
             remedy="use `attention-collapse check --max-imbalance` for any other bound",
         )
+    for key in ("measure", "confirm_with"):
+        require_severity_measure(getattr(params, key), f"decision.{key}")
     gates = Gates(**params.model_dump(exclude={"measure", "confirm_with"}))
     measures: dict[str, dict[str, Any]] = {}
-    for measure in DECISION_MEASURES:
+    for measure in SEVERITY_MEASURES:
         under_test = [name for name, spec in models.items() if spec.standing != "control"]
         lacking = {name: scores[name]["reasons"][measure] for name in under_test if measure in scores[name]["reasons"]}
         measures[measure] = decide(

@@ -18,14 +18,16 @@ from attention_collapse.data.coco import find_annotations
 from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.data.planted import labels_of
 from attention_collapse.engine.attention import extract
-from attention_collapse.engine.contribution import coalitions, draws, shapley_columns, share_slack
+from attention_collapse.engine.contribution import coalitions, columns_of, draws
+from attention_collapse.engine.scores import by_image, score_pairs
 from attention_collapse.engine.scoring import score_cells
 from attention_collapse.engine.token_contribution import token_contributions
 from attention_collapse.errors import DataError
 from attention_collapse.identity.settle import with_slack
 from attention_collapse.identity.tolerance import score_error
+from attention_collapse.measures.attention import ATTENTION_MEASURES, ROWS
 from attention_collapse.measures.matching import additive_without_own
-from attention_collapse.measures.scores import by_image, score_pairs
+from attention_collapse.measures.token_shapley import image_t_shap
 from attention_collapse.models import load
 from attention_collapse.models.interface import Model
 from attention_collapse.models.small import planted_spec
@@ -34,10 +36,6 @@ from attention_collapse.params import Plant
 if TYPE_CHECKING:
     from datasets import Dataset
 
-ATTENTION = ("mcs", "mcs_calibrated", "cross_modal_entropy", "cross_modal_entropy_normalized", "mass_share",
-             "mass_per_token_ratio")  # fmt: skip
-SHAPLEY_VALUES = ("score", "shapley_image", "shapley_text", "interaction", "shapley_share", "shapley_share_mean_image")
-
 
 def games(model: Model, pairs: Dataset, plant: Plant, *, partners: int, seed: int, batch_size: int) -> pd.DataFrame:
     """Shapley values of each pair's score.
@@ -45,21 +43,19 @@ def games(model: Model, pairs: Dataset, plant: Plant, *, partners: int, seed: in
     Returns
     -------
     DataFrame
-        One row a pair: score; shapley_image, shapley_text, interaction (units of the score), shapley_share (0 to 1),
-        shapley_share_mean_image (the mean image as baseline), image_t_shap (the image's share of the token-level
-        Shapley values, NaN beyond the first `plant.t_shap_images`).
+        One row per pair: every measure that the four coalitions give, and image_t_shap (NaN beyond the first
+        `plant.t_shap_images`).
     """
     n = len(pairs)
     image, text, _ = draws(n, partners, seed)
     v = score_cells(model, pairs, coalitions(image, text), batch_size=batch_size)
-    values = shapley_columns(v)
+    error = score_error(np.concatenate([found.ravel() for found in v.values()]))
     tokens = token_contributions(
         model, pairs, images=min(plant.t_shap_images, n), seed=seed, batch_size=batch_size, foil=False
     )
     share = np.full(n, np.nan)
-    share[: len(tokens)] = 1 - tokens["t_shap"].to_numpy()
-    slack = share_slack(values, score_error(np.concatenate([found.ravel() for found in v.values()])))
-    return with_slack(pd.DataFrame({name: values[name] for name in SHAPLEY_VALUES} | {"image_t_shap": share}), slack)
+    share[: len(tokens)] = image_t_shap(tokens["t_shap"].to_numpy())
+    return columns_of(v, {}, error).assign(image_t_shap=share)
 
 
 def accuracies(
@@ -123,7 +119,8 @@ def measure(model: Model, common: Path, own: Path, plant: Plant, **options: int)
     pairs, _ = labelled(common)
     scores = score_pairs(extract(model, pairs, batch_size=options["batch_size"]).to_pandas(), model.family)
     attention = by_image(scores.pairs)
-    names = [f"{name}_{rows}" for name in ATTENTION for rows in ("all", "readout") if f"{name}_{rows}" in attention]
+    claiming = [name for name, measure in ATTENTION_MEASURES.items() if measure.claims]
+    names = [f"{name}_{rows}" for name in claiming for rows in ROWS if f"{name}_{rows}" in attention]
     told = accuracies(model, labelled(own), plant, **options)
     identity = pd.DataFrame({"image_id": pairs["image_id"]})
     return pd.concat([identity, attention[names], games(model, pairs, plant, **options), told], axis=1)

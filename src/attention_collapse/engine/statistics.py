@@ -11,38 +11,30 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from attention_collapse.measures.mcs import SEVERE, VISION_COLLAPSE, original_reading
+from attention_collapse.measures.attention import ATTENTION_MEASURES
+from attention_collapse.measures.catalogue import MEASURES, SEVERITY_MEASURES
+from attention_collapse.measures.contribution import CONTRIBUTION_MEASURES
+from attention_collapse.measures.mcs import SEVERE, original_reading
+from attention_collapse.measures.record import using
 from attention_collapse.models.spec import ModelSpec
-from attention_collapse.params import DECISION_MEASURES, Stats
+from attention_collapse.params import Stats
 from attention_collapse.stats.diagnostics import diagnose
 from attention_collapse.stats.meta import random_effects
 from attention_collapse.stats.one_sample import describe_columns, holm, one_sample_columns
 from attention_collapse.stats.paired import paired_columns
-from attention_collapse.stats.permutation import Alternative
 from attention_collapse.stats.power import images_needed
 from attention_collapse.stats.severity import POWER, severity_columns
 
-MEASURES = (
-    "mcs", "mcs_null", "mcs_calibrated", "imbalance", "mcs_minus_null", "entropy_vision", "entropy_text",
-    "cross_modal_entropy", "cross_modal_entropy_normalized", "cross_modal_entropy_surrogate",
-    "cross_modal_entropy_surrogate_normalized", "mass_share", "mass_share_null", "mass_per_token_ratio",
-)  # fmt: skip
-TESTS: dict[str, tuple[str, float, Alternative]] = {
-    "mcs_vs_0_5": ("mcs", 0.5, "two-sided"),
-    "mcs_vs_0_7": ("mcs", VISION_COLLAPSE, "greater"),
-    "imbalance_vs_0_8": ("imbalance", SEVERE, "greater"),
-    "mcs_vs_null": ("mcs_minus_null", 0.0, "two-sided"),
-    "mcs_calibrated_vs_0_5": ("mcs_calibrated", 0.5, "two-sided"),
+OF_IMAGES = {name: found for name, found in ATTENTION_MEASURES.items() if found.level in ("pair", "image")}
+CAUSAL = [name for name, measure in CONTRIBUTION_MEASURES.items() if "detail" not in measure.uses]
+TESTED = [  # causal measures whose values per image are tested
+    name for name, measure in CONTRIBUTION_MEASURES.items() if measure.uses - {"detail"}
+]
+TESTS = {
+    hypothesis.name: (name, hypothesis) for name, measure in OF_IMAGES.items() for hypothesis in measure.hypotheses
 }
-LAYER_BANDS = ("mcs", "mcs_null", "mcs_calibrated")
-CAUSAL = (
-    "shapley_share", "shapley_share_mean_image", "interaction", "accuracy", "perceptual_score_image",
-    "perceptual_score_text", "emap_gap", "t_shap", "t_shap_foil", "t_shap_floor",
-)  # fmt: skip
-SHARES = ("shapley_share", "shapley_share_mean_image")  # causal measures whose per-image values are tested
-DIAGNOSED = ("mcs", "mcs_calibrated", "imbalance", "mass_share", "shapley_share")
-COMPARED = ("mcs_calibrated", "shapley_share")
-SUMMARISED = ("mcs_calibrated", "mcs_minus_null", "shapley_share")
+DIAGNOSED, COMPARED, SUMMARISED = (list(using(MEASURES, use)) for use in ("diagnosed", "compared", "pooled"))
+BANDS = list(using(ATTENTION_MEASURES, "bands"))
 PLANNED_D = 0.5  # the effect that the original report planned its 34 images for
 COPIED = ("family", "share_of_pairs_above_0_7", "share_of_nulls_above_0_7")  # from the scores
 Results = dict[str, dict[str, Any]]
@@ -69,13 +61,12 @@ def columns_of(
     undefined = pd.Series(np.nan, images.index)
     columns = {
         name: images[f"{name}_{rows}"] if f"{name}_{rows}" in images and name not in reasons else undefined
-        for name in MEASURES
+        for name in OF_IMAGES
     }
-    columns["mcs_minus_null"] = columns["mcs"] - columns["mcs_null"]
     if contributions is None:
-        return columns | dict.fromkeys(SHARES, undefined)
+        return columns | dict.fromkeys(TESTED, undefined)
     known = contributions.set_index("image_id").reindex(images.index)
-    return columns | {name: known[name] for name in SHARES}
+    return columns | {name: known[name] for name in TESTED}
 
 
 def judge(
@@ -97,10 +88,10 @@ def judge(
     settings: dict[str, Any] = {
         "confidence": params.confidence, "n_resamples": params.n_resamples, "rng": params.seed,
     }  # fmt: skip
-    result: dict[str, Any] = describe_columns({name: columns[name] for name in MEASURES}, **settings)
+    result: dict[str, Any] = describe_columns({name: columns[name] for name in OF_IMAGES}, **settings)
     result |= (known := {name: causal[name] for name in CAUSAL if name in causal})
     result["severity"] = severity_columns(
-        {name: columns[name] for name in DECISION_MEASURES}, threshold=SEVERE, margin=params.margin,
+        {name: columns[name] for name in SEVERITY_MEASURES}, threshold=SEVERE, margin=params.margin,
         alpha=(1 - params.confidence) / max(1, tested), **settings,
     )  # fmt: skip
     result["diagnostics"] = {name: diagnose(columns[name]) for name in DIAGNOSED}
@@ -109,7 +100,7 @@ def judge(
         for name in missing.keys() & part.keys():
             part[name]["reason"] = missing[name]
     result["tests"] = one_sample_columns(
-        {name: (columns[measure], value, alternative) for name, (measure, value, alternative) in TESTS.items()},
+        {name: (columns[measure], of.value, of.alternative) for name, (measure, of) in TESTS.items()},
         **settings,
     )
     result["reading_original"] = original_reading(result["mcs"]["mean"])
@@ -123,7 +114,7 @@ def layer_bands(layers: pd.DataFrame, rows: str, params: Stats) -> dict[str, dic
     if layers.empty:
         return result
     columns: dict[str, pd.Series] = {}
-    for name in LAYER_BANDS:
+    for name in BANDS:
         wide = layers.pivot_table(index="image_id", columns="layer", values=f"{name}_{rows}", dropna=False)
         # An image with an undefined layer is left out of every layer, and counted.
         defined = wide.where(wide.notna().all(axis="columns"))
@@ -232,7 +223,7 @@ def study_statistics(models: Mapping[str, ModelSpec], tables: Mapping[str, Table
             first_control |= {name: controls[0]} if name in tested else {}
     for test in TESTS:
         add_holm(results[name]["tests"][test] for name in tested)
-    for measure in DECISION_MEASURES:
+    for measure in SEVERITY_MEASURES:
         add_holm(results[name]["severity"][measure] for name in tested)
     return {
         "models": results,

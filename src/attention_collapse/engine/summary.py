@@ -8,19 +8,10 @@ from typing import Any
 
 import pandas as pd
 
-from attention_collapse.families import ATTENTION_MEASURES, undefined_measures
+from attention_collapse.engine.scores import Scores, by_image
+from attention_collapse.measures.attention import ATTENTION_MEASURES, ROWS
 from attention_collapse.measures.mcs import VISION_COLLAPSE, thirds
-from attention_collapse.measures.scores import ROWS, Scores, by_image
-
-# column of the layers table -> name in the metrics
-LAYER_MEASURES = {
-    "mcs": "layer_mcs",
-    "mcs_null": "layer_mcs_null",
-    "mcs_calibrated": "layer_mcs_calibrated",
-    "layer_imbalance": "layer_imbalance",
-    "entropy_vision": "layer_entropy_vision",
-    "entropy_text": "layer_entropy_text",
-}
+from attention_collapse.measures.record import undefined_measures, using
 
 
 def _share_above(values: pd.Series[float]) -> float:
@@ -43,27 +34,28 @@ def summarise(scores: Scores, headline_rows: str, family: str, missing: Mapping[
         values["share_of_nulls_above_0_7"] = _share_above(null)
         undefined = share.isna() | scores.pairs[f"mcs_calibrated_{rows}"].isna()
         values["n_undefined_pairs"] = int(undefined.sum())
-        values = dict.fromkeys(ATTENTION_MEASURES) | values
-        result[rows] = values
+        result[rows] = (
+            dict.fromkeys(name for name, found in ATTENTION_MEASURES.items() if found.level != "layer") | values
+        )
     layer_means = scores.layers.groupby("layer").mean()
-    present = [name for name in LAYER_MEASURES if f"{name}_{headline_rows}" in layer_means]
+    shown = {  # name in the metrics -> column
+        name if measure.level == "layer" else f"layer_{name}": f"{name}_{headline_rows}"
+        for name, measure in using(ATTENTION_MEASURES, "layers").items()
+        if f"{name}_{headline_rows}" in layer_means
+    }
     layers = {
-        LAYER_MEASURES[name]: {
-            f"{int(layer):02d}": float(layer_means.loc[layer, f"{name}_{headline_rows}"]) for layer in layer_means.index
-        }
-        for name in present
+        name: {f"{int(layer):02d}": float(layer_means.loc[layer, column]) for layer in layer_means.index}
+        for name, column in shown.items()
     }
     parts = {
-        part: {
-            LAYER_MEASURES[name]: float(layer_means.iloc[index][f"{name}_{headline_rows}"].mean()) for name in present
-        }
+        part: {name: float(layer_means.iloc[index][column].mean()) for name, column in shown.items()}
         for part, index in thirds(len(layer_means)).items()
         if index
     }
     return {
         "rows": headline_rows,
         "family": family,
-        "reasons": undefined_measures(family, missing),
+        "reasons": undefined_measures(ATTENTION_MEASURES, family, missing),
         **result[headline_rows],
         "by_rows": result,
         **layers,

@@ -3,62 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from attention_collapse.measures.mcs import TEXT_COLLAPSE, VISION_COLLAPSE
+from attention_collapse.measures.attention import ROWS
+from attention_collapse.measures.catalogue import MEASURES
+from attention_collapse.measures.record import Measure
 from attention_collapse.params import Stats
 from attention_collapse.stats import ties
 from attention_collapse.stats.validity import Contrast, contrast, flagged, rank_correlation, threshold, verdict
 
 BALANCED, TEXT, IMAGE = "balanced", "text-shortcut", "image-shortcut"
-SEVERE = 0.8
 RESAMPLES = 1000  # of seeds and images; the AUROC of six models has few values
 
 
-@dataclass(frozen=True)
-class Reading:
-    """What a measure is taken to say.
-
-    Attributes
-    ----------
-    image_ignored, text_ignored
-        Which way the measure goes where the image (the text) is ignored: −1 falls, 1 rises, 0 says nothing.
-    published
-        (low, high): values outside are called collapse.
-    source
-        Whose threshold that is.
-    """
-
-    image_ignored: int
-    text_ignored: int
-    published: tuple[float, float] | None = None
-    source: str = ""
-
-
-SHARE = (-1, 1)  # of the image: falls where the image is ignored, rises where the text is
-# MCS above 0.7 was reported as "vision collapse": the image's attention is diffuse, so the image is not used. We take
-# the report at its words, though the score is named a contribution; one minus the AUROC answers the other reading.
-ENTROPY_SHARE = (1, -1)
-ORIGINAL, RULE = "original report", "imbalance above 0.80"
-READINGS: dict[str, Reading] = {
-    "mcs": Reading(*ENTROPY_SHARE, (TEXT_COLLAPSE, VISION_COLLAPSE), ORIGINAL),
-    "mcs_calibrated": Reading(*ENTROPY_SHARE, (1 - SEVERE, SEVERE), RULE),
-    "cross_modal_entropy": Reading(-1, -1, (2.0, float("inf")), ORIGINAL),
-    "cross_modal_entropy_normalized": Reading(-1, -1),
-    "mass_share": Reading(*SHARE, (1 - SEVERE, SEVERE), RULE),
-    "mass_per_token_ratio": Reading(*SHARE),
-    "shapley_share": Reading(*SHARE, (1 - SEVERE, SEVERE), RULE),
-    "shapley_share_mean_image": Reading(*SHARE, (1 - SEVERE, SEVERE), RULE),
-    "image_t_shap": Reading(*SHARE, (1 - SEVERE, SEVERE), RULE),
-    "perceptual_score_image": Reading(-1, 0),
-    "perceptual_score_text": Reading(0, -1),
-    "emap_gap": Reading(-1, -1),
-}
-ROWS = ("all", "readout")  # of attention measures; causal ones have none
+CLAIMING = {name: measure for name, measure in MEASURES.items() if measure.claims}
 
 
 def learned(means: Mapping[str, float], regime: str) -> str:
@@ -81,15 +43,15 @@ def learned(means: Mapping[str, float], regime: str) -> str:
     return ""
 
 
-def _axis(planted: float, reading: Reading) -> float:
+def _axis(planted: float, measure: Measure) -> float:
     """What was planted, as far as the measure speaks of it: a signed share, collapse either way, or of one modality."""
-    if reading.image_ignored * reading.text_ignored < 0:
+    if measure.is_two_sided:
         return planted
-    return max(planted * bool(reading.image_ignored), -planted * bool(reading.text_ignored), 0.0)
+    return max(planted * bool(measure.image_ignored), -planted * bool(measure.text_ignored), 0.0)
 
 
 def judge(
-    table: pd.DataFrame, column: str, reading: Reading, planted: Mapping[str, float], stats: Stats
+    table: pd.DataFrame, column: str, measure: Measure, planted: Mapping[str, float], stats: Stats
 ) -> dict[str, Any]:
     """One measure of one kind.
 
@@ -115,11 +77,11 @@ def judge(
     contrasts: list[Contrast] = []
     by_seed: dict[int, list[Contrast]] = {}
     balanced = np.concatenate([*side(BALANCED).values(), np.empty(0)])
-    two_sided = reading.image_ignored * reading.text_ignored < 0
+    two_sided = measure.is_two_sided
     bounds = threshold(balanced, two_sided=two_sided)
     for name, regime, direction in (
-        ("image_ignored", TEXT, reading.image_ignored),
-        ("text_ignored", IMAGE, reading.text_ignored),
+        ("image_ignored", TEXT, measure.image_ignored),
+        ("text_ignored", IMAGE, measure.text_ignored),
     ):
         if not direction:
             continue
@@ -135,10 +97,10 @@ def judge(
             **{key: value for key, value in asdict(found).items() if key != "by_seed"},
             **{f"auroc_seed_{seed}": value for seed, value in sorted(found.by_seed.items())},
             "hits_at_5_percent": flagged(collapsed, *bounds),
-            "hits_published": flagged(collapsed, *reading.published) if reading.published else None,
+            "hits_published": flagged(collapsed, *measure.bounds) if measure.bounds else None,
             "mean": float(np.mean(collapsed)) if len(collapsed) else None,
         }
-    axis = [_axis(planted[regime], reading) for regime, _ in values]
+    axis = [_axis(planted[regime], measure) for regime, _ in values]
     rho, p = rank_correlation(axis, [float(np.mean(found)) for found in values.values()])
     verdicts = {seed: verdict(found) for seed, found in sorted(by_seed.items())}
     return result | {
@@ -149,10 +111,10 @@ def judge(
         "spearman": rho,
         "spearman_p": p,
         "mean_balanced": float(np.mean(balanced)) if len(balanced) else None,
-        "false_alarms_published": flagged(balanced, *reading.published) if reading.published else None,
-        "published_low": reading.published[0] if reading.published else None,
-        "published_high": reading.published[1] if reading.published and np.isfinite(reading.published[1]) else None,
-        "published_source": reading.source,
+        "false_alarms_published": flagged(balanced, *measure.bounds) if measure.bounds else None,
+        "published_low": measure.bounds[0] if measure.bounds else None,
+        "published_high": measure.bounds[1] if measure.bounds and np.isfinite(measure.bounds[1]) else None,
+        "published_source": measure.bounds_source,
         "threshold_low": bounds[0],
         "threshold_high": bounds[1] if np.isfinite(bounds[1]) else None,
     }
@@ -174,9 +136,9 @@ def judge_kind(
     names = table["regime"] + "-" + table["seed"].astype(str)
     counted = table[names.map(lambda name: not faults[name])]
     measures: dict[str, Any] = {}
-    for name, reading in READINGS.items():
+    for name, measure in CLAIMING.items():
         columns = [column for column in (name, *(f"{name}_{rows}" for rows in ROWS)) if column in table]
-        measures |= {column: judge(counted, column, reading, planted, stats) for column in columns}
+        measures |= {column: judge(counted, column, measure, planted, stats) for column in columns}
     excluded = {name: fault for name, fault in faults.items() if fault}
     return {"measures": measures, "excluded": excluded, "n_models": len(faults) - len(excluded)}
 
@@ -187,6 +149,6 @@ def trusted(kind: Mapping[str, Any]) -> set[str]:
 
 
 def trusted_for_every(kinds: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Names of the measures that are trusted for every kind, in the order of `READINGS`."""
+    """Names of the measures that are trusted for every kind, in the order of `CLAIMING`."""
     found = [trusted(kind) for kind in kinds]
-    return [name for name in READINGS if all(name in some for some in found)]
+    return [name for name in CLAIMING if all(name in some for some in found)]

@@ -7,9 +7,9 @@ encodings, so that the expectations over all permutations and the additive proje
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
+from attention_collapse.measures.record import CONTRIBUTION, Floats, Measure
 
 
 def won(own: Floats, other: Floats, lead: float = 0.0) -> Floats:
@@ -95,3 +95,43 @@ def additive_without_own(grid: ArrayLike) -> Floats:
     rest = s.sum() - rows - columns - own  # cells without the pair's image and without its text
     found: Floats = rows / (n - 1) + columns / (n - 1) - rest / (n - 1) ** 2
     return found
+
+
+def perceptual_score_image(right: Floats, right_without_image: Floats) -> Floats:
+    """Accuracy lost with another pair's image, −1 to 1 (Gat et al. 2021)."""
+    return right - right_without_image
+
+
+def perceptual_score_text(right: Floats, right_without_text: Floats) -> Floats:
+    """Accuracy lost with another pair's text, −1 to 1 (Gat et al. 2021)."""
+    return right - right_without_text
+
+
+def emap_gap(right: Floats, right_additive: Floats) -> Floats:
+    """Accuracy lost by the additive projection of the scores, −1 to 1 (Hessel & Lee 2020)."""
+    return right - right_additive
+
+
+def _right(right: Floats) -> Floats:
+    return right
+
+
+MATCHING = (
+    Measure(
+        _right, "accuracy against a foil", "does the score prefer the caption to another pair's? ½ for a tie",
+        "accuracy", 0, 1, name="accuracy", null=0.5, about=CONTRIBUTION, heading="accuracy",
+    ),
+    Measure(
+        perceptual_score_image, "perceptual score, image", "accuracy lost with another image", "accuracy", -1, 1,
+        null=0.0, about=CONTRIBUTION, image_ignored=-1, heading="lost: image",
+    ),
+    Measure(
+        perceptual_score_text, "perceptual score, text", "accuracy lost with another text", "accuracy", -1, 1,
+        null=0.0, about=CONTRIBUTION, text_ignored=-1, heading="lost: text",
+    ),
+    Measure(
+        emap_gap, "EMAP gap", "accuracy lost by the additive projection of the scores", "accuracy", -1, 1, null=0.0,
+        about=CONTRIBUTION, image_ignored=-1, text_ignored=-1, heading="EMAP gap",
+        absent="needs the score of every image with every text, N × N passes of this model",
+    ),
+)  # fmt: skip

@@ -8,9 +8,9 @@ tokens each tower has, so it never stands without `mcs_null`, the same formula o
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
-Floats = NDArray[np.float64]
+from attention_collapse.measures.record import Floats, Hypothesis, Measure
 
 TEXT_COLLAPSE, VISION_COLLAPSE = 0.3, 0.7  # thresholds of the original report
 SEVERE = 0.8  # imbalance above which the original report calls a model severe
@@ -24,7 +24,7 @@ def _share(part: ArrayLike, other: ArrayLike) -> Floats:
         return np.where(total > 0, a / total, np.nan)
 
 
-def mcs(vision: ArrayLike, text: ArrayLike) -> Floats:
+def mcs(entropy_vision: ArrayLike, entropy_text: ArrayLike) -> Floats:
     """H_vision / (H_vision + H_text), from entropies in nats.
 
     Returns
@@ -33,15 +33,17 @@ def mcs(vision: ArrayLike, text: ArrayLike) -> Floats:
         Share, 0 to 1; 0.5 is balanced, and below 0.3 / above 0.7 is text / vision collapse by the original
         thresholds. NaN where both entropies are 0.
     """
-    return _share(vision, text)
+    return _share(entropy_vision, entropy_text)
 
 
-def mcs_null(vision_uniform: ArrayLike, text_uniform: ArrayLike) -> Floats:
+def mcs_null(uniform_vision: ArrayLike, uniform_text: ArrayLike) -> Floats:
     """`mcs` of uniform attention, from the mean of ln(support) of each tower, in nats."""
-    return _share(vision_uniform, text_uniform)
+    return _share(uniform_vision, uniform_text)
 
 
-def mcs_calibrated(vision: ArrayLike, text: ArrayLike, vision_uniform: ArrayLike, text_uniform: ArrayLike) -> Floats:
+def mcs_calibrated(
+    entropy_vision: ArrayLike, entropy_text: ArrayLike, uniform_vision: ArrayLike, uniform_text: ArrayLike
+) -> Floats:
     """`mcs` with each entropy in units of its own uniform value.
 
     Returns
@@ -50,21 +52,68 @@ def mcs_calibrated(vision: ArrayLike, text: ArrayLike, vision_uniform: ArrayLike
         Share, 0 to 1; 0.5 is no departure from the null. Equals the inverse logit of logit(mcs) − logit(mcs_null).
         NaN where a uniform value is 0 (a single visible key) or both entropies are.
     """
-    values = [np.asarray(value, np.float64) for value in (vision, text, vision_uniform, text_uniform)]
+    given = (entropy_vision, entropy_text, uniform_vision, uniform_text)
+    values = [np.asarray(value, np.float64) for value in given]
     with np.errstate(invalid="ignore", divide="ignore"):
         ratios = [np.where(null > 0, value / null, np.nan) for value, null in zip(values[:2], values[2:], strict=True)]
     return _share(*ratios)
 
 
-def imbalance(share: ArrayLike) -> Floats:
-    """max(s, 1 − s): 0.5 (balanced) to 1 (one modality alone)."""
-    s = np.asarray(share, np.float64)
+def imbalance(mcs: ArrayLike) -> Floats:
+    """max(s, 1 − s) of a share s: 0.5 (balanced) to 1 (one modality alone)."""
+    s = np.asarray(mcs, np.float64)
     return np.maximum(s, 1.0 - s)
 
 
-def layer_imbalance(layer_mcs: ArrayLike) -> Floats:
-    """|2 · layer_mcs − 1|: 0 (balanced) to 1."""
-    return np.abs(2.0 * np.asarray(layer_mcs, np.float64) - 1.0)
+def mcs_minus_null(mcs: ArrayLike, mcs_null: ArrayLike) -> Floats:
+    """How far the score lies from what uniform attention scores: −1 to 1."""
+    found: Floats = np.asarray(mcs, np.float64) - np.asarray(mcs_null, np.float64)
+    return found
+
+
+def layer_imbalance(mcs: ArrayLike) -> Floats:
+    """|2 · mcs − 1| of a layer: 0 (balanced) to 1."""
+    return np.abs(2.0 * np.asarray(mcs, np.float64) - 1.0)
+
+
+# MCS above 0.7 was reported as "vision collapse": the image's attention is diffuse, so the image is not used. We take
+# the report at its words, though the score is named a contribution; one minus the AUROC answers the other reading.
+ORIGINAL, RULE = "original report", "imbalance above 0.80"
+BOTH_TOWERS = ("vision", "text")
+MCS = (
+    Measure(
+        mcs, "MCS", "H_vision / (H_vision + H_text), from mean attention entropies", "share", 0, 1, null="mcs_null",
+        share_of="of attention entropy", needs=BOTH_TOWERS, image_ignored=1, text_ignored=-1,
+        bounds=(TEXT_COLLAPSE, VISION_COLLAPSE), bounds_source=ORIGINAL, heading="MCS",
+        hypotheses=(Hypothesis("mcs_vs_0_5", 0.5), Hypothesis("mcs_vs_0_7", VISION_COLLAPSE, "greater")),
+        uses=frozenset({"severity", "diagnosed", "layers", "bands"}),
+    ),
+    Measure(
+        mcs_null, "MCS of uniform attention, its null", "the same of uniform attention: what token counts alone give",
+        "share", 0, 1, share_of="of attention entropy", needs=BOTH_TOWERS, uses=frozenset({"layers", "bands"}),
+    ),
+    Measure(
+        mcs_calibrated, "calibrated MCS", "MCS with each entropy in units of its uniform value", "share", 0, 1,
+        null=0.5, share_of="of attention entropy in units of its null", needs=BOTH_TOWERS, image_ignored=1,
+        text_ignored=-1, bounds=(1 - SEVERE, SEVERE), bounds_source=RULE, heading="calibrated MCS",
+        hypotheses=(Hypothesis("mcs_calibrated_vs_0_5", 0.5),),
+        uses=frozenset({"severity", "diagnosed", "compared", "pooled", "layers", "bands"}),
+    ),
+    Measure(
+        imbalance, "imbalance of MCS", "max(s, 1 − s) of the share s", "share", 0.5, 1, level="image",
+        needs=BOTH_TOWERS, hypotheses=(Hypothesis("imbalance_vs_0_8", SEVERE, "greater"),),
+        uses=frozenset({"diagnosed"}),
+    ),
+    Measure(
+        mcs_minus_null, "MCS minus its null", "how far MCS lies from what token counts alone give", "share", -1, 1,
+        level="image", null=0.0, needs=BOTH_TOWERS, hypotheses=(Hypothesis("mcs_vs_null", 0.0),),
+        uses=frozenset({"pooled"}),
+    ),
+    Measure(
+        layer_imbalance, "imbalance of a layer", "|2 · MCS − 1| of one layer", "share", 0, 1, level="layer",
+        needs=BOTH_TOWERS, uses=frozenset({"layers"}),
+    ),
+)  # fmt: skip
 
 
 def original_reading(share: float) -> str:

@@ -15,8 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_collapse.errors import DataError, ParamsError
+from attention_collapse.measures.mcs import RULE, SEVERE
+from attention_collapse.measures.record import CONTRIBUTION, Floats, Measure
 
-Floats = NDArray[np.float64]
 Coalitions = NDArray[np.bool_]  # (coalition, player): who is present
 Value = Callable[[Coalitions], Any]  # -> (coalition,) scores
 
@@ -181,3 +182,30 @@ def _require_efficiency(phi: Floats, columns: Floats) -> None:
             expected=f"at most {limit:.3g}, rounding",
             remedy="use the pinned version of shap",
         )
+
+
+def image_t_shap(t_shap: Floats) -> Floats:
+    """The image's share of Σ|φ|, 0 to 1."""
+    return 1 - t_shap
+
+
+TOKENS = (
+    Measure(
+        None, "T-SHAP, the text's share", "the text's part of token-level Shapley values (MM-SHAP)", "share", 0, 1,
+        name="t_shap", null="t_shap_floor", share_of="of what the score depends on, by word and image cell",
+        of_text=True, level="token", about=CONTRIBUTION, heading="T-SHAP",
+    ),
+    Measure(
+        None, "T-SHAP of a foil", "the same with another pair's caption", "share", 0, 1, name="t_shap_foil",
+        of_text=True, level="token", about=CONTRIBUTION,
+    ),
+    Measure(
+        None, "T-SHAP of noise, its floor", "the same of the coalitions' values shuffled", "share", 0, 1,
+        name="t_shap_floor", of_text=True, level="token", about=CONTRIBUTION, heading="its floor",
+    ),
+    Measure(
+        image_t_shap, "image's T-SHAP", "the image's part of token-level Shapley values", "share", 0, 1, level="token",
+        about=CONTRIBUTION, image_ignored=-1, text_ignored=1, bounds=(1 - SEVERE, SEVERE), bounds_source=RULE,
+        uses=frozenset({"detail"}),
+    ),
+)  # fmt: skip

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,6 +11,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 
+from attention_collapse.measures.attention import ATTENTION_MEASURES
+from attention_collapse.measures.contribution import CONTRIBUTION_MEASURES
 from attention_collapse.measures.mcs import TEXT_COLLAPSE, VISION_COLLAPSE
 from attention_collapse.report.figures import (
     BOTH_COLUMNS,
@@ -23,20 +26,6 @@ from attention_collapse.report.figures import (
 )
 
 Models = Mapping[str, Mapping[str, Any]]  # name -> measure -> mean, ci_low, ci_high
-
-# heading, measure, its null: another measure, or what blindness gives whatever the model
-MEASURES: tuple[tuple[str, str, str | float], ...] = (
-    ("MCS", "mcs", "mcs_null"),
-    ("calibrated\nMCS", "mcs_calibrated", 0.5),
-    ("image's share\nof mass", "mass_share", "mass_share_null"),
-    ("cross-modal\nentropy ÷ ln n", "cross_modal_entropy_normalized", 1.0),
-    ("surrogate\nentropy ÷ ln n", "cross_modal_entropy_surrogate_normalized", 1.0),
-)
-CAUSAL_MEASURES: tuple[tuple[str, str, str | float], ...] = (
-    ("image's\nShapley share", "shapley_share", 0.5),
-    ("text's share\n(T-SHAP)", "t_shap", "t_shap_floor"),
-    ("accuracy\nagainst a foil", "accuracy", 0.5),
-)
 
 
 def ordered(models: Models) -> list[str]:
@@ -126,24 +115,28 @@ def comparison(models: Models, causal: Models, confidence: float) -> Figure:
     """Every measure of every model beside its null, a column a measure; measures that no model defines are left out."""
     names = ordered(models)
     columns = [
-        (heading, measure, null, table, colour)
-        for table, measures, colour in ((models, MEASURES, SCORE), (causal, CAUSAL_MEASURES, CAUSAL))
-        for heading, measure, null in measures
-        if any(np.isfinite(number(table.get(name, {}).get(measure))) for name in names)
-    ]
+        (measure, table, colour)
+        for table, measures, colour in (
+            (models, ATTENTION_MEASURES, SCORE), (causal, CONTRIBUTION_MEASURES, CAUSAL),
+        )
+        for measure in measures.values()
+        if measure.heading and measure.null is not None and (measure.low, measure.high) == (0, 1)
+        and any(np.isfinite(number(table.get(name, {}).get(measure.name))) for name in names)
+    ]  # fmt: skip
     figure = Figure(figsize=(BOTH_COLUMNS, 1.2 + 0.22 * len(names)), layout="constrained")
     panels = figure.subplots(1, max(1, len(columns)), sharey=True, squeeze=False)[0]
-    for axes, (heading, measure, null, table, colour) in zip(panels, columns, strict=False):
-        axes.set_title(heading, fontsize=7)
+    for axes, (measure, table, colour) in zip(panels, columns, strict=False):
+        axes.set_title(textwrap.fill(measure.heading, 14), fontsize=7)
         axes.set(xlim=(-0.05, 1.05), xticks=[0, 0.5, 1])
         axes.set_xticklabels(["0", ".5", "1"])
         for y, name in enumerate(names):
             values = table.get(name, {})
-            if np.isnan(number(values.get(measure))):
+            if np.isnan(number(values.get(measure.name))):
                 axes.text(0.5, y, "–", ha="center", va="center", color="0.6")
                 continue
-            _null(axes, null if isinstance(null, float) else number(values.get(null)), y)
-            _point(axes, values[measure], y, "o", colour, control=bool(models[name].get("control")))
+            null = measure.null
+            _null(axes, number(values.get(null)) if isinstance(null, str) else float(null or 0), y)
+            _point(axes, values[measure.name], y, "o", colour, control=bool(models[name].get("control")))
         axes.set_axisbelow(True)
         axes.grid(axis="y")
         axes.tick_params(axis="y", length=0)

@@ -2,6 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from attention_collapse.measures.attention import ATTENTION_MEASURES
+from attention_collapse.measures.catalogue import HYPOTHESES, MEASURES
+from attention_collapse.measures.contribution import CONTRIBUTION_MEASURES
+from attention_collapse.measures.record import Measure
 from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.markdown import (
     Sources,
@@ -16,43 +22,8 @@ from attention_collapse.report.markdown import (
     table,
     text,
 )
+from attention_collapse.report.measures import words
 
-ATTENTION = {
-    "entropy_vision": "entropy, vision (nats)",
-    "entropy_text": "entropy, text (nats)",
-    "cross_modal_entropy": "cross-modal entropy (nats)",
-    "cross_modal_entropy_normalized": "cross-modal entropy, of its maximum",
-    "cross_modal_entropy_surrogate": "its surrogate: similarity, not attention (nats)",
-    "mass_share": "mass share of the image",
-    "mass_share_null": "null of the mass share",
-    "mass_per_token_ratio": "mass per token, image ÷ text",
-}
-CAUSAL = {
-    "shapley_share": "Shapley share of the image",
-    "shapley_share_mean_image": "the same against the mean image",
-    "interaction": "interaction (units of the score)",
-    "accuracy": "accuracy against a foil",
-    "perceptual_score_image": "accuracy lost with another image",
-    "perceptual_score_text": "accuracy lost with another text",
-    "emap_gap": "accuracy lost without interaction (EMAP)",
-    "t_shap": "T-SHAP, the text's share",
-    "t_shap_floor": "what T-SHAP gives for noise",
-}
-SHARES = (
-    ("mcs", "MCS, as published", "of attention entropy", False),
-    ("mcs_null", "MCS of uniform attention (the null)", "of attention entropy", False),
-    ("mcs_calibrated", "calibrated MCS", "of attention entropy in units of its null", False),
-    ("mass_share", "mass share", "of the attention of the text's queries", False),
-    ("shapley_share", "Shapley share", "of what the score depends on", False),
-    ("t_shap", "T-SHAP", "of what the score depends on, by word and image cell", True),
-)
-TESTS = {
-    "mcs_vs_0_5": "MCS ≠ `0.5`",
-    "mcs_vs_0_7": "MCS > `0.7`",
-    "imbalance_vs_0_8": "imbalance of MCS > `0.8`",
-    "mcs_vs_null": "MCS ≠ its null",
-    "mcs_calibrated_vs_0_5": "calibrated MCS ≠ `0.5`",
-}
 HOW_TO_READ = """\
 **Two questions.** Attention measures say where the model looks; Shapley shares, perceptual scores and the EMAP gap say
 what its answer depends on. Only the second is a contribution, and the two may disagree.
@@ -118,23 +89,26 @@ def _about(sources: Sources, model: str) -> str:
 
 def _shares(sources: Sources, model: str) -> str:
     statistics, rows = sources.statistics, []
-    for key, name, share_of, of_text in SHARES:
-        at = f"models.{model}.{key}"
-        forms = ("rest1", "percent1") if of_text else ("percent1", "rest1")
-        image, words = (number(statistics, f"{at}.mean", form) for form in forms)
-        side = "text" if of_text else "image"
-        rows.append([name, image, words, f"{side}: {interval(statistics, f'{at}.', 'percent1')}", share_of])
+    for name, measure in MEASURES.items():
+        if not measure.share_of:
+            continue
+        at = f"models.{model}.{name}"
+        forms = ("rest1", "percent1") if measure.of_text else ("percent1", "rest1")
+        image, text_share = (number(statistics, f"{at}.mean", form) for form in forms)
+        side = "text" if measure.of_text else "image"
+        rows.append([words(measure.label), image, text_share, f"{side}: {interval(statistics, f'{at}.', 'percent1')}",
+                     measure.share_of])  # fmt: skip
     columns = [
         ("l", "Share"), ("r", "vision %"), ("r", "text %"), ("l", level(statistics)), ("l", "a share …"),
     ]  # fmt: skip
     return table(columns, rows)
 
 
-def _estimates(sources: Sources, model: str, names: dict[str, str]) -> str:
+def _estimates(sources: Sources, model: str, measures: Mapping[str, Measure]) -> str:
     rows = [
-        [name, estimate(sources.statistics, f"models.{model}.{key}"),
-         number(sources.statistics, f"models.{model}.{key}.n")]
-        for key, name in names.items()
+        [f"{words(measure.label)} ({measure.unit})", estimate(sources.statistics, f"models.{model}.{name}"),
+         number(sources.statistics, f"models.{model}.{name}.n")]
+        for name, measure in measures.items() if name in sources.results(model)
     ]  # fmt: skip
     return table([("l", "Measure"), ("l", f"mean ({level(sources.statistics)})"), ("r", "images")], rows)
 
@@ -159,10 +133,10 @@ def _severity(sources: Sources, model: str) -> str:
 
 def _tests(sources: Sources, model: str) -> str:
     statistics, rows = sources.statistics, []
-    for key, name in TESTS.items():
+    for key, hypothesis in HYPOTHESES.items():
         at = f"models.{model}.tests.{key}"
         rows.append([
-            name, number(statistics, f"{at}.t", 2), number(statistics, f"{at}.log10_p", "log10p"),
+            words(hypothesis), number(statistics, f"{at}.t", 2), number(statistics, f"{at}.log10_p", "log10p"),
             number(statistics, f"{at}.p_holm", "p"), number(statistics, f"{at}.wilcoxon_p", "p"),
             number(statistics, f"{at}.permutation_p", "p"), effect(statistics, f"{at}.cohen_d"),
             effect(statistics, f"{at}.hedges_g"),
@@ -178,7 +152,7 @@ def _undefined(sources: Sources, model: str) -> str:
     statistics, found = sources.statistics, sources.results(model)
     lines = [
         f"- {code(name)}: {text(statistics, f'models.{model}.{name}.reason')}"
-        for name in (*(name for name, *_ in SHARES), *ATTENTION, *CAUSAL)
+        for name in MEASURES
         if isinstance(found.get(name), dict) and not found[name]["n"]
     ]
     return "\n".join(dict.fromkeys(lines)) + "\n" if lines else "None: the model defines every measure.\n"
@@ -204,8 +178,8 @@ def diagnostic_results(sources: Sources, model: str) -> str:
         f"# {code(model)}: diagnostic results", "", f"Study {code(sources.study)}.", "", standing(sources, model), "",
         _about(sources, model), "",
         "## Where it looks, and what it uses", "", _shares(sources, model), readings, "",
-        "## Attention", "", _estimates(sources, model, ATTENTION),
-        "## Contribution", "", _estimates(sources, model, CAUSAL),
+        "## Attention", "", _estimates(sources, model, ATTENTION_MEASURES),
+        "## Contribution", "", _estimates(sources, model, CONTRIBUTION_MEASURES),
         "## Imbalance and severity", "",
         "The null hypothesis is a mean imbalance of at most `0.8`; controls are not corrected and decide nothing.", "",
         _severity(sources, model),

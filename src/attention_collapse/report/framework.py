@@ -4,24 +4,8 @@ from __future__ import annotations
 
 from attention_collapse.report.diagnostic import effect, trust
 from attention_collapse.report.markdown import DASH, Sources, code, exists, interval, level, number, run, table, text
+from attention_collapse.report.measures import measures_table
 
-MEASURES = (
-    ("`mcs`", "H_vision / (H_vision + H_text), from mean attention entropies", "`0` to `1`"),
-    ("`mcs_null`", "the same of uniform attention: what token counts alone give", "`0` to `1`"),
-    ("`mcs_calibrated`", "the same with each entropy in units of its uniform value", "`0` to `1`; null: `0.5`"),
-    ("`mass_share`", "the image's part of the attention mass of the text's queries (single stream)", "`0` to `1`"),
-    ("`shapley_share`", r"\|φ_image\| / (\|φ_image\| + \|φ_text\|), Shapley values of the score", "`0` to `1`"),
-    ("imbalance", "max(s, `1` − s) of a share s", "`0.5` to `1`"),
-    ("perceptual scores", "accuracy lost with one modality permuted", "`−1` to `1`"),
-    ("EMAP gap", "accuracy lost by the additive projection of the scores", "`−1` to `1`"),
-    ("T-SHAP", "the text's part of token-level Shapley values (MM-SHAP)", "`0` to `1`"),
-)
-THRESHOLDS = (
-    ("MCS below `0.3`, above `0.7`", "the original report; judged here on planted models and against the null"),
-    ("imbalance above `0.8`", 'the original report\'s "severe"; the null hypothesis of the decision'),
-    ("cross-modal entropy below `2.0` nats", "the original report"),
-    ("calibrated MCS `0.5`", "a definition: both modalities as near to uniform attention"),
-)
 TESTS = """\
 - The **unit** is the image: the scores of its captions are averaged first, so n counts images, never pairs.
 - **Intervals** are BCa bootstrap intervals of the mean over images; those of effect sizes are noncentral t.
@@ -157,9 +141,8 @@ def validation_framework(sources: Sources) -> str:
     """The whole report."""
     return "\n".join([
         f"# Statistical validation framework, study {code(sources.study)}", "",
-        "## Measures", "", table([("l", "measure"), ("l", "what it is"), ("l", "range")], MEASURES),
-        "## Settings", "", _settings(sources), "## Thresholds and their origin", "",
-        table([("l", "threshold"), ("l", "where it comes from")], THRESHOLDS), "## Unit, tests, corrections", "", TESTS,
+        "## Measures", "", measures_table(),
+        "## Settings", "", _settings(sources), "## Unit, tests, corrections", "", TESTS,
         "## Power", "", _power(sources), "## Differences between models", "", _between_models(sources),
         "## Over models", "", _over_models(sources),
         "## Normality and outliers", "", _diagnostics(sources), "## Controls and planted answers", "",

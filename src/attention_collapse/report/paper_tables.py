@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from attention_collapse.measures.catalogue import HYPOTHESES
+from attention_collapse.measures.contribution import CONTRIBUTION_MEASURES
 from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.latex import escape, given, interval, table, value
+from attention_collapse.report.measures import tex
 
 ABOVE = f"$>{given('0.7')}$"
 
@@ -39,13 +42,6 @@ def scores_table(statistics: Evidence) -> str:
 
 def tests_table(statistics: Evidence) -> str:
     """The tests of each model under test and each control."""
-    names = {
-        "mcs_vs_0_5": rf"MCS $\neq {given('0.5')}$",
-        "mcs_vs_0_7": f"MCS {ABOVE}",
-        "imbalance_vs_0_8": f"imbalance $> {given('0.8')}$",
-        "mcs_vs_null": r"MCS $\neq$ null",
-        "mcs_calibrated_vs_0_5": rf"calibrated $\neq {given('0.5')}$",
-    }
     columns = [
         ("l", "Model"),
         ("l", "Hypothesis"),
@@ -56,11 +52,11 @@ def tests_table(statistics: Evidence) -> str:
     ]
     rows = []
     for name, result in statistics.data["models"].items():
-        for position, (key, label) in enumerate(names.items()):
+        for position, (key, label) in enumerate(HYPOTHESES.items()):
             test = f"models.{name}.tests.{key}"
             rows.append([
                 _shown(name, control=result["control"]) if position == 0 else "",
-                label,
+                given(tex(label)),
                 value(statistics, f"{test}.t", 2),
                 value(statistics, f"{test}.cohen_d", 2),
                 value(statistics, f"{test}.log10_p", "log10p"),
@@ -71,27 +67,16 @@ def tests_table(statistics: Evidence) -> str:
 
 def contribution_table(causal: Mapping[str, Evidence], controls: set[str]) -> str:
     """What each model's score depends on, by causal measures."""
-    columns = [
-        ("l", "Model"), ("r", "share of image"), ("r", "mean image"), ("r", "accuracy"), ("r", "lost: image"),
-        ("r", "lost: text"), ("r", "EMAP gap"), ("r", "T-SHAP"), ("r", "its floor"),
-    ]  # fmt: skip
-    keys = (
-        "shapley_share_mean_image",
-        "accuracy",
-        "perceptual_score_image",
-        "perceptual_score_text",
-        "emap_gap",
-        "t_shap",
-        "t_shap_floor",
-    )
+    shown = {name: measure for name, measure in CONTRIBUTION_MEASURES.items() if measure.heading}
+    first = next(iter(shown))
     rows = [
         [
             _shown(name, control=name in controls),
-            f"{value(source, 'shapley_share.mean')} {interval(source, 'shapley_share')}",
-            *[value(source, f"{key}.mean") for key in keys],
+            *[value(source, f"{key}.mean") + (f" {interval(source, key)}" if key == first else "") for key in shown],
         ]
         for name, source in causal.items()
     ]
+    columns = [("l", "Model"), *[("r", measure.heading) for measure in shown.values()]]
     return table(columns, rows)
 
 

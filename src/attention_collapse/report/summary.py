@@ -6,31 +6,11 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-LABELS = {
-    "mcs": ("MCS", ""),
-    "mcs_null": ("null", ""),
-    "mcs_calibrated": ("calibrated", "(0.5 = no departure from the null)"),
-    "entropy_vision": ("entropy, vision", "nats"),
-    "entropy_text": ("entropy, text", "nats"),
-    "cross_modal_entropy": ("cross-modal entropy", "nats"),
-    "cross_modal_entropy_normalized": ("  of its maximum", ""),
-    "cross_modal_entropy_surrogate": ("surrogate of cross-modal entropy", "nats; similarity, not attention"),
-    "mass_share": ("mass share of the image", ""),
-    "mass_share_null": ("null of the mass share", ""),
-    "mass_per_token_ratio": ("mass per token, image ÷ text", ""),
-}
-CAUSAL = {
-    "score": "score",
-    "shapley_image": "Shapley value of the image",
-    "shapley_text": "Shapley value of the text",
-    "shapley_share": "share of the image",
-    "interaction": "interaction",
-    "shapley_share_mean_image": "share, against the mean image",
-    "accuracy": "accuracy against a foil",
-    "perceptual_score_image": "  lost with another image",
-    "perceptual_score_text": "  lost with another text",
-    "emap_gap": "  lost without interaction (EMAP)",
-}
+from attention_collapse.measures.attention import ATTENTION_MEASURES
+from attention_collapse.measures.catalogue import MEASURES
+from attention_collapse.measures.contribution import CONTRIBUTION_MEASURES
+
+WIDTH = max(len(measure.label) for measure in MEASURES.values()) + 2
 
 
 def _line(label: str, summary: Mapping[str, Any], confidence: float, unit: str = "") -> str:
@@ -38,18 +18,19 @@ def _line(label: str, summary: Mapping[str, Any], confidence: float, unit: str =
     finite = low is not None and math.isfinite(low)
     interval = f"{confidence:.0%} CI [{low:.4f}, {high:.4f}]" if finite else f"no interval: {summary['reason']}"
     undefined = f"   ({summary['n_undefined']} undefined)" if summary["n_undefined"] else ""
-    return f"  {label:<34}{summary['mean']:.4f}   {interval}{undefined}{'   ' + unit if unit else ''}"
+    return f"  {label:<{WIDTH}}{summary['mean']:.4f}   {interval}{undefined}{'   ' + unit if unit else ''}"
 
 
 def _attention(result: Mapping[str, Any]) -> list[str]:
     statistics, confidence = result["statistics"], result["confidence"]
     lines = [
-        _line(label, statistics[key], confidence, unit) for key, (label, unit) in LABELS.items() if statistics[key]["n"]
+        _line(found.label, statistics[name], confidence, found.unit)
+        for name, found in ATTENTION_MEASURES.items()
+        if name in statistics and statistics[name]["n"]
     ]
     reasons: dict[str, list[str]] = {}
     for measure, reason in result["reasons"].items():
-        if measure in LABELS:
-            reasons.setdefault(reason, []).append(measure)
+        reasons.setdefault(reason, []).append(ATTENTION_MEASURES[measure].label)
     lines += [f"  not defined: {', '.join(measures)}: {reason}" for reason, measures in reasons.items()]
     if statistics["mcs"]["n"]:
         lines += [
@@ -81,11 +62,16 @@ def diagnosis_text(result: Mapping[str, Any]) -> str:
     lines += ["", "contribution: what the score depends on"]
     if "reason" in causal:
         return "\n".join([*lines, f"  none: {causal['reason']}"])
-    lines += [_line(label, causal[key], result["confidence"]) for key, label in CAUSAL.items() if causal[key]["n"]]
+    known = {name: found for name, found in CONTRIBUTION_MEASURES.items() if name in causal}
     lines += [
-        f"  not defined: {key}: {causal[key]['reason']}"
-        for key in CAUSAL
-        if not causal[key]["n"] and "reason" in causal[key]
+        _line(found.label, causal[name], result["confidence"], found.unit)
+        for name, found in known.items()
+        if causal[name]["n"]
+    ]
+    lines += [
+        f"  not defined: {found.label}: {causal[name]['reason']}"
+        for name, found in known.items()
+        if not causal[name]["n"] and "reason" in causal[name]
     ]
     lines.append(f"  an absent modality is {' or '.join(causal['baselines'])}; {causal['partners']} partners")
     return "\n".join(lines)

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
+from attention_collapse.measures.catalogue import label
 from attention_collapse.report.figures import BOTH_COLUMNS
 
 COLOURS = {  # of verdicts; Okabe and Ito's hues, told apart by lightness too
@@ -21,23 +22,7 @@ MEANING = {
     "trusted": "trusted: ≥ 0.9, interval above 0.5", "partial": "partial",
     "blind": "blind: interval holds 0.5", "misleading": "misleading: interval below 0.5",
 }  # fmt: skip
-LABELS = {
-    "mcs": "MCS", "mcs_calibrated": "calibrated MCS", "cross_modal_entropy": "cross-modal entropy",
-    "cross_modal_entropy_normalized": "cross-modal entropy ÷ ln n", "mass_share": "mass share",
-    "mass_per_token_ratio": "mass per token, ratio", "shapley_share": "Shapley share",
-    "shapley_share_mean_image": "Shapley share (mean image)", "image_t_shap": "image's T-SHAP",
-    "perceptual_score_image": "perceptual score, image", "perceptual_score_text": "perceptual score, text",
-    "emap_gap": "EMAP gap",
-}  # fmt: skip
 CONTRASTS = ("image_ignored", "text_ignored")
-
-
-def measure_label(measure: str) -> str:
-    """A measure's name for print; of an attention measure with its rows, "all" or "readout"."""
-    if measure in LABELS:
-        return LABELS[measure]
-    name, _, rows = measure.rpartition("_")
-    return f"{LABELS[name]} · {rows} rows"
 
 
 def separation(result: Mapping[str, Any]) -> Figure:
@@ -69,7 +54,7 @@ def separation(result: Mapping[str, Any]) -> Figure:
         )
     ]  # fmt: skip
     axes.set_xticks([place for place, _ in ticks], [text for _, text in ticks])
-    axes.set_yticks(range(len(measures)), [measure_label(measure) for measure in measures])
+    axes.set_yticks(range(len(measures)), [label(measure) for measure in measures])
     axes.xaxis.tick_top()
     axes.tick_params(length=0)
     for spine in axes.spines.values():
@@ -89,8 +74,8 @@ def planted_samples(regimes: Mapping[str, Sequence[tuple[np.ndarray, str, bool]]
     parts = figure.subfigures(len(regimes), 1, squeeze=False)[:, 0]
     for part, (heading, samples) in zip(parts, regimes.items(), strict=True):
         part.suptitle(heading, fontsize=7.5, x=0.01, ha="left")
-        for axes, (pixels, words, label) in zip(part.subplots(1, len(samples)), samples, strict=True):
+        for axes, (pixels, words, matches) in zip(part.subplots(1, len(samples)), samples, strict=True):
             axes.imshow(pixels, interpolation="nearest")
             axes.set(xticks=[], yticks=[])
-            axes.set_xlabel(("match\n" if label else "no match\n") + textwrap.fill(words, 24), fontsize=6)
+            axes.set_xlabel(("match\n" if matches else "no match\n") + textwrap.fill(words, 24), fontsize=6)
     return figure

@@ -5,16 +5,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attention_collapse.engine.validity import (
-    READINGS,
-)
+from attention_collapse.measures.catalogue import MEASURES
 from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.latex import table, value
-from attention_collapse.report.validity import CONTRASTS, NAMES, measure_label
-
-
-def _tex_label(measure: str) -> str:
-    return measure_label(measure).replace("·", "--").replace("÷", r"$\div$")
+from attention_collapse.report.measures import tex_label
+from attention_collapse.report.validity import CONTRASTS, NAMES
 
 
 def validity_table(kinds: Mapping[str, Any], source: Evidence) -> str:
@@ -23,7 +18,7 @@ def validity_table(kinds: Mapping[str, Any], source: Evidence) -> str:
                                    for kind in kinds for i in range(2)]]  # fmt: skip
     rows = []
     for name in dict.fromkeys(name for found in kinds.values() for name in found["measures"]):
-        row = [_tex_label(name)]
+        row = [tex_label(name)]
         for kind, found in kinds.items():
             trusted = found["measures"].get(name, {}).get("verdict") == "trusted"
             for place, side in enumerate(CONTRASTS):
@@ -38,15 +33,15 @@ def alarms_table(kinds: Mapping[str, Any], source: Evidence) -> str:
     columns = [("l", "Measure"), ("l", "Kind"), ("r", "false alarms"), ("r", "hits: image ignored"),
                ("r", "hits: text ignored")]  # fmt: skip
     rows: list[list[str]] = []
-    for name, reading in READINGS.items():
+    for name, measure in MEASURES.items():
         first = name
         for kind, found in kinds.items():
             column = f"{name}_all" if f"{name}_all" in found["measures"] else name
-            if reading.published is None or column not in found["measures"]:
+            if measure.bounds is None or column not in found["measures"]:
                 continue
-            measure = f"kinds.{kind}.measures.{column}"
-            shares = [f"{measure}.false_alarms_published", *[f"{measure}.{side}.hits_published" for side in CONTRASTS]]
-            shown = _tex_label(column) if first else ""
+            at = f"kinds.{kind}.measures.{column}"
+            shares = [f"{at}.false_alarms_published", *[f"{at}.{side}.hits_published" for side in CONTRASTS]]
+            shown = tex_label(column) if first else ""
             rows.append([shown, NAMES[kind], *[value(source, share, "percent0") for share in shares]])
             first = ""
     return table(columns, rows)

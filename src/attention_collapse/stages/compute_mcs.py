@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import math
 
+from attention_collapse.engine.scores import Scores, by_head, score_pairs
 from attention_collapse.engine.summary import summarise
 from attention_collapse.identity.settle import settle_frame, settle_json
-from attention_collapse.measures.scores import Scores, by_head, score_pairs
+from attention_collapse.measures.attention import ATTENTION_MEASURES
 from attention_collapse.stages.run import run_stage
 from attention_collapse.study.attention import attention_table
 from attention_collapse.study.layout import Study, evidence_of
 
-SHOWN = {"mcs": "MCS", "mcs_null": "null", "mcs_calibrated": "calibrated", "mass_share": "mass share"}
+SHOWN = ("mcs", "mcs_null", "mcs_calibrated", "mass_share")
 
 
 def main(study: Study, model: str) -> None:
@@ -46,7 +47,7 @@ def main(study: Study, model: str) -> None:
     }
     settle_json(study.scores(model), result)
     shown = ", ".join(
-        f"{label} {result[key]:.4f}" for key, label in SHOWN.items() if math.isfinite(result[key] or math.nan)
+        f"{ATTENTION_MEASURES[key].label} {result[key]:.4f}" for key in SHOWN if math.isfinite(result[key] or math.nan)
     )
     print(
         f"{model}: {shown or 'no attention measure: ' + '; '.join(sorted(set(result['reasons'].values())))} "

@@ -6,11 +6,11 @@ Finished batches are kept beside the output, so an interrupted run goes on where
 from __future__ import annotations
 
 import shutil
-from typing import TYPE_CHECKING
 
 import torch
 
 from attention_collapse.data.pairs import read_study
+from attention_collapse.engine.contribution import BASELINES, OF_PAIRS, OF_TOKENS, contributions, described, summarise
 from attention_collapse.engine.parts import same_run
 from attention_collapse.engine.token_contribution import token_contributions
 from attention_collapse.files import sha256_file
@@ -19,10 +19,7 @@ from attention_collapse.stages.run import run_stage
 from attention_collapse.study.checkpoints import known_pins, load_recorded
 from attention_collapse.study.layout import Study, evidence_of
 
-if TYPE_CHECKING:
-    pass
-
-from attention_collapse.engine.contribution import BASELINES, T_SHAP, _described, contributions, summarise
+SHOWN = ("shapley_share", "accuracy", "perceptual_score_image", "perceptual_score_text")
 
 
 def main(study: Study, model: str) -> None:
@@ -44,11 +41,11 @@ def main(study: Study, model: str) -> None:
     tokens = token_contributions(
         loaded, pairs, images=params.t_shap_images, seed=params.seed, batch_size=settings.batch_size
     )
-    values = values.merge(tokens[["image_id", *T_SHAP]], on="image_id", how="left", validate="1:1")
+    values = values.merge(tokens[["image_id", *OF_TOKENS]], on="image_id", how="left", validate="1:1")
     values = settle_frame(table, values)
     result = summarise(values, study.params.stats)
     explained = values[values["image_id"].isin(tokens["image_id"])]  # the first images
-    result |= {name: _described(explained[name], study.params.stats) for name in T_SHAP}
+    result |= {name: described(explained[name], study.params.stats) for name in OF_TOKENS}
     result |= {
         "model": model,
         "study": study.params.study,
@@ -68,13 +65,8 @@ def main(study: Study, model: str) -> None:
     }
     settle_json(study.contributions(model), result, settings.device)
     shutil.rmtree(work, ignore_errors=True)
-    shown = {
-        "shapley_share": "share of the image",
-        "accuracy": "accuracy",
-        "perceptual_score_image": "lost without the image",
-        "perceptual_score_text": "lost without the text",
-    }
-    print(f"{model}: " + ", ".join(f"{label} {result[key]['mean']:.4f}" for key, label in shown.items()))
+    shown = (f"{OF_PAIRS[name].label} {result[name]['mean']:.4f}" for name in SHOWN)
+    print(f"{model}: " + ", ".join(shown))
 
 
 if __name__ == "__main__":

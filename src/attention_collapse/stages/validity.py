@@ -16,11 +16,12 @@ from attention_collapse.engine.validity import (
 from attention_collapse.errors import ParamsError
 from attention_collapse.files import read_json, write_text
 from attention_collapse.identity.settle import settle_json
+from attention_collapse.measures.catalogue import label
 from attention_collapse.params import Plant
 from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.figures import save, use_style
 from attention_collapse.report.latex import macros
-from attention_collapse.report.validity import measure_label, planted_samples, separation
+from attention_collapse.report.validity import planted_samples, separation
 from attention_collapse.report.validity_tables import alarms_table, validity_table
 from attention_collapse.stages.run import run_stage
 from attention_collapse.study.layout import Study, evidence_of
@@ -56,7 +57,7 @@ def main(study: Study) -> None:
     everywhere = trusted_for_every(kinds.values())
     result = {
         "trusted_for_every_kind": ", ".join(everywhere) or "none",
-        "trusted_in_words": "; ".join(measure_label(name) for name in everywhere) or "none",
+        "trusted_in_words": "; ".join(label(name) for name in everywhere) or "none",
         "stage": "validity", "kinds": kinds, "n_images": plant.measured, "confidence": stats.confidence,
     }  # fmt: skip
     used = {"plant": plant.model_dump(exclude={"workers"}), "stats": stats.model_dump()}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pandas as pd
 
-from attention_collapse.measures.scores import by_image
+from attention_collapse.engine.scores import by_image
 from attention_collapse.study.layout import Study
 
 

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
 from attention_collapse.errors import DataError
-from attention_collapse.families import CROSS_ATTENTION, SINGLE_STREAM, THREE_GROUP
-from attention_collapse.measures.mass import mass_per_token_ratio, mass_share
-from attention_collapse.measures.mcs import align_layers, imbalance, layer_imbalance, mcs, mcs_calibrated, mcs_null
+from attention_collapse.measures.attention import ATTENTION_MEASURES, ROWS
+from attention_collapse.measures.mcs import align_layers
+from attention_collapse.measures.record import using
 
-ROWS = ("all", "readout")
 STATISTICS = ("entropy", "uniform", "support", "entropy_normalized", "undefined")
-GROUP_STATISTICS = tuple(f"{name}_{group}" for group in ("image", "text") for name in ("mass", "support"))
+# column of a measure's formula -> statistic of the text's queries, which see both groups
+GROUP_STATISTICS = {
+    "mass_of_image": "mass_image", "keys_of_image": "support_image", "mass_of_text": "mass_text",
+    "keys_of_text": "support_text",
+}  # fmt: skip
 TOWERS = ("vision", "text")
 SURROGATE = "surrogate"
 
@@ -26,17 +30,13 @@ class Scores:
     Attributes
     ----------
     pairs
-        One row a caption with its image: image_id, caption_id, n_image_tokens, n_text_tokens, truncated, and for
-        each choice of rows r: entropy_vision_r, entropy_text_r, uniform_vision_r, uniform_text_r (nats),
+        One row per caption with its image: image_id, caption_id, n_image_tokens, n_text_tokens, truncated, and for each
+        choice of rows r: entropy_vision_r, entropy_text_r, uniform_vision_r, uniform_text_r (nats),
         entropy_normalized_vision_r, entropy_normalized_text_r (0 to 1), support_vision_r, support_text_r (keys),
-        undefined_vision_r, undefined_text_r (queries without a normalised entropy), mcs_r, mcs_null_r,
-        mcs_calibrated_r. If the model has attention between modalities: cross_modal_entropy_r (nats) and
-        cross_modal_entropy_normalized_r; if its queries see both: mass_share_r, mass_share_null_r (0 to 1),
-        mass_per_token_ratio_r. Of a dual encoder: cross_modal_entropy_surrogate_r (nats) and
-        cross_modal_entropy_surrogate_normalized_r.
+        undefined_vision_r, undefined_text_r (queries without a normalised entropy), and every measure of attention
+        that the model's family defines.
     layers
-        One row an image and layer (captions averaged): image_id, layer (from 1), the same scores, and layer_imbalance_r
-        of the averaged score.
+        One row per image and layer (captions averaged): image_id, layer (from 1), the same, and the measures of layers.
     alignment
         (vision layer, text layer) of each row of `layers`, counted from 0; empty if a tower has no attention.
     """
@@ -51,7 +51,7 @@ def _over_heads(table: pd.DataFrame, tower: str) -> pd.DataFrame:
     tower saw images alone."""
     part = table[table["tower"] == tower]
     item = "image_id" if part["caption_id"].isna().all() else "caption_id"
-    names = [name for name in (*STATISTICS, *GROUP_STATISTICS) if f"{name}_{ROWS[0]}" in table]
+    names = [name for name in (*STATISTICS, *GROUP_STATISTICS.values()) if f"{name}_{ROWS[0]}" in table]
     columns = [f"{name}_{rows}" for rows in ROWS for name in names]
     means: pd.DataFrame = part.groupby([item, "layer"], sort=True)[columns].mean(skipna=False)
     sizes = part.groupby([item, "layer"]).size()
@@ -65,35 +65,38 @@ def _over_heads(table: pd.DataFrame, tower: str) -> pd.DataFrame:
     return means
 
 
-def _scores(vision: pd.DataFrame, text: pd.DataFrame, family: str) -> pd.DataFrame:
-    """Scores of frames with equal rows: vision and text entropies, uniform values, masses."""
+def _scores(frames: Mapping[str, pd.DataFrame], family: str) -> pd.DataFrame:
+    """Statistics and measures of pairs, from frames with equal rows: tower -> its statistics."""
     columns: dict[str, np.ndarray] = {}
     for rows in ROWS:
-        values = {
-            f"{name}_{tower}": frame[f"{name}_{rows}"].to_numpy(np.float64)
+        given = {
+            f"{name}_{tower}": frames[tower][f"{name}_{rows}"].to_numpy(np.float64)
             for name in STATISTICS
-            for tower, frame in (("vision", vision), ("text", text))
+            for tower in TOWERS
         }
-        h_v, h_t, u_v, u_t = (
-            values[key] for key in ("entropy_vision", "entropy_text", "uniform_vision", "uniform_text")
-        )
-        columns |= {f"{key}_{rows}": value for key, value in values.items()}
-        columns |= {
-            f"mcs_{rows}": mcs(h_v, h_t),
-            f"mcs_null_{rows}": mcs_null(u_v, u_t),
-            f"mcs_calibrated_{rows}": mcs_calibrated(h_v, h_t, u_v, u_t),
+        columns |= {f"{key}_{rows}": value for key, value in given.items()}
+        if SURROGATE in frames:
+            given |= {f"{name}_{SURROGATE}": frames[SURROGATE][f"{name}_{rows}"].to_numpy() for name in STATISTICS}
+        given |= {
+            key: frames["text"][f"{name}_{rows}"].to_numpy(np.float64)
+            for key, name in GROUP_STATISTICS.items()
+            if f"{name}_{rows}" in frames["text"]
         }
-        if family in (CROSS_ATTENTION, SINGLE_STREAM, THREE_GROUP):
-            columns[f"cross_modal_entropy_{rows}"] = h_v
-            columns[f"cross_modal_entropy_normalized_{rows}"] = values["entropy_normalized_vision"]
-        if family in (SINGLE_STREAM, THREE_GROUP):  # the text's queries see both groups
-            m_v, n_v, m_t, n_t = (text[f"{name}_{rows}"].to_numpy(np.float64) for name in GROUP_STATISTICS)
-            columns |= {
-                f"mass_share_{rows}": mass_share(m_v, m_t),
-                f"mass_share_null_{rows}": mass_share(n_v, n_t),
-                f"mass_per_token_ratio_{rows}": mass_per_token_ratio(m_v, n_v, m_t, n_t),
-            }
+        for name, measure in ATTENTION_MEASURES.items():
+            if measure.level == "pair" and measure.is_possible(family, given):
+                given[name] = columns[f"{name}_{rows}"] = measure.of(given)
     return pd.DataFrame(columns)
+
+
+def _of_means(frame: pd.DataFrame, level: str) -> pd.DataFrame:
+    """The frame with the measures of a level ("image", "layer"), which are made of means."""
+    found = {}
+    for rows in ROWS:
+        given = {str(name).removesuffix(f"_{rows}"): frame[name] for name in frame if str(name).endswith(f"_{rows}")}
+        for name, measure in ATTENTION_MEASURES.items():
+            if measure.level == level and measure.is_possible("", given):
+                found[f"{name}_{rows}"] = measure.of(given)
+    return frame.assign(**found)
 
 
 def score_pairs(table: pd.DataFrame, family: str) -> Scores:
@@ -133,38 +136,27 @@ def score_pairs(table: pd.DataFrame, family: str) -> Scores:
             "truncated": captions["truncated"].to_numpy(),
         }
     )
-    vision, text = (of_pairs(tower, items.get(tower)) for tower in TOWERS)
-    frames = [identity, _scores(vision, text, family)]
+    frames = {tower: of_pairs(tower, items.get(tower)) for tower in TOWERS}
     if SURROGATE in items:
-        values = items[SURROGATE].loc[caption_ids].reset_index(drop=True)
-        for rows in ROWS:
-            named = {"entropy": "cross_modal_entropy_surrogate",
-                     "entropy_normalized": "cross_modal_entropy_surrogate_normalized"}  # fmt: skip
-            frames.append(
-                values[[f"{key}_{rows}" for key in named]].set_axis([f"{n}_{rows}" for n in named.values()], axis=1)
-            )
-    pairs = pd.concat(frames, axis=1)
+        frames[SURROGATE] = items[SURROGATE].loc[caption_ids]
+    pairs = pd.concat([identity, _scores(frames, family)], axis=1)
     if not set(TOWERS) <= set(heads):
-        empty: dict[str, list[float]] = {
-            f"{name}_{rows}": [] for rows in ROWS for name in ("mcs", "mcs_null", "mcs_calibrated")
-        }
+        names = using(ATTENTION_MEASURES, "bands")
+        empty: dict[str, list[float]] = {f"{name}_{rows}": [] for rows in ROWS for name in names}
         return Scores(pairs, pd.DataFrame({"image_id": [], "layer": [], **empty}, dtype=np.float64), [])
 
     depths = {tower: heads[tower].index.get_level_values(1).nunique() for tower in TOWERS}
     alignment = align_layers(depths["vision"], depths["text"])
     by_layer = []
     for layer, chosen in enumerate(alignment, start=1):
-        vision, text = (
-            heads[tower].loc[(slice(None), index), :].droplevel(1).loc[ids_of(tower)]
+        frames = {
+            tower: heads[tower].loc[(slice(None), index), :].droplevel(1).loc[ids_of(tower)]
             for tower, index in zip(TOWERS, chosen, strict=True)
-        )
-        frame = _scores(vision, text, family)
+        }
+        frame = _scores(frames, family)
         frame.insert(0, "layer", layer)
         frame.insert(0, "image_id", image_ids)
-        mean = frame.groupby(["image_id", "layer"]).mean(skipna=False).reset_index()
-        by_layer.append(
-            mean.assign(**{f"layer_imbalance_{rows}": layer_imbalance(mean[f"mcs_{rows}"]) for rows in ROWS})
-        )
+        by_layer.append(_of_means(frame.groupby(["image_id", "layer"]).mean(skipna=False).reset_index(), "layer"))
     layers = pd.concat(by_layer, ignore_index=True).sort_values(["image_id", "layer"], ignore_index=True)
     return Scores(pairs, layers, alignment)
 
@@ -172,12 +164,11 @@ def score_pairs(table: pd.DataFrame, family: str) -> Scores:
 def by_image(pairs: pd.DataFrame) -> pd.DataFrame:
     """Mean over each image's captions: the unit of analysis, one row an image, sorted by id.
 
-    An image with an undefined caption is undefined itself, so that it is counted and not half used. `imbalance_r` is
-    that of the averaged score.
+    An image with an undefined caption is undefined itself, so that it is counted and not half used. Measures of the
+    level "image" are those of the averaged scores.
     """
     numeric = pairs.drop(columns=["caption_id", "truncated"])
-    means = numeric.groupby("image_id", sort=True).mean(skipna=False).reset_index()
-    return means.assign(**{f"imbalance_{rows}": imbalance(means[f"mcs_{rows}"]) for rows in ROWS})
+    return _of_means(numeric.groupby("image_id", sort=True).mean(skipna=False).reset_index(), "image")
 
 
 def by_head(table: pd.DataFrame) -> pd.DataFrame:

@@ -2,8 +2,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from attention_collapse.engine.scores import by_head, by_image, score_pairs
 from attention_collapse.errors import DataError
-from attention_collapse.measures.scores import by_head, by_image, score_pairs
 
 
 def attention_table(vision, text, captions_of, uniform=(4.0, 2.0)):

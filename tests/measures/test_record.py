@@ -1,6 +1,8 @@
 import pytest
 
-from attention_collapse.families import ATTENTION_MEASURES, FAMILIES, NO_ATTENTION, undefined_measures
+from attention_collapse.families import FAMILIES, NO_ATTENTION
+from attention_collapse.measures.attention import ATTENTION_MEASURES
+from attention_collapse.measures.record import undefined_measures
 
 
 @pytest.mark.parametrize(
@@ -14,13 +16,13 @@ from attention_collapse.families import ATTENTION_MEASURES, FAMILIES, NO_ATTENTI
     ],
 )
 def test_what_a_family_does_not_define_has_a_reason(family, absent):
-    reasons = undefined_measures(family, {})
+    reasons = undefined_measures(ATTENTION_MEASURES, family, {})
     assert absent <= reasons.keys() and all(reasons.values())
     assert reasons.keys() <= set(ATTENTION_MEASURES) and ("mcs" in reasons) == (family == NO_ATTENTION)
     assert family in FAMILIES
 
 
 def test_what_one_model_lacks_takes_its_measures_along():
-    reasons = undefined_measures("dual encoder", {"vision": "convolutional", "surrogate": "pooled"})
+    reasons = undefined_measures(ATTENTION_MEASURES, "dual encoder", {"vision": "convolutional", "surrogate": "pooled"})
     assert reasons["mcs"] == reasons["entropy_vision"] == "convolutional" and "entropy_text" not in reasons
     assert reasons["cross_modal_entropy_surrogate"] == "pooled"

@@ -1,0 +1,73 @@
+"""The measures as people read of them: names in LaTeX and Markdown, and the table of them all."""
+
+from __future__ import annotations
+
+import re
+from math import inf
+
+from attention_collapse.measures.catalogue import MEASURES, label
+from attention_collapse.measures.record import CONTRIBUTION, Measure
+from attention_collapse.report.latex import escape
+from attention_collapse.report.markdown import code, table
+
+TEX = {"÷": r"$\div$", "·": "--", "≠": r"$\neq$", "φ": r"$\varphi$", "−": "$-$", ">": "$>$"}
+DIRECTION = {-1: "falls", 0: "–", 1: "rises"}
+
+
+def tex(words: str) -> str:
+    """A name of a measure, or a hypothesis on it, in LaTeX."""
+    return "".join(TEX.get(sign, escape(sign)) for sign in words)
+
+
+def tex_label(column: str) -> str:
+    """A measure's name in LaTeX; `column` as of `measures.catalogue.label`."""
+    return tex(label(column))
+
+
+def words(text: str) -> str:
+    """Prose for a cell of a Markdown table: its digits are definitions and no results."""
+    return re.sub(r"[−-]?\d[\d.]*", lambda found: code(found[0]), text).replace("|", r"\|")
+
+
+def _range(measure: Measure) -> str:
+    low, high = (words(f"{value:g}".replace("-", "−")) for value in (measure.low, measure.high))
+    if measure.low == -inf:
+        return "any"
+    return f"{low} and more" if measure.high == inf else f"{low} to {high}"
+
+
+def _null(measure: Measure) -> str:
+    return (
+        "–" if measure.null is None else code(f"{measure.null:g}" if isinstance(measure.null, float) else measure.null)
+    )
+
+
+def _bounds(measure: Measure) -> str:
+    if measure.bounds is None:
+        return "–"
+    low, high = (f"{value:g}" for value in measure.bounds)
+    both = f"below {low}" + (f", above {high}" if measure.bounds[1] < inf else "")
+    return words(f"{both} ({measure.bounds_source})")
+
+
+def measures_table() -> str:
+    """Every measure: name, meaning, unit, range, null, which way it is said to go, reported bounds, who lacks it."""
+    columns = [
+        ("l", "Measure"), ("l", "what it is"), ("l", "unit"), ("l", "range"), ("l", "null"),
+        ("l", "image ignored"), ("l", "text ignored"), ("l", "called collapse"), ("l", "not defined for"),
+    ]  # fmt: skip
+    rows = [
+        [
+            f"{words(measure.label)}, {code(name)}",
+            words(measure.definition) + (" (causal)" if measure.about == CONTRIBUTION else ""),
+            measure.unit,
+            _range(measure),
+            _null(measure),
+            DIRECTION[measure.image_ignored],
+            DIRECTION[measure.text_ignored],
+            _bounds(measure),
+            "; ".join(measure.undefined) or "–",
+        ]
+        for name, measure in MEASURES.items()
+    ]
+    return table(columns, rows)
