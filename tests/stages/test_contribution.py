@@ -19,6 +19,7 @@ from attention_collapse.engine.scoring import _Pictures
 from attention_collapse.errors import DataError
 from attention_collapse.families import DUAL_ENCODER
 from attention_collapse.files import read_json
+from attention_collapse.measures.shapley import share_slack
 from attention_collapse.models import load
 from attention_collapse.models.declared import Scorer
 from attention_collapse.models.image_once import IMAGE_TOWERS
@@ -182,7 +183,7 @@ def test_a_fusion_models_image_tower_sees_each_image_once(pairs, blip_folder, mo
     monkeypatch.delitem(IMAGE_TOWERS, "Blip")
     bare = contributions(model, pairs, partners=2, seed=0, batch_size=batch_size)
     assert sum(rows) == sum(passes) / 2
-    for name in ("score", *engine.SHAPLEY[:3], "shapley_image_mean_image", "accuracy"):
+    for name in ("score", "shapley_image", "shapley_text", "interaction", "shapley_image_mean_image", "accuracy"):
         assert np.allclose(once[name], bare[name], atol=1e-5, rtol=0), name
 
 
@@ -253,7 +254,7 @@ def test_no_partner_or_foil_is_the_pairs_own_even_where_partners_outnumber_pairs
 def test_nothing_to_draw_from_is_undefined_and_nan_scores_are_errors(tmp_path, pairs, n):
     few = table(read_folder(coco_folder(tmp_path / "few", n=n, captions=1))[0], "folder")
     frame = run(scorer(lambda images, texts: [0.0] * len(images)), few)
-    assert len(frame) == n and frame[list(engine.COLUMNS)].isna().all().all()
+    assert len(frame) == n and frame[list(engine.OF_PAIRS)].isna().all().all()
     summary = engine.summarise(frame, Stats())
     assert summary["shapley_share"]["reason"].startswith(f"{n} images: nothing to draw ablation partners from")
     with pytest.raises(
@@ -326,9 +327,7 @@ def test_what_rounding_of_the_scores_may_change_is_said_and_nothing_else(pairs):
 
 
 def test_a_share_of_two_small_values_may_move_far_and_one_of_large_ones_not():
-    games = {"shapley_image": np.array([1e-6, 5.0]), "shapley_text": np.array([-1e-6, 5.0])}
-    games |= {f"{name}_mean_image": values for name, values in games.items()}
-    slack = engine.share_slack(games, 1e-5)["shapley_share"]
+    slack = share_slack(np.array([1e-6, 5.0]), np.array([-1e-6, 5.0]), 1e-5)
     assert slack[0] == 1 and slack[1] == pytest.approx(1e-6)
     # Independently: the largest change of |a| / (|a| + |b|) under errors of that size, by trying the corners.
     a, b = 5.0, 5.0

@@ -7,9 +7,10 @@ import torch
 import yaml
 
 from attention_collapse.data.planted import FILLERS, MARK_SIZE, Regime, vocabulary, write_planted
-from attention_collapse.engine.planted_measures import ATTENTION, accuracies, games, labelled, measure
+from attention_collapse.engine.planted_measures import accuracies, games, labelled, measure
 from attention_collapse.families import NO_ATTENTION
 from attention_collapse.files import read_json
+from attention_collapse.measures.attention import ATTENTION_MEASURES
 from attention_collapse.models import load
 from attention_collapse.models.interface import Batch, Output
 from attention_collapse.models.small import WRITERS, planted_spec
@@ -92,7 +93,7 @@ def test_every_kind_is_measured_through_the_loading_of_any_checkpoint(kind, fold
     expected = {"mcs", "mcs_calibrated", "cross_modal_entropy", "cross_modal_entropy_normalized"}
     if kind in ("llava", "vilt", "fusion-v2"):
         expected |= {"mass_share", "mass_per_token_ratio"}
-    assert {name for name in ATTENTION if f"{name}_all" in found} == expected
+    assert {name for name in ATTENTION_MEASURES if f"{name}_all" in found} == expected
 
 
 def small_study(root, workers):

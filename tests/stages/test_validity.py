@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from attention_collapse.engine.validity import BALANCED, IMAGE, READINGS, TEXT, judge, learned
+from attention_collapse.engine.validity import BALANCED, CLAIMING, IMAGE, TEXT, judge, learned
 from attention_collapse.files import read_json
 from attention_collapse.params import Stats
 
@@ -26,7 +26,7 @@ def test_a_share_that_follows_what_was_planted_is_trusted():
     found = judge(
         table({BALANCED: 0.5, TEXT: 0.1, "text-graded": 0.3, IMAGE: 0.9}),
         "m",
-        READINGS["shapley_share"],
+        CLAIMING["shapley_share"],
         PLANTED,
         STATS,
     )
@@ -39,7 +39,7 @@ def test_a_share_that_follows_what_was_planted_is_trusted():
 
 
 def test_a_share_that_falls_in_both_misleads_about_one():
-    found = judge(table({BALANCED: 0.5, TEXT: 0.1, IMAGE: 0.1}), "m", READINGS["shapley_share"], PLANTED, STATS)
+    found = judge(table({BALANCED: 0.5, TEXT: 0.1, IMAGE: 0.1}), "m", CLAIMING["shapley_share"], PLANTED, STATS)
     assert found["image_ignored"]["auroc"] == 1 and found["text_ignored"]["auroc"] == 0
     assert found["verdict"] == "misleading"
 
@@ -47,17 +47,17 @@ def test_a_share_that_falls_in_both_misleads_about_one():
 def test_a_measure_that_differs_only_by_seed_is_blind():
     noise = table(dict.fromkeys(PLANTED, 0.5), spread=0.0)
     noise["m"] += noise["seed"] * 0.1
-    assert judge(noise, "m", READINGS["mcs"], PLANTED, STATS)["verdict"] == "blind"
+    assert judge(noise, "m", CLAIMING["mcs"], PLANTED, STATS)["verdict"] == "blind"
 
 
 def test_false_alarms_of_a_published_threshold_that_measures_token_counts():
-    found = judge(table({BALANCED: 0.75, TEXT: 0.75, IMAGE: 0.75}), "m", READINGS["mcs"], PLANTED, STATS)
+    found = judge(table({BALANCED: 0.75, TEXT: 0.75, IMAGE: 0.75}), "m", CLAIMING["mcs"], PLANTED, STATS)
     assert found["false_alarms_published"] > 0.95
 
 
 def test_a_measure_with_one_reading_is_asked_only_that():
     found = judge(
-        table({BALANCED: 0.4, TEXT: 0.0, IMAGE: 0.4}), "m", READINGS["perceptual_score_image"], PLANTED, STATS
+        table({BALANCED: 0.4, TEXT: 0.0, IMAGE: 0.4}), "m", CLAIMING["perceptual_score_image"], PLANTED, STATS
     )
     assert found["verdict"] == "trusted" and "text_ignored" not in found
 
@@ -65,10 +65,10 @@ def test_a_measure_with_one_reading_is_asked_only_that():
 def test_undefined_values_are_not_dropped_in_silence():
     broken = table({BALANCED: 0.5, TEXT: 0.1, IMAGE: 0.9})
     broken.loc[broken["regime"] == TEXT, "m"] = np.nan
-    found = judge(broken, "m", READINGS["shapley_share"], PLANTED, STATS)
+    found = judge(broken, "m", CLAIMING["shapley_share"], PLANTED, STATS)
     assert found["verdict"] == "undefined" and found["n_images"] == 0 and found["n_undefined"] == 40
     broken.loc[broken["image_id"] > 4, "m"] = 0.1 + 0.4 * (broken["regime"] != TEXT) + 0.4 * (broken["regime"] == IMAGE)
-    found = judge(broken, "m", READINGS["shapley_share"], PLANTED, STATS)
+    found = judge(broken, "m", CLAIMING["shapley_share"], PLANTED, STATS)
     assert found["verdict"] == "trusted" and (found["n_images"], found["n_undefined"]) == (35, 5)
 
 

@@ -159,6 +159,7 @@ def _right(
 
 
 def described(values: pd.Series, stats: Stats) -> dict[str, Any]:
+    """Mean over images with its interval, see `stats.one_sample.describe`."""
     rng = np.random.default_rng(stats.seed)
     return dict(describe(values, confidence=stats.confidence, n_resamples=stats.n_resamples, rng=rng))
 
