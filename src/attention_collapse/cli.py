@@ -194,12 +194,13 @@ def _parser() -> argparse.ArgumentParser:
         "check",
         help="exit 1 if a model of a study is severe",
         description="Exit 1 if a model under test is severe, 0 if none is; a model without a verdict is named, and if "
-        "no model has one, nothing was checked, and the exit status is 1. At the "
-        "threshold 0.8, severe means that the study's one-sided test of 'mean imbalance <= 0.8', corrected over the "
-        "models under test, rejects at decision.alpha; at any other, that the lower bound of the mean's confidence "
-        "interval lies above the threshold. Controls are never judged.",
+        "no model has one, nothing was checked, and the exit status is 1. At the bound that the study tests "
+        "(stats.severe), severe means that its one-sided test, corrected over the models under test, rejects; at any "
+        "other, that the lower bound of the mean's confidence interval lies above it. Controls are never judged.",
     )
-    gate.add_argument("--max-imbalance", type=_imbalance, default=0.8, help="mean of max(s, 1 - s) (default: 0.8)")
+    gate.add_argument(
+        "--max-imbalance", type=_imbalance, help="mean of max(s, 1 - s) (default: the study's stats.severe)"
+    )
     gate.add_argument("--study", default="embedded", help="a study whose statistics are here (default: embedded)")
     gate.add_argument(
         "--measure",

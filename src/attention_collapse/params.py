@@ -131,24 +131,32 @@ class ComputeMcs(Section):
 
 
 class Stats(Section):
-    """Resampling, and the smallest difference of a mean share that matters (power, tests of equivalence)."""
+    """What every test and interval of a study takes: no other place holds a level, a power or a bound of severity.
+
+    `margin` is the smallest difference of a mean share that matters (power, tests of equivalence); `severe` the mean
+    imbalance max(s, 1 − s) above which a model is severe.
+    """
 
     n_resamples: int = Field(default=10_000, ge=100)
     confidence: float = Field(default=0.95, gt=0, lt=1)
+    power: float = Field(default=0.8, gt=0, lt=1)
+    severe: float = Field(default=0.8, ge=0.5, lt=1)
     margin: float = Field(default=0.05, gt=0, lt=1)
     seed: int = Field(default=0, ge=0)
 
+    @property
+    def alpha(self) -> float:
+        """Level of every test: what the confidence leaves."""
+        return round(1 - self.confidence, 12)
+
 
 class Decision(Section):
-    """Which measure counts, which one confirms a GO, and the gates (the measurement contract, section 6)."""
+    """Which measure counts, which one confirms a GO, and how many models it takes (docs/measures.md, section 6)."""
 
     measure: str = "shapley_share"
     confirm_with: str = "shapley_share_mean_image"
     models_tested: int = Field(default=3, ge=1)
     models_severe: int = Field(default=2, ge=1)
-    alpha: float = Field(default=0.05, gt=0, lt=1)
-    imbalance: float = Field(default=0.8, ge=0.5, lt=1)
-    power: float = Field(default=0.8, gt=0, lt=1)
 
 
 class Params(Section):

@@ -32,7 +32,7 @@ def entry(control=False, **measures):
 BOTH = {"mcs_calibrated": SEVERE, "shapley_share": SEVERE}
 
 
-def write(root, models, **settings):
+def write(root, models, *, stats=None, **settings):
     """A study whose models have these statistics; a name says what the model is."""
     specs = {}
     for name in models:
@@ -42,7 +42,7 @@ def write(root, models, **settings):
         if name.startswith("ours"):
             specs[name] = {"kind": "fusion-v2", "weights": "checkpoint", "path": "x"}
     settings = {"measure": "mcs_calibrated", "confirm_with": "shapley_share"} | settings
-    data = {"study": "s", "params_file": "params.yaml", "models": specs, "decision": settings}
+    data = {"study": "s", "params_file": "params.yaml", "models": specs, "decision": settings, "stats": stats or {}}
     (root / "params.yaml").write_text(json.dumps(data))  # JSON is YAML
     study = Study(Params.model_validate(data), root)
     write_json(study.statistics, {"models": models, "evidence_id": "0123456789abcdef"})
@@ -127,15 +127,15 @@ def test_statistics_of_another_version_or_of_other_models_are_named(tmp_path):
         decision.main(study)
 
 
-def test_a_gate_that_the_statistics_do_not_test_is_refused(tmp_path):
-    with pytest.raises(ParamsError, match=r"decision.imbalance is 0.9"):
-        run(tmp_path, {"a": entry()}, imbalance=0.9)
+def test_a_measure_that_no_decision_can_be_taken_by_is_refused(tmp_path):
+    with pytest.raises(ParamsError, match=r"decision.measure is 'shapley_shar'(.|\n)*did you mean 'shapley_share'"):
+        run(tmp_path, {"a": entry()}, measure="shapley_shar")
 
 
 def test_the_evidence_follows_parameters_and_inputs(tmp_path):
     one = run(tmp_path, {"a": entry()})
     assert run(tmp_path, {"a": entry()}) == one
-    assert run(tmp_path, {"a": entry()}, alpha=0.01)["evidence_id"] != one["evidence_id"]
+    assert run(tmp_path, {"a": entry()}, stats={"confidence": 0.99})["evidence_id"] != one["evidence_id"]
     assert run(tmp_path, {"ours": entry()})["evidence_id"] != one["evidence_id"]
 
 

@@ -133,7 +133,11 @@ def test_the_numbers_are_those_of_the_metrics(study):
     reports.main(study)
     text = shown(study, "trained_diagnostic_results.md")
     assert rows(text, "MCS")[0][1:4] == ["73.5 %", "26.5 %", "image: 73.1 % to 73.9 %"]
-    assert rows(text, "T-SHAP, the text's share")[0][1:4] == ["26.5 %", "73.5 %", "text: 73.1 % to 73.9 %"]  # the file holds the text's
+    assert rows(text, "T-SHAP, the text's share")[0][1:4] == [
+        "26.5 %",
+        "73.5 %",
+        "text: 73.1 % to 73.9 %",
+    ]  # the file holds the text's
     assert rows(text, "entropy, vision (nats)")[0][1:] == ["0.735 (0.731 to 0.739)", "40"]
     assert rows(text, "`mcs`")[0][1:] == [
         "40", "0.735 (0.731 to 0.739)", "37.5 %", r"\<1e−9", "0.021", "−1.38 (−1.60 to −1.10)", "0.913", "29", "no",

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from attention_collapse.stats.decision import Decision, Gates, Severity, combine, decide, is_severe
 
 GO, PIVOT, NO_GO, MORE = "GO", "PIVOT", "NO_GO", "NEED_MORE_DATA"
-GATES = Gates()
+GATES = Gates(3, 2, alpha=0.05, imbalance=0.8, power=0.8)
 SEVERE = Severity(False, 100, 0.9, 0.88, 0.92, p_holm=0.001, power=0.95, n_needed=40)
 BALANCED = Severity(False, 100, 0.6, 0.58, 0.62, p_holm=1.0, power=0.95, n_needed=40)
 WEAK = Severity(False, 10, 0.78, 0.6, 0.95, p_holm=0.6, power=0.3, n_needed=250)
@@ -91,7 +91,7 @@ def test_two_of_three_and_three_of_three_stand_side_by_side():
     for third, expected in ((BALANCED, (GO, MORE)), (ours(BALANCED), (GO, MORE)), (SEVERE, (GO, GO))):
         found = decide(study(SEVERE, SEVERE, third), GATES)
         assert (found["severe_two_of_three"], found["severe_all"]) == expected
-    strict = decide(study(SEVERE, SEVERE, BALANCED), Gates(models_severe=3))
+    strict = decide(study(SEVERE, SEVERE, BALANCED), replace(GATES, models_severe=3))
     assert (strict["decision"], strict["severe_two_of_three"], strict["severe_all"]) == (MORE, GO, MORE)
     assert strict["models_needed"] == 1
     for name in ("severe_two_of_three", "severe_all"):
@@ -159,7 +159,7 @@ def test_there_is_always_exactly_one_decision(models):
 
 @given(STUDIES, st.integers(1, 5), st.integers(1, 5))
 def test_go_never_with_fewer_than_the_gates_ask(models, tested, severe):
-    found = decide(study(*models), Gates(models_tested=tested, models_severe=severe))
+    found = decide(study(*models), replace(GATES, models_tested=tested, models_severe=severe))
     if found["decision"] == GO:
         assert all(gate["met"] for gate in found["gates"].values())
         assert found["n_tested"] >= tested and len(found["severe_external"].split(", ")) >= severe

@@ -10,7 +10,7 @@ from attention_collapse.stats.severity import severity_columns
 
 
 def severity(shares, **options):
-    given = {"threshold": 0.8, "margin": 0.05, "alpha": 0.05, "n_resamples": 1000, "rng": 0} | options
+    given = {"threshold": 0.8, "margin": 0.05, "alpha": 0.05, "power": 0.8, "n_resamples": 1000, "rng": 0} | options
     return severity_columns({"s": shares}, **given)["s"]
 
 
@@ -58,7 +58,7 @@ def test_degenerate_shares_give_reasons(shares, reason):
 def test_measures_together_are_as_measures_alone():
     generator = np.random.default_rng(3)
     shares = {"a": generator.beta(5, 2, 40), "b": np.where(generator.random(40) < 0.2, np.nan, generator.random(40))}
-    together = severity_columns(shares, threshold=0.8, margin=0.05, alpha=0.05, n_resamples=1000, rng=0)
+    together = severity_columns(shares, threshold=0.8, margin=0.05, alpha=0.05, power=0.8, n_resamples=1000, rng=0)
     for name, values in shares.items():
         # The permutation test's signs fall on other images where some are undefined.
         alone = severity(values)
@@ -75,6 +75,6 @@ def test_the_level(monkeypatch):
     monkeypatch.setattr("attention_collapse.stats.severity.images_needed", lambda *_, **__: (math.nan, "not asked"))
     generator = np.random.default_rng(2026)
     shares = {str(i): 0.8 + generator.uniform(-0.15, 0.15, 40) for i in range(8_000)}
-    found = severity_columns(shares, threshold=0.8, margin=0.05, alpha=0.05, n_resamples=100, rng=0)
+    found = severity_columns(shares, threshold=0.8, margin=0.05, alpha=0.05, power=0.8, n_resamples=100, rng=0)
     p = [result["p"] for result in found.values()]
     assert np.mean(np.array(p) <= 0.05) <= 0.055 and sp.kstest(p, "uniform").pvalue > 0.001

@@ -98,6 +98,9 @@ def check(statistic, kind, n, columns=1, seeds=4):
         assert not moved(statistic(*given), statistic(*other), allowed), f"seed {seed}"
 
 
+GATES = Gates(3, 2, alpha=0.05, imbalance=0.8, power=0.8)
+
+
 @pytest.mark.parametrize(("kind", "n"), CASES)
 def test_intervals(kind, n):
     def statistic(*columns):
@@ -146,7 +149,7 @@ def test_shape_and_outliers(kind, n):
 
 @pytest.mark.parametrize(("kind", "n"), CASES)
 def test_severity(kind, n):
-    options = {"threshold": 0.8, "margin": 0.05, "alpha": 0.05, "n_resamples": RESAMPLES, "rng": 0}
+    options = {"threshold": 0.8, "margin": 0.05, "alpha": 0.05, "power": 0.8, "n_resamples": RESAMPLES, "rng": 0}
     check(lambda x: severity_columns({"s": np.clip(x, 0, 1)}, **options), kind, n)
 
 
@@ -210,16 +213,16 @@ def test_bounds_met_but_for_rounding(sign):
     """At a bound is at it: rules that ask for more, for less, or for at least so much."""
     e = sign * NOISE
     model = Severity(False, 100, 0.9, 0.8, 1.0, p_holm=0.01, power=0.8 + e, n_needed=100)
-    assert not is_severe(dataclasses.replace(model, mean=0.8 + e), Gates())
-    assert not is_severe(dataclasses.replace(model, p_holm=0.05 + e), Gates())
-    undecided = decide({"m": dataclasses.replace(model, p_holm=1.0)}, Gates())["undecided"]
+    assert not is_severe(dataclasses.replace(model, mean=0.8 + e), GATES)
+    assert not is_severe(dataclasses.replace(model, p_holm=0.05 + e), GATES)
+    undecided = decide({"m": dataclasses.replace(model, p_holm=1.0)}, GATES)["undecided"]
     assert undecided == "none"  # power 0.8 is power enough
     at = [Contrast(0.9 + e, 0.6, 1.0, 0.9, {}), Contrast(0.95, 0.5 + e, 1.0, 0.9, {})]
     assert verdict(at[:1]) == "trusted" and verdict(at) == "partial"
     assert verdict([Contrast(0.3, 0.1, 0.5 + e, 0.3, {})]) == "blind"
     assert flagged([0.2 + e, 0.8 + e, 0.5], 0.2, 0.8) == 0
     assert severity_columns(
-        {"s": [0.8 + e, 0.2 + e, 0.9, 0.85]}, threshold=0.8, margin=0.05, alpha=0.05, n_resamples=99, rng=0
+        {"s": [0.8 + e, 0.2 + e, 0.9, 0.85]}, threshold=0.8, margin=0.05, alpha=0.05, power=0.8, n_resamples=99, rng=0
     )["s"]["share_severe"] == 0.5  # fmt: skip
     assert images_needed(abs(e))[1] == images_needed(0.0)[1] == "no effect to show"
     assert agrees(0.73, 0.735 + e) and agrees(0.73, 0.725 + e)

@@ -9,9 +9,7 @@ from typing import Any
 from attention_collapse.errors import ParamsError
 from attention_collapse.files import need
 from attention_collapse.measures.catalogue import SEVERITY_MEASURES
-from attention_collapse.measures.mcs import SEVERE
-from attention_collapse.models.spec import ModelSpec
-from attention_collapse.params import Decision
+from attention_collapse.params import Params
 from attention_collapse.stats.decision import Gates, Severity, combine, decide, named
 
 READINGS = ("decision", "severe_two_of_three", "severe_all")
@@ -70,13 +68,7 @@ def diagnostic_failures(statistics: Any, scores: Mapping[str, Mapping[str, Any]]
     return failures
 
 
-def decide_study(
-    params: Decision,
-    models: Mapping[str, ModelSpec],
-    statistics: Any,
-    scores: Mapping[str, Mapping[str, Any]],
-    file: str,
-) -> dict[str, Any]:
+def decide_study(params: Params, statistics: Any, scores: Mapping[str, Mapping[str, Any]], file: str) -> dict[str, Any]:
     """The decision of a study by the measure that counts, confirmed by another, and by every measure side by side.
 
     Parameters
@@ -86,15 +78,12 @@ def decide_study(
     scores
         model -> its metrics, which say what its kind does not define.
     """
-    if params.imbalance != SEVERE:
-        raise ParamsError(
-            f"decision.imbalance is {params.imbalance}",
-            expected=f"{SEVERE}, the value of the null hypothesis that the statistics test",
-            remedy="use `attention-collapse check --max-imbalance` for any other bound",
-        )
+    chosen, stats, models = params.decision, params.stats, params.models
     for key in ("measure", "confirm_with"):
-        require_severity_measure(getattr(params, key), f"decision.{key}")
-    gates = Gates(**params.model_dump(exclude={"measure", "confirm_with"}))
+        require_severity_measure(getattr(chosen, key), f"decision.{key}")
+    gates = Gates(
+        chosen.models_tested, chosen.models_severe, alpha=stats.alpha, imbalance=stats.severe, power=stats.power
+    )
     measures: dict[str, dict[str, Any]] = {}
     for measure in SEVERITY_MEASURES:
         under_test = [name for name, spec in models.items() if spec.standing != "control"]
@@ -108,18 +97,18 @@ def decide_study(
             gates,
         )
         measures[measure]["not_defined_for"] = lacking
-    counts, confirms = measures[params.measure], measures[params.confirm_with]
+    counts, confirms = measures[chosen.measure], measures[chosen.confirm_with]
     combined = {name: combine(counts[name], confirms[name]) for name in READINGS}
     # A GO that waits for its confirmation waits for what the confirming measure needs.
     waiting = confirms if counts["decision"] == "GO" else counts
     failures = diagnostic_failures(statistics, scores, file)
     return {
         **combined,
-        "measure": params.measure,
-        "confirm_with": params.confirm_with,
+        "measure": chosen.measure,
+        "confirm_with": chosen.confirm_with,
         "confirmed": confirms["decision"] == "GO",
-        "reason": f"{params.measure} says {counts['decision']} ({counts['reason']}); "
-        f"{params.confirm_with} says {confirms['decision']} ({confirms['reason']})",
+        "reason": f"{chosen.measure} says {counts['decision']} ({counts['reason']}); "
+        f"{chosen.confirm_with} says {confirms['decision']} ({confirms['reason']})",
         "images_needed": waiting["images_needed"],
         "models_needed": waiting["models_needed"],
         "diagnostic_success": not failures,

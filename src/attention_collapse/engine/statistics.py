@@ -14,7 +14,7 @@ import pandas as pd
 from attention_collapse.measures.attention import ATTENTION_MEASURES
 from attention_collapse.measures.catalogue import MEASURES, SEVERITY_MEASURES
 from attention_collapse.measures.contribution import CONTRIBUTION_MEASURES
-from attention_collapse.measures.mcs import SEVERE, original_reading
+from attention_collapse.measures.mcs import original_reading
 from attention_collapse.measures.record import using
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Stats
@@ -23,7 +23,7 @@ from attention_collapse.stats.meta import random_effects
 from attention_collapse.stats.one_sample import describe_columns, holm, one_sample_columns
 from attention_collapse.stats.paired import paired_columns
 from attention_collapse.stats.power import images_needed
-from attention_collapse.stats.severity import POWER, severity_columns
+from attention_collapse.stats.severity import severity_columns
 
 OF_IMAGES = {name: found for name, found in ATTENTION_MEASURES.items() if found.level in ("pair", "image")}
 CAUSAL = [name for name, measure in CONTRIBUTION_MEASURES.items() if "detail" not in measure.uses]
@@ -91,8 +91,9 @@ def judge(
     result: dict[str, Any] = describe_columns({name: columns[name] for name in OF_IMAGES}, **settings)
     result |= (known := {name: causal[name] for name in CAUSAL if name in causal})
     result["severity"] = severity_columns(
-        {name: columns[name] for name in SEVERITY_MEASURES}, threshold=SEVERE, margin=params.margin,
-        alpha=(1 - params.confidence) / max(1, tested), **settings,
+        {name: columns[name] for name in SEVERITY_MEASURES}, threshold=params.severe, margin=params.margin,
+        power=params.power,
+        alpha=params.alpha / max(1, tested), **settings,
     )  # fmt: skip
     result["diagnostics"] = {name: diagnose(columns[name]) for name in DIAGNOSED}
     missing = dict(reasons) | {name: found["reason"] for name, found in known.items() if not found["n"]}
@@ -176,10 +177,10 @@ def summary_over_models(results: Results, tested: list[str], confidence: float) 
     }
 
 
-def planned(alpha: float) -> dict[str, Any]:
+def planned(params: Stats) -> dict[str, Any]:
     """The images that a study for d = 0.5 plans with, before any was measured."""
-    n, _ = images_needed(PLANNED_D, power=POWER, alpha=alpha)
-    return {"d": PLANNED_D, "alpha": alpha, "power": POWER, "alternative": "two-sided", "n": n}
+    n, _ = images_needed(PLANNED_D, power=params.power, alpha=params.alpha)
+    return {"d": PLANNED_D, "alpha": params.alpha, "power": params.power, "alternative": "two-sided", "n": n}
 
 
 def untrained_prior(results: dict[str, dict[str, Any]], controls: list[str]) -> dict[str, Any]:
@@ -229,7 +230,8 @@ def study_statistics(models: Mapping[str, ModelSpec], tables: Mapping[str, Table
         "models": results,
         "pairs_of_models": pairs_of_models(columns, tested, first_control, params),
         "meta": summary_over_models(results, tested, params.confidence),
-        "a_priori": planned(1 - params.confidence),
+        "a_priori": planned(params),
+        **{key: getattr(params, key) for key in ("confidence", "alpha", "power", "severe")},
     }
 
 

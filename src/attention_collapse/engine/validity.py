@@ -72,6 +72,7 @@ def judge(
     def side(regime: str) -> dict[int, np.ndarray]:
         return {seed: found for (name, seed), found in values.items() if name == regime}
 
+    bounds_of, source = measure.bounds_at(stats.severe)
     options = {"n_resamples": RESAMPLES, "confidence": stats.confidence, "seed": stats.seed}
     result: dict[str, Any] = {}
     contrasts: list[Contrast] = []
@@ -97,7 +98,7 @@ def judge(
             **{key: value for key, value in asdict(found).items() if key != "by_seed"},
             **{f"auroc_seed_{seed}": value for seed, value in sorted(found.by_seed.items())},
             "hits_at_5_percent": flagged(collapsed, *bounds),
-            "hits_published": flagged(collapsed, *measure.bounds) if measure.bounds else None,
+            "hits_published": flagged(collapsed, *bounds_of) if bounds_of else None,
             "mean": float(np.mean(collapsed)) if len(collapsed) else None,
         }
     axis = [_axis(planted[regime], measure) for regime, _ in values]
@@ -111,10 +112,10 @@ def judge(
         "spearman": rho,
         "spearman_p": p,
         "mean_balanced": float(np.mean(balanced)) if len(balanced) else None,
-        "false_alarms_published": flagged(balanced, *measure.bounds) if measure.bounds else None,
-        "published_low": measure.bounds[0] if measure.bounds else None,
-        "published_high": measure.bounds[1] if measure.bounds and np.isfinite(measure.bounds[1]) else None,
-        "published_source": measure.bounds_source,
+        "false_alarms_published": flagged(balanced, *bounds_of) if bounds_of else None,
+        "published_low": bounds_of[0] if bounds_of else None,
+        "published_high": bounds_of[1] if bounds_of and np.isfinite(bounds_of[1]) else None,
+        "published_source": source,
         "threshold_low": bounds[0],
         "threshold_high": bounds[1] if np.isfinite(bounds[1]) else None,
     }

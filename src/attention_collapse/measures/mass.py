@@ -6,8 +6,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from attention_collapse.families import CROSS_ATTENTION, DUAL_ENCODER
-from attention_collapse.measures.mcs import RULE, SEVERE
-from attention_collapse.measures.record import Floats, Measure
+from attention_collapse.measures.record import BY_SEVERITY, Floats, Measure
 
 
 def mass_share(mass_of_image: ArrayLike, mass_of_text: ArrayLike) -> Floats:
@@ -45,7 +44,7 @@ MASS = (
     Measure(
         mass_share, "mass share of the image", "the image's part of the attention mass of the text's queries", "share",
         0, 1, null="mass_share_null", share_of="of the attention of the text's queries", undefined=NO_QUERY,
-        image_ignored=-1, text_ignored=1, bounds=(1 - SEVERE, SEVERE), bounds_source=RULE, heading="mass share",
+        image_ignored=-1, text_ignored=1, bounds=BY_SEVERITY, heading="mass share",
         uses=frozenset({"severity", "diagnosed"}),
     ),
     Measure(

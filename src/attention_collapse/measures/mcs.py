@@ -10,7 +10,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attention_collapse.measures.record import Floats, Hypothesis, Measure
+from attention_collapse.measures.record import BY_SEVERITY, Floats, Hypothesis, Measure
 
 TEXT_COLLAPSE, VISION_COLLAPSE = 0.3, 0.7  # thresholds of the original report
 SEVERE = 0.8  # imbalance above which the original report calls a model severe
@@ -78,7 +78,7 @@ def layer_imbalance(mcs: ArrayLike) -> Floats:
 
 # MCS above 0.7 was reported as "vision collapse": the image's attention is diffuse, so the image is not used. We take
 # the report at its words, though the score is named a contribution; one minus the AUROC answers the other reading.
-ORIGINAL, RULE = "original report", "imbalance above 0.80"
+ORIGINAL = "original report"
 BOTH_TOWERS = ("vision", "text")
 MCS = (
     Measure(
@@ -95,7 +95,7 @@ MCS = (
     Measure(
         mcs_calibrated, "calibrated MCS", "MCS with each entropy in units of its uniform value", "share", 0, 1,
         null=0.5, share_of="of attention entropy in units of its null", needs=BOTH_TOWERS, image_ignored=1,
-        text_ignored=-1, bounds=(1 - SEVERE, SEVERE), bounds_source=RULE, heading="calibrated MCS",
+        text_ignored=-1, bounds=BY_SEVERITY, heading="calibrated MCS",
         hypotheses=(Hypothesis("mcs_calibrated_vs_0_5", 0.5),),
         uses=frozenset({"severity", "diagnosed", "compared", "pooled", "layers", "bands"}),
     ),

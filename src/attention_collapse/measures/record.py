@@ -9,7 +9,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from inspect import signature
 from types import ModuleType
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -18,6 +18,7 @@ from attention_collapse.families import NO_ATTENTION
 
 Floats = NDArray[np.float64]
 ATTENTION, CONTRIBUTION = "attention", "contribution"
+BY_SEVERITY: Final = "severe"  # bounds: a share whose imbalance is above the study's bound of severity
 
 
 @dataclass(frozen=True)
@@ -61,7 +62,7 @@ class Measure:
     image_ignored, text_ignored
         Which way the measure is said to go where the image (the text) is ignored: −1 falls, 1 rises, 0 says nothing.
     bounds, bounds_source
-        Values outside are called collapse, and who says so.
+        Values outside are called collapse, and who says so; BY_SEVERITY: the study's own bound does.
     hypotheses
         What its mean over images is tested against.
     uses
@@ -93,7 +94,7 @@ class Measure:
     needs: tuple[str, ...] = ()
     image_ignored: int = 0
     text_ignored: int = 0
-    bounds: tuple[float, float] | None = None
+    bounds: tuple[float, float] | Literal["severe"] | None = None
     bounds_source: str = ""
     hypotheses: tuple[Hypothesis, ...] = ()
     uses: frozenset[str] = frozenset()
@@ -115,6 +116,12 @@ class Measure:
     def is_possible(self, family: str, columns: Mapping[str, Any]) -> bool:
         """Whether the family defines the measure and its columns are there."""
         return self.formula is not None and family not in self.undefined and all(key in columns for key in self.inputs)
+
+    def bounds_at(self, severe: float) -> tuple[tuple[float, float] | None, str]:
+        """The bounds in a study whose bound of severity is given, and whose they are."""
+        if self.bounds == "severe":
+            return (1 - severe, severe), f"imbalance above {severe:.2f}"
+        return self.bounds, self.bounds_source
 
     @property
     def claims(self) -> bool:

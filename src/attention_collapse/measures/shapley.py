@@ -7,8 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import ArrayLike
 
-from attention_collapse.measures.mcs import RULE, SEVERE
-from attention_collapse.measures.record import CONTRIBUTION, Floats, Measure
+from attention_collapse.measures.record import BY_SEVERITY, CONTRIBUTION, Floats, Measure
 
 
 @dataclass(frozen=True)
@@ -102,7 +101,7 @@ def _game(suffix: str, baseline: str, uses: frozenset[str]) -> tuple[Measure, ..
             f"|φ_image| / (|φ_image| + |φ_text|), Shapley values of the score; absent: {baseline or 'another image'}",
             "share", 0, 1, name=f"shapley_share{suffix}", inputs=values, null=0.5,
             share_of="of what the score depends on", about=CONTRIBUTION, image_ignored=-1, text_ignored=1,
-            bounds=(1 - SEVERE, SEVERE), bounds_source=RULE, slack=share_slack, uses=uses,
+            bounds=BY_SEVERITY, slack=share_slack, uses=uses,
             heading="Shapley share, mean image" if suffix else "Shapley share",
         ),
     )  # fmt: skip

@@ -15,8 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_collapse.errors import DataError, ParamsError
-from attention_collapse.measures.mcs import RULE, SEVERE
-from attention_collapse.measures.record import CONTRIBUTION, Floats, Measure
+from attention_collapse.measures.record import BY_SEVERITY, CONTRIBUTION, Floats, Measure
 
 Coalitions = NDArray[np.bool_]  # (coalition, player): who is present
 Value = Callable[[Coalitions], Any]  # -> (coalition,) scores
@@ -205,7 +204,7 @@ TOKENS = (
     ),
     Measure(
         image_t_shap, "image's T-SHAP", "the image's part of token-level Shapley values", "share", 0, 1, level="token",
-        about=CONTRIBUTION, image_ignored=-1, text_ignored=1, bounds=(1 - SEVERE, SEVERE), bounds_source=RULE,
+        about=CONTRIBUTION, image_ignored=-1, text_ignored=1, bounds=BY_SEVERITY,
         uses=frozenset({"detail"}),
     ),
 )  # fmt: skip

@@ -181,7 +181,8 @@ def diagnostic_results(sources: Sources, model: str) -> str:
         "## Attention", "", _estimates(sources, model, ATTENTION_MEASURES),
         "## Contribution", "", _estimates(sources, model, CONTRIBUTION_MEASURES),
         "## Imbalance and severity", "",
-        "The null hypothesis is a mean imbalance of at most `0.8`; controls are not corrected and decide nothing.", "",
+        f"The null hypothesis is a mean imbalance of at most {number(statistics, 'severe', 2)}; controls are not "
+        "corrected and decide nothing.", "",
         _severity(sources, model),
         "## Tests", "", _tests(sources, model),
         "## Undefined measures", "", _undefined(sources, model),

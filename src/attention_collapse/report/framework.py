@@ -13,7 +13,7 @@ TESTS = """\
   signed-rank test and a sign-flip permutation test (p = (b + `1`) / (m + `1`), never `0`) beside it.
 - **Effect sizes** are Cohen's d and Hedges' g.
 - **"No difference"** is claimed by TOST within the margin alone, never from a large p.
-- **Severity** is one-sided: the null hypothesis is a mean imbalance of at most `0.8`.
+- **Severity** is one-sided: the null hypothesis is a mean imbalance of at most the bound above.
 - **Correction** is Holm's, over the models under test, measure by measure; controls are in no family.
 - **Over models**: random-effects meta-analysis with Hartung-Knapp intervals, I² and a prediction interval.
 - Normality and outliers are **reported, not acted on**: no image is dropped for its value.
@@ -39,7 +39,11 @@ SIMULATED = (
 
 def _settings(sources: Sources) -> str:
     statistics = sources.statistics
-    lines = [f"- confidence {number(statistics, 'confidence', 'percent0')}; results from {run(statistics)}"]
+    lines = [
+        f"- confidence {number(statistics, 'confidence', 'percent0')}, α {number(statistics, 'alpha', 2)}, power asked "
+        f"for {number(statistics, 'power', 2)}; results from {run(statistics)}",
+        f"- bound of severity: a mean imbalance of {number(statistics, 'severe', 2)}",
+    ]
     lines += [f"- {name}: {code(value)}" for name, value in sources.definitions.items()]
     return "\n".join([*lines, ""])
 

@@ -43,6 +43,8 @@ def _null(measure: Measure) -> str:
 
 
 def _bounds(measure: Measure) -> str:
+    if measure.bounds == "severe":
+        return "imbalance above the study's bound"
     if measure.bounds is None:
         return "–"
     low, high = (f"{value:g}" for value in measure.bounds)

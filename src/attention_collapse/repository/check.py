@@ -8,8 +8,7 @@ from pathlib import Path
 from attention_collapse.engine.decision import read_severity
 from attention_collapse.errors import ParamsError
 from attention_collapse.files import read_json
-from attention_collapse.measures.mcs import SEVERE
-from attention_collapse.params import load_params
+from attention_collapse.params import Stats, load_params
 from attention_collapse.stats.decision import Gates, Severity, is_severe
 from attention_collapse.study.layout import Study
 
@@ -38,18 +37,18 @@ def find_study(name: str, root: Path = Path()) -> Study:
     )
 
 
-def _exceeds(model: Severity, threshold: float, alpha: float) -> bool:
-    """Severe by the study's own test where the threshold is the tested one, else by the interval's lower bound."""
-    if threshold == SEVERE:
-        return is_severe(model, Gates(alpha=alpha, imbalance=threshold))
-    return model.ci_low is not None and model.ci_low > threshold
+def _exceeds(model: Severity, threshold: float, stats: Stats) -> bool | None:
+    """Severe by the study's own test where the threshold is the tested one, else by the interval's lower bound.
+
+    None: there is no such test, or no interval.
+    """
+    if threshold == stats.severe:
+        gates = Gates(1, 1, alpha=stats.alpha, imbalance=stats.severe, power=stats.power)
+        return None if model.p_holm is None else is_severe(model, gates)
+    return None if model.ci_low is None else model.ci_low > threshold
 
 
-def _judged(model: Severity, threshold: float) -> bool:
-    return (model.p_holm if threshold == SEVERE else model.ci_low) is not None
-
-
-def check(study: str, threshold: float, measure: str | None = None, root: Path = Path()) -> Verdict:
+def check(study: str, threshold: float | None = None, measure: str | None = None, root: Path = Path()) -> Verdict:
     """Whether a model under test is severe. Where `judged` is 0 nothing was found out, so it is no pass.
 
     Parameters
@@ -57,13 +56,14 @@ def check(study: str, threshold: float, measure: str | None = None, root: Path =
     study
         Name of a study whose `stats.json` is there.
     threshold
-        Mean imbalance, 0.5 to below 1. At 0.8, the value that the statistics test, a model is severe if that test
-        rejects after Holm's correction; at any other, if the lower bound of the mean's interval lies above it.
+        Mean imbalance, 0.5 to below 1. At `stats.severe` (None), which the statistics test, a model is severe if that
+        test rejects after Holm's correction; at any other, if the lower bound of the mean's interval lies above it.
     measure
         The share that is judged; None is the study's `decision.measure`.
     """
     found = find_study(study, root)
-    measure = measure or found.params.decision.measure
+    measure, stats = measure or found.params.decision.measure, found.params.stats
+    threshold = stats.severe if threshold is None else threshold
     statistics = read_json(found.statistics)
     lines, severe, judged = [], [], 0
     tested = [name for name, spec in found.params.models.items() if spec.standing != "control"]
@@ -77,11 +77,12 @@ def check(study: str, threshold: float, measure: str | None = None, root: Path =
             shown = (
                 f"{name}: mean imbalance {model.mean:.3f} {interval} by {measure}, n = {model.n}, at most {threshold:g}"
             )
-        if not _judged(model, threshold):
+        exceeds = _exceeds(model, threshold, stats)
+        if exceeds is None:
             lines.append(f"{shown}: NO VERDICT ({model.reason})")
             continue
         judged += 1
-        if _exceeds(model, threshold, found.params.decision.alpha):
+        if exceeds:
             severe.append(name)
         lines.append(f"{shown}: {'SEVERE' if name in severe else 'not severe'}")
     lines.append(f"{len(severe)} severe of {judged} judged, {len(tested)} under test")

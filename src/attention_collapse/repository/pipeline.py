@@ -25,6 +25,7 @@ HEADER = """\
 # Written by `attention-collapse pipeline --write` from repository/pipeline.py of the package: edit that, not this.
 # A stage is a module of src/attention_collapse/stages; its code is an entry of data/code.json.
 """
+RESAMPLING = ("stats.confidence", "stats.n_resamples", "stats.seed")  # without what only tests need
 TRAINED = ("openclip-scenes", "align-scenes")  # and planted-<kind>
 
 
@@ -110,7 +111,8 @@ def shared_stages(folders: Sequence[str] = ()) -> tuple[Stage, ...]:
             settled=_posix(of.checkpoint(key)), per_model=True,
         ),
         Stage(
-            "contribution", (model, "extract_attention", "contribution", "stats"), _posix(of.checkpoint(key), *pairs),
+            "contribution", (model, "extract_attention", "contribution", *RESAMPLING),
+            _posix(of.checkpoint(key), *pairs),
             settled=_posix(of.contributions_table(key)), metrics=_posix(of.contributions(key)), per_model=True,
         ),
         Stage(
@@ -121,7 +123,7 @@ def shared_stages(folders: Sequence[str] = ()) -> tuple[Stage, ...]:
             "stats", ("stats", "models"), _posix(causal, measures, contributions, scores),
             metrics=_posix(of.statistics),
         ),
-        Stage("decision", ("decision", "models"), _posix(scores, of.statistics), metrics=_posix(of.decision)),
+        Stage("decision", ("decision", "models", "stats"), _posix(scores, of.statistics), metrics=_posix(of.decision)),
         Stage(
             "audit", ("models",), _posix(REPORTED_CLAIMS, of.statistics), drawn=_posix(of.audit_paper),
             metrics=_posix(of.audit),

@@ -30,7 +30,8 @@ def main(study: Study, model: str) -> None:
     spec, loaded = study.spec(model), load_recorded(study, model)
     table = study.contributions_table(model)
     inputs = {"manifest": sha256_file(study.manifest), **known_pins(loaded.provenance)}
-    used = {"contribution": params.model_dump(), "stats": study.params.stats.model_dump(), "model": spec.model_dump()}
+    used = {"contribution": params.model_dump(), "model": spec.model_dump()}
+    used["stats"] = study.params.stats.model_dump(include={"confidence", "n_resamples", "seed"})
     work = table.with_name(f".{model}.parts")
     evidence = evidence_of("contribution", used, inputs, spec.kind)
     run = same_run(evidence, settings.device)

@@ -11,15 +11,14 @@ from attention_collapse.study.layout import Study, evidence_of
 
 def main(study: Study) -> None:
     """Read the study's statistics, write its decision."""
-    params, models, file = study.params.decision, study.params.models, study.statistics
-    statistics, scores = read_json(file), {name: read_json(study.scores(name)) for name in models}
-    result = decide_study(params, models, statistics, scores, str(file))
-    identity = evidence_of(
-        "decision",
-        params.model_dump() | {"models": {name: spec.standing for name, spec in models.items()}},
-        {"stats": need(statistics, "evidence_id", str(file))}
-        | {name: about["evidence_id"] for name, about in scores.items()},
-    )
+    params, file = study.params, study.statistics
+    statistics, scores = read_json(file), {name: read_json(study.scores(name)) for name in params.models}
+    result = decide_study(params, statistics, scores, str(file))
+    used = params.decision.model_dump() | {"stats": params.stats.model_dump()}
+    used["models"] = {name: spec.standing for name, spec in params.models.items()}
+    inputs = {"stats": need(statistics, "evidence_id", str(file))}
+    inputs |= {name: about["evidence_id"] for name, about in scores.items()}
+    identity = evidence_of("decision", used, inputs)
     settle_json(study.decision, result | {"study": study.name, "stage": "decision", "evidence_id": identity})
     print(f"{result['decision']}: {result['reason']}")
     print(f"diagnostic success: {'yes' if result['diagnostic_success'] else 'no: ' + result['diagnostic_failures']}")

@@ -39,7 +39,7 @@ def main(study: Study) -> None:
         inputs[f"contribution/{name}"] = causal["evidence_id"]
     result = study_statistics(models, tables, params)
     identity = evidence_of("stats", params.model_dump(), inputs)
-    about = {"study": study.name, "stage": "stats", "confidence": params.confidence, "evidence_id": identity}
+    about = {"study": study.name, "stage": "stats", "evidence_id": identity}
     settle_json(study.statistics, result | about)
     for name, found in result["models"].items():
         mcs, null = found["mcs"], found["mcs_null"]

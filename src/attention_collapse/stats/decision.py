@@ -43,16 +43,16 @@ class Gates:
         Least power to show severity that makes "not severe" a finding.
     """
 
-    models_tested: int = 3
-    models_severe: int = 2
-    alpha: float = 0.05
-    imbalance: float = 0.8
-    power: float = 0.8
+    models_tested: int
+    models_severe: int
+    alpha: float
+    imbalance: float
+    power: float
 
 
 @dataclass(frozen=True)
 class Severity:
-    """One model's test of H0 "mean imbalance ≤ 0.80" for one measure; None where a value does not exist.
+    """One model's test of H0 "mean imbalance ≤ the gate" for one measure; None where a value does not exist.
 
     Attributes
     ----------

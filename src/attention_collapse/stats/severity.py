@@ -13,8 +13,6 @@ from attention_collapse.stats import ties
 from attention_collapse.stats.one_sample import Rng, describe_columns, one_sample_columns
 from attention_collapse.stats.power import images_needed, simulated_power
 
-POWER = 0.8
-
 
 def severity_columns(
     shares: Mapping[str, ArrayLike],
@@ -22,6 +20,7 @@ def severity_columns(
     threshold: float,
     margin: float,
     alpha: float,
+    power: float,
     confidence: float = 0.95,
     n_resamples: int = 10_000,
     rng: Rng,
@@ -35,6 +34,8 @@ def severity_columns(
         1. A `shapley_share` is a share of absolute Shapley values: a modality that lowers the score counts by how much.
     margin
         The power is that to show a true mean imbalance of threshold + margin.
+    power
+        That `n_needed` asks for.
     alpha
         Level of the test that the power is about. α over the models tested is what Holm's correction asks of the
         smallest p, so at that level the power after correction is at least the one given.
@@ -44,7 +45,7 @@ def severity_columns(
     dict
         measure -> mean, sd, n, n_undefined, ci_low, ci_high of the imbalance; share_severe (images above the
         threshold, 0 to 1); the one-sided test (see `one_sample`); margin; power (simulated from these residuals at this
-        n), power_alpha; n_needed (images for power 0.8 at that margin and this sd, by the noncentral t) and
+        n), power_alpha; n_needed (images for `power` at that margin and this sd, by the noncentral t) and
         n_still_needed (those not yet there); `reason` where the test does not exist, `n_needed_reason` where that
         number does not.
     """
@@ -62,7 +63,7 @@ def severity_columns(
         known, sd = values[np.isfinite(values)], described[name]["sd"]
         varied = not math.isnan(tested[name]["t"])
         needed, why = images_needed(
-            margin / sd if varied else math.nan, power=POWER, alpha=alpha, alternative="greater"
+            margin / sd if varied else math.nan, power=power, alpha=alpha, alternative="greater"
         )
         result[name] = described[name] | tested[name] | {
             "share_severe": float(ties.above(known, threshold).mean()) if known.size else math.nan,
