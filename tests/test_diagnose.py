@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from conftest import coco_folder
 
-from attention_collapse import AttentionCollapseError, diagnose
+from attention_collapse import AttentionCollapseError, Estimate, diagnose
 from attention_collapse.cli import main
 from attention_collapse.files import read_json
 
@@ -19,12 +19,12 @@ def folder(tmp_path):
 def test_the_function_and_the_command_give_the_same(folder, tiny_openclip, tmp_path, capsys):
     out = tmp_path / "out" / "result.json"
     result = diagnose(str(tiny_openclip), folder, out=out)
-    assert (result["n_images"], result["n_pairs"], result["untrained"]) == (5, 10, False)
+    assert (result.n_images, result.n_pairs, result.weights["untrained"]) == (5, 10, False)
     first = out.read_bytes()
     assert main(["diagnose", "--model", str(tiny_openclip), "--pairs", str(folder), "--out", str(out)]) == 0
     assert out.read_bytes() == first
     printed = capsys.readouterr().out
-    mcs = read_json(out)["statistics"]["mcs"]
+    mcs = read_json(out)["estimates"]["mcs"]
     assert f"{mcs['mean']:.4f}   95% CI [{mcs['ci_low']:.4f}, {mcs['ci_high']:.4f}]" in printed
     for words in (
         "null",
@@ -36,23 +36,41 @@ def test_the_function_and_the_command_give_the_same(folder, tiny_openclip, tmp_p
         assert words in printed
 
 
+def test_the_result_is_typed_and_an_undefined_number_is_none_everywhere(folder, tiny_openclip, tmp_path):
+    result = diagnose(str(tiny_openclip), folder, out=tmp_path / "result.json")
+    assert isinstance(result["mcs"], Estimate) and result["mcs"].interval == (
+        result["mcs"].ci_low,
+        result["mcs"].ci_high,
+    )
+    absent = result["mass_share"]
+    assert absent.mean is None and str(absent) == "not defined: no query of a dual encoder sees both groups"
+    table = result.table()
+    assert set(table.index) == set(result.estimates) and table.loc["mcs", "mean"] == result["mcs"].mean
+    assert table.loc["mcs", "label"] == "MCS" and table.loc["shapley_share", "about"] == "contribution"
+    data = result.to_dict()
+    assert json.loads(json.dumps(data, allow_nan=False)) == data and data["schema"] == 1
+    assert data["estimates"]["mass_share"]["mean"] is None and data["estimates"].keys() == result.estimates.keys()
+    one = diagnose(str(tiny_openclip), coco_folder(tmp_path / "one", n=1, captions=1))
+    assert one["mcs"].interval is None and "2 or more needed" in str(one["mcs"])
+    assert one["shapley_share"].mean is None and "nothing to draw ablation partners from" in one["shapley_share"].reason
+    assert [path.suffix for path in result.save_figure(tmp_path / "layers")] == [".png", ".pdf"]
+
+
 def test_a_subset(folder, tiny_openclip):
-    assert diagnose(str(tiny_openclip), folder, n=3)["n_images"] == 3
+    assert diagnose(str(tiny_openclip), folder, n=3).n_images == 3
 
 
 def test_rows(folder, tiny_openclip):
     both = [diagnose(str(tiny_openclip), folder, rows=rows) for rows in ("all", "readout")]
-    assert both[0]["mcs"] == both[1]["by_rows"]["all"]["mcs"] != both[1]["mcs"]
-    assert both[1]["statistics"]["mcs"]["mean"] == pytest.approx(both[1]["mcs"])
+    of_all = both[1].details["metrics"]["by_rows"]["all"]["mcs"]
+    assert both[0]["mcs"].mean == pytest.approx(of_all) and of_all != both[1]["mcs"].mean
+    assert both[1]["mcs"].mean == pytest.approx(both[1].details["metrics"]["mcs"])
 
 
 def test_untrained_weights_are_shouted_about(folder, tiny_openclip, capsys):
     spec = {"kind": "openclip", "weights": "untrained", "architecture": str(tiny_openclip), "seed": 0}
     result = diagnose(spec, folder)
-    assert result["untrained"]
-    from attention_collapse.report.summary import diagnosis_text
-
-    assert diagnosis_text(result).startswith("NOTE: untrained weights")
+    assert result.weights["untrained"] and result.text().startswith("NOTE: untrained weights")
 
 
 def test_skipped_items_are_printed_and_strict_fails(folder, tiny_openclip, capsys):
@@ -118,6 +136,6 @@ def test_models_lists_every_name(capsys):
 @pytest.mark.slow
 def test_an_untrained_vit_b_32_stands_within_a_hundredth_of_its_null_on_photographs(coco_sample):
     result = diagnose("openclip-vit-b-32-untrained", coco_sample)
-    assert (result["n_images"], result["n_pairs"], result["skipped"]) == (80, 400, [])
-    assert abs(result["mcs"] - result["mcs_null"]) < 0.01
-    assert result["uniform_vision"] == pytest.approx(np.log(50))
+    assert (result.n_images, result.n_pairs, list(result.skipped)) == (80, 400, [])
+    assert abs(result["mcs"].mean - result["mcs_null"].mean) < 0.01
+    assert result.details["metrics"]["uniform_vision"] == pytest.approx(np.log(50))

@@ -43,8 +43,11 @@ def repository(tmp_path_factory, tiny_openclip):
         if rows != "all":
             git(folder, "checkout", "-q", "-b", rows)
         result = diagnose(str(tiny_openclip), pairs, rows=rows, partners=0)
-        statistics = {"evidence_id": rows, "models": {"tiny": result.pop("statistics")}}
-        commit(folder, {MCS: result | {"evidence_id": rows}, STATS: statistics})
+        found = result.to_dict()
+        metrics = found["details"].pop("metrics")
+        tiny = found["estimates"] | found["readings"] | found["details"]
+        statistics = {"evidence_id": rows, "models": {"tiny": tiny}}
+        commit(folder, {MCS: metrics | {"evidence_id": rows}, STATS: statistics})
     return folder
 
 

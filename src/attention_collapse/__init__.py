@@ -6,17 +6,24 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from attention_collapse.data.scenes import write_scenes
     from attention_collapse.diagnosis import diagnose
     from attention_collapse.errors import AttentionCollapseError
     from attention_collapse.probe import AttentionProbe
+    from attention_collapse.report.diagnosis import Diagnosis, Estimate
 
 __version__ = "0.1.0"
-__all__ = ["AttentionCollapseError", "AttentionProbe", "__version__", "diagnose"]
+__all__ = [
+    "AttentionCollapseError", "AttentionProbe", "Diagnosis", "Estimate", "__version__", "diagnose", "write_scenes",
+]  # fmt: skip
 
 _HOMES = {
     "AttentionCollapseError": "attention_collapse.errors",
     "AttentionProbe": "attention_collapse.probe",
+    "Diagnosis": "attention_collapse.report.diagnosis",
+    "Estimate": "attention_collapse.report.diagnosis",
     "diagnose": "attention_collapse.diagnosis",
+    "write_scenes": "attention_collapse.data.scenes",
 }
 
 

@@ -19,7 +19,6 @@ from attention_collapse.streams import readable_streams
 def _diagnose(arguments: argparse.Namespace) -> int:
     from attention_collapse.diagnosis import diagnose
     from attention_collapse.models.spec import FACTORY
-    from attention_collapse.report.summary import diagnosis_text
 
     model = arguments.model
     if arguments.kind:
@@ -32,7 +31,7 @@ def _diagnose(arguments: argparse.Namespace) -> int:
         device=arguments.device, batch_size=arguments.batch_size, partners=arguments.partners,
         strict=arguments.strict, out=arguments.out,
     )  # fmt: skip
-    print(diagnosis_text(result))
+    print(result.text())
     if arguments.out:
         print(f"\nwritten to {arguments.out}")
     return 0

@@ -5,14 +5,23 @@ from __future__ import annotations
 import os
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from attention_collapse.data.pairs import read_folder, table
+from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.files import write_json
+from attention_collapse.measures.attention import ROWS
 from attention_collapse.models import load
 from attention_collapse.models.catalogue import named
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Stats, parse_spec
+from attention_collapse.report.diagnosis import Diagnosis, Estimate
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from datasets import Dataset
+
+    from attention_collapse.models.interface import Model
 
 
 def diagnose(
@@ -28,7 +37,7 @@ def diagnose(
     threads: int | None = None,
     strict: bool = False,
     out: str | Path | None = None,
-) -> dict[str, Any]:
+) -> Diagnosis:
     """Measure a model's attention on a COCO-layout folder.
 
     Parameters
@@ -52,10 +61,9 @@ def diagnose(
 
     Returns
     -------
-    dict
-        The metrics of `compute_mcs`, with `statistics` (means, BCa intervals, tests, readings), `causal` (the same of
-        the two-player Shapley values, or the reason why there are none), `reasons` (measure -> why the model does not
-        define it), `skipped`, and where the weights came from.
+    Diagnosis
+        Estimates of every measure with intervals and reasons, layers, readings, tests, what was skipped, and where the
+        weights came from; `print(result.text())` is what the command line prints.
 
     Raises
     ------
@@ -64,59 +72,78 @@ def diagnose(
     """
     import torch
 
-    from attention_collapse.engine import contribution
     from attention_collapse.engine.attention import extract
-    from attention_collapse.engine.scores import by_image, score_pairs
-    from attention_collapse.engine.statistics import columns_of, judge, layer_bands
-    from attention_collapse.engine.summary import summarise
-    from attention_collapse.errors import DataError, ParamsError
-    from attention_collapse.measures.attention import ROWS
 
-    if rows not in ROWS:
-        raise ParamsError(f"rows is {rows!r}", expected=f"one of {', '.join(ROWS)}", remedy="correct the argument")
-    if partners < 0:
-        raise ParamsError(f"partners is {partners}", expected="0 or more", remedy="correct the argument")
-    if batch_size < 1 or (threads is not None and threads < 1):
-        raise ParamsError(
-            f"batch_size {batch_size}, threads {threads}", expected="1 or more", remedy="correct the argument"
-        )
-    if out is not None and (Path(out).is_dir() or not os.access(_nearest_folder(Path(out)), os.W_OK)):
-        raise ParamsError(
-            f"out is {out}, which cannot be written", expected="a path for a JSON file", remedy="give another path"
-        )
+    _require_arguments(rows, partners, batch_size, threads, out)
     if threads is not None:
         torch.set_num_threads(threads)
     name, spec = _model(model)
     checked, skipped = read_folder(Path(pairs), n=n, seed=seed, strict=strict)
     loaded = load(name, spec, device)
     pairs_table = table(checked, "folder")
-    attention = extract(loaded, pairs_table, batch_size=batch_size)
-    values = None
-    causal: dict[str, Any] = {"reason": "not asked for (partners: 0)"}
-    if partners:
-        try:
-            values = contribution.contributions(
-                loaded, pairs_table, partners=partners, seed=seed, batch_size=batch_size
-            )
-            causal = contribution.summarise(values, Stats())
-            causal |= {"baselines": list(contribution.BASELINES.values()), "partners": partners}
-        except DataError as error:
-            causal = {"reason": str(error).splitlines()[0]}
-    scores, parameters = score_pairs(attention.to_pandas(), loaded.family), Stats()
-    result = summarise(scores, rows, loaded.family, loaded.missing) | loaded.provenance
-    columns = columns_of(by_image(scores.pairs), values, rows, result["reasons"])
-    result |= {
-        "model": name,
-        "skipped": [asdict(item) for item in skipped],
-        "statistics": judge(columns, {}, parameters, result["reasons"], tested=1),
-        "layers": layer_bands(scores.layers, rows, parameters),
-        "causal": causal,
-        "confidence": parameters.confidence,
-        "seed": seed,
-    }
+    attention = extract(loaded, pairs_table, batch_size=batch_size).to_pandas()
+    settings: dict[str, Any] = {"rows": rows, "seed": seed, "n": n, "batch_size": batch_size, "device": device}
+    values, about = _contributions(loaded, pairs_table, partners=partners, seed=seed, batch_size=batch_size)
+    result = _diagnosis(loaded, attention, values, settings | about, [asdict(item) for item in skipped])
     if out is not None:
-        write_json(Path(out), result)
+        write_json(Path(out), result.to_dict())
     return result
+
+
+def _require_arguments(rows: str, partners: int, batch_size: int, threads: int | None, out: str | Path | None) -> None:
+    """ParamsError for an argument out of range, before anything is loaded."""
+    wrong = "correct the argument"
+    if rows not in ROWS:
+        raise ParamsError(f"rows is {rows!r}", expected=f"one of {', '.join(ROWS)}", remedy=wrong)
+    if partners < 0:
+        raise ParamsError(f"partners is {partners}", expected="0 or more", remedy=wrong)
+    if batch_size < 1 or (threads is not None and threads < 1):
+        raise ParamsError(f"batch_size {batch_size}, threads {threads}", expected="1 or more", remedy=wrong)
+    if out is not None and (Path(out).is_dir() or not os.access(_nearest_folder(Path(out)), os.W_OK)):
+        raise ParamsError(
+            f"out is {out}, which cannot be written", expected="a path for a JSON file", remedy="give another path"
+        )
+
+
+def _contributions(
+    model: Model, pairs: Dataset, *, partners: int, seed: int, batch_size: int
+) -> tuple[pd.DataFrame | None, dict[str, Any]]:
+    """The table of `engine.contribution.contributions` and how it was made, or None and why there is none."""
+    from attention_collapse.engine.contribution import BASELINES, contributions
+
+    if not partners:
+        return None, {"partners": 0, "reason": "not asked for (partners: 0)"}
+    try:
+        values = contributions(model, pairs, partners=partners, seed=seed, batch_size=batch_size)
+    except DataError as error:
+        return None, {"partners": partners, "reason": str(error).splitlines()[0]}
+    return values, {"partners": partners, "baselines": list(BASELINES.values())}
+
+
+def _diagnosis(
+    model: Model, attention: pd.DataFrame, values: pd.DataFrame | None, settings: dict[str, Any], skipped: list[Any]
+) -> Diagnosis:
+    """Scores, statistics and readings of one model, as a study's stages make them."""
+    from attention_collapse.engine.contribution import summarise as summarise_contributions
+    from attention_collapse.engine.scores import by_image, score_pairs
+    from attention_collapse.engine.statistics import OF_IMAGES, columns_of, judge, layer_bands
+    from attention_collapse.engine.summary import summarise
+
+    scores, params, rows = score_pairs(attention, model.family), Stats(), settings["rows"]
+    metrics = summarise(scores, rows, model.family, model.missing)
+    columns = columns_of(by_image(scores.pairs), values, rows, metrics["reasons"])
+    statistics = judge(columns, {}, params, metrics["reasons"], tested=1)
+    causal = {} if values is None else summarise_contributions(values, params)
+    known = {name: statistics.pop(name) for name in OF_IMAGES} | causal
+    shares = {key: metrics[key] for key in ("share_of_pairs_above_0_7", "share_of_nulls_above_0_7")}
+    readings = {"original": statistics.pop("reading_original"), "null": statistics.pop("reading_null")} | shares
+    return Diagnosis(
+        model=model.name, family=model.family, weights=model.provenance,
+        settings=settings | {"confidence": params.confidence},
+        n_images=metrics["n_images"], n_pairs=metrics["n_pairs"], n_truncated=metrics["n_truncated_captions"],
+        skipped=skipped, estimates={name: Estimate.of(name, found, params.confidence) for name, found in known.items()},
+        layers=layer_bands(scores.layers, rows, params), readings=readings, details=statistics | {"metrics": metrics},
+    )  # fmt: skip
 
 
 def _nearest_folder(path: Path) -> Path:

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from attention_collapse.data.pairs import read_folder
-from attention_collapse.data.scenes import COLOURS, SIZE, Group, Scene, captions, render, sample, write_coco
+from attention_collapse.data.scenes import COLOURS, SIZE, Group, Scene, captions, render, sample, write_scenes
 from attention_collapse.errors import DataError
 from attention_collapse.files import sha256_file
 
@@ -79,7 +79,7 @@ def test_more_scenes_than_there_are():
 
 def test_the_written_study_is_deterministic_and_usable(tmp_path):
     for name, seed in (("a", 0), ("b", 0), ("c", 1)):
-        write_coco(tmp_path / name, 5, seed)
+        write_scenes(tmp_path / name, 5, seed)
     hashes = {
         n: {p.relative_to(tmp_path / n).as_posix(): sha256_file(p) for p in sorted((tmp_path / n).rglob("*.*"))}
         for n in "abc"

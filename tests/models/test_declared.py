@@ -75,10 +75,10 @@ def test_the_table_takes_about_twenty_lines():
 def test_a_scoring_function_has_causal_measures_only(folder, capsys):
     spec = {"kind": "scorer", "weights": "factory", "factory": "examples.scorer:score"}
     result = diagnose(spec, folder)
-    assert np.isnan(result["mcs"]) and result["reasons"]["mcs"] == "a scoring function shows no attention"
-    assert result["n_images"] == 5 and result["n_pairs"] == 10
-    assert result["causal"]["shapley_share"]["n"] == 5
-    assert abs(result["causal"]["interaction"]["mean"]) < 1e-12  # the function is additive
+    assert result["mcs"].mean is None and result["mcs"].reason == "a scoring function shows no attention"
+    assert result.n_images == 5 and result.n_pairs == 10
+    assert result["shapley_share"].n == 5
+    assert abs(result["interaction"].mean) < 1e-12  # the function is additive
     command = ["diagnose", "--kind", "scorer", "--model", "examples.scorer:score", "--pairs", str(folder)]
     assert main(command) == 0
     assert "a scoring function shows no attention" in capsys.readouterr().out

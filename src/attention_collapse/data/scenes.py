@@ -184,7 +184,7 @@ def render(scene: Scene, rng: np.random.Generator, drawing: Drawing = VARIED) ->
     return image.reduce(4)
 
 
-def write_coco(out: Path, n: int, seed: int) -> Path:
+def write_scenes(out: Path, n: int, seed: int) -> Path:
     """Render `n` held-out scenes into a COCO-layout folder; return its annotation file.
 
     PNGs are stored uncompressed: compressors give different bytes on different CPUs, and the manifest pins bytes.

@@ -13,7 +13,7 @@ from attention_collapse.data.pairs import (
     require_usable,
     write_study,
 )
-from attention_collapse.data.scenes import write_coco
+from attention_collapse.data.scenes import write_scenes
 from attention_collapse.engine.fetch import download
 from attention_collapse.files import sha256_file, write_json
 from attention_collapse.stages.run import run_stage
@@ -33,7 +33,7 @@ def fetch(study: Study, fetcher: Fetcher) -> None:
             root = Path(params.path or "")
             if params.source == "embedded":
                 root = Path(scratch)
-                write_coco(root, params.n or 0, params.seed)
+                write_scenes(root, params.n or 0, params.seed)
             n = params.n if params.source == "folder" else None
             pairs, skipped = read_folder(root, n=n, seed=params.seed, max_pixels=params.max_pixels)
             split = image_folder(find_annotations(root)).name

@@ -1,0 +1,200 @@
+"""What a diagnosis found, for a program (`Diagnosis.to_dict`, `table`) and for a person (`text`, `save_figure`)."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from attention_collapse.measures.catalogue import MEASURES
+from attention_collapse.measures.record import ATTENTION, CONTRIBUTION
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+SCHEMA = 1  # of `Diagnosis.to_dict`
+WIDTH = max(len(measure.label) for measure in MEASURES.values()) + 2
+LISTED = 10  # skipped items that are printed
+
+
+def without_nan(value: Any) -> Any:
+    """The value with None for every number that is not finite, also within mappings and lists."""
+    if isinstance(value, Mapping):
+        return {str(key): without_nan(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [without_nan(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """A measure's mean over images.
+
+    Attributes
+    ----------
+    mean, sd, ci_low, ci_high
+        In the measure's unit; None where undefined, and `reason` says why.
+    n, n_undefined
+        Images with a value, and without one.
+    confidence
+        Of the interval, 0 to 1.
+    """
+
+    name: str
+    mean: float | None
+    sd: float | None
+    ci_low: float | None
+    ci_high: float | None
+    n: int
+    n_undefined: int
+    confidence: float
+    reason: str = ""
+
+    @classmethod
+    def of(cls, name: str, summary: Mapping[str, Any], confidence: float, reason: str = "") -> Estimate:
+        """From a summary of `stats.one_sample.describe`."""
+        found = without_nan({key: summary[key] for key in ("mean", "sd", "ci_low", "ci_high", "n", "n_undefined")})
+        return cls(name, confidence=confidence, reason=str(summary.get("reason", reason)), **found)
+
+    @property
+    def interval(self) -> tuple[float, float] | None:
+        """(low, high), or None."""
+        return None if self.ci_low is None or self.ci_high is None else (self.ci_low, self.ci_high)
+
+    def __str__(self) -> str:
+        if self.mean is None:
+            return f"not defined: {self.reason or 'no image has it'}"
+        if self.interval is None:
+            return f"{self.mean:.4f}   no interval: {self.reason}"
+        return "{:.4f}   {:.0%} CI [{:.4f}, {:.4f}]".format(self.mean, self.confidence, *self.interval)
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """One model on one set of pairs.
+
+    Attributes
+    ----------
+    model, family
+        Its name, and the family that says which measures it defines.
+    weights
+        Where they come from: origin, hashes, revision, number of parameters, whether untrained, notes.
+    settings
+        What was asked for: rows, seed, partners, baselines, confidence.
+    n_images, n_pairs, n_truncated
+        What was measured; captions longer than the model's context were cut.
+    skipped
+        Images and captions that could not be used: kind, id, reason.
+    estimates
+        Measure -> its mean over images, undefined ones with their reason.
+    layers
+        Layer ("01" first) -> MCS, its null and its calibrated form with their intervals.
+    readings
+        original (by the reported thresholds), null (against uniform attention), and the shares of pairs and of nulls
+        above the reported threshold.
+    details
+        Tests, severity, diagnostics, and the metrics of a study's stage compute_mcs.
+    """
+
+    model: str
+    family: str
+    weights: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    n_images: int
+    n_pairs: int
+    n_truncated: int
+    skipped: Sequence[Mapping[str, Any]]
+    estimates: Mapping[str, Estimate]
+    layers: Mapping[str, Mapping[str, Any]]
+    readings: Mapping[str, Any]
+    details: Mapping[str, Any]
+
+    def __getitem__(self, measure: str) -> Estimate:
+        return self.estimates[measure]
+
+    def table(self) -> pd.DataFrame:
+        """One row per measure: its record's label, unit and what it is about, and the estimate."""
+        import pandas as pd
+
+        rows = [
+            {"measure": name, "label": MEASURES[name].label, "about": MEASURES[name].about, "unit": MEASURES[name].unit}
+            | {key: getattr(found, key) for key in ("mean", "ci_low", "ci_high", "n", "n_undefined", "reason")}
+            for name, found in self.estimates.items()
+        ]
+        return pd.DataFrame(rows).set_index("measure")
+
+    def to_dict(self) -> dict[str, Any]:
+        """Everything, ready for JSON: an undefined number is None. `schema` numbers this structure."""
+        data = {
+            "schema": SCHEMA, "model": self.model, "family": self.family, "weights": self.weights,
+            "settings": self.settings, "n_images": self.n_images, "n_pairs": self.n_pairs,
+            "n_truncated_captions": self.n_truncated, "skipped": list(self.skipped),
+            "estimates": {
+                name: {key: value for key, value in vars(found).items() if key not in ("name", "confidence")}
+                for name, found in self.estimates.items()
+            },
+            "layers": self.layers, "readings": self.readings, "details": self.details,
+        }  # fmt: skip
+        clean: dict[str, Any] = without_nan(data)
+        return clean
+
+    def save_figure(self, stem: str | Path) -> list[Path]:
+        """Draw MCS, its null and its calibrated form layer by layer; returns the paths of a PNG and a PDF."""
+        from attention_collapse.report.figures import layer_wise_attention, save, use_style
+
+        use_style()
+        confidence = self.settings["confidence"]
+        return save(layer_wise_attention(self.model, self.layers, self.settings["rows"], confidence), Path(stem))
+
+    def text(self) -> str:
+        """The summary that `attention-collapse diagnose` prints."""
+        lines = [
+            f"{self.model}  ({self.family}; {self.weights['weights']}; {self.weights['parameters']:,} parameters)",
+            f"{self.n_images} images, {self.n_pairs} pairs, {len(self.skipped)} skipped, rows: {self.settings['rows']}",
+        ]
+        if self.weights["untrained"]:
+            lines.insert(0, "NOTE: untrained weights. This is a control, not a result about a trained model.")
+        lines += [f"NOTE: {note}" for note in self.weights["notes"]]
+        if self.n_truncated:
+            lines.append(f"{self.n_truncated} captions were longer than the context and were cut")
+        lines += [f"  skipped {item['kind']} {item['id']}: {item['reason']}" for item in self.skipped[:LISTED]]
+        if len(self.skipped) > LISTED:
+            lines.append(f"  … and {len(self.skipped) - LISTED} more")
+        lines += ["", "attention: where the model looks", *self._listed(ATTENTION), *self._read()]
+        lines += ["", "contribution: what the score depends on", *self._listed(CONTRIBUTION)]
+        settings = self.settings
+        if "reason" in settings:
+            lines.append(f"  none: {settings['reason']}")
+        else:
+            partners = settings["partners"]
+            lines.append(f"  an absent modality is {' or '.join(settings['baselines'])}; {partners} partners")
+        return "\n".join(lines)
+
+    def _listed(self, about: str) -> list[str]:
+        """A line per measure that is defined, and one per reason why others are not."""
+        lines: list[str] = []
+        reasons: dict[str, list[str]] = {}
+        for name, found in self.estimates.items():
+            measure = MEASURES[name]
+            if measure.about != about:
+                continue
+            if found.mean is None:
+                reasons.setdefault(found.reason or "no image has it", []).append(measure.label)
+                continue
+            undefined = f"   ({found.n_undefined} undefined)" if found.n_undefined else ""
+            lines.append(f"  {measure.label:<{WIDTH}}{found}{undefined}   {measure.unit}")
+        return lines + [f"  not defined: {', '.join(labels)}: {reason}" for reason, labels in reasons.items()]
+
+    def _read(self) -> list[str]:
+        difference = self.estimates["mcs_minus_null"]
+        if difference.mean is None:
+            return []
+        above, nulls = self.readings["share_of_pairs_above_0_7"], self.readings["share_of_nulls_above_0_7"]
+        return [
+            "",
+            f"  by the original thresholds (0.3 / 0.7): {self.readings['original']}; {above:.1%} of pairs above 0.7, "
+            f"where uniform attention already has {nulls:.1%}",
+            f"  against the null: {self.readings['null']} (MCS − null = {difference.mean:+.4f})",
+        ]
