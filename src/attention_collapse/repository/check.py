@@ -33,7 +33,7 @@ def find_study(name: str, root: Path = Path()) -> Study:
     raise ParamsError(
         f"no study {name!r}",
         expected=f"one of {', '.join(study.params.study for study in studies)}",
-        remedy="correct --study, or run from the repository's root",
+        remedy="correct --study, or give the study its studies/<name>/params.yaml",
     )
 
 
