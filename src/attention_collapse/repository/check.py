@@ -15,7 +15,7 @@ from attention_collapse.study.layout import Study
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `check` found: a line a model and one in all, who is severe, and how many had a verdict at all."""
+    """What `check` found: one line per model and one in all, who is severe, and how many had a verdict at all."""
 
     lines: list[str]
     severe: list[str]
