@@ -54,30 +54,37 @@ def test_no_module_imports_itself_through_others():
     assert not graph, f"a cycle among {sorted(path.name for path in graph)}"
 
 
+def normal(name):
+    return name.lower().replace("-", "_")
+
+
 def requirements():
-    lines = (ROOT / "requirements.txt").read_text().splitlines()
-    pins = dict(line.split("#")[0].strip().split("==") for line in lines if "==" in line)
-    return {name.lower().replace("-", "_"): version for name, version in pins.items()}
+    """Name -> version of what requirements.txt pins: the runtime part, and the tools below it."""
+    parts = (ROOT / "requirements.txt").read_text().split("# Tools")
+    return [{normal(n): v for n, v in re.findall(r"^([\w.-]+)==([\w.+!-]+)", part, re.MULTILINE)} for part in parts]
 
 
-def test_every_import_is_declared_and_pinned():
-    declared = set(requirements())
+def test_every_import_is_declared_and_pinned_for_those_who_run_it():
+    runtime, tools = requirements()
     for path in modules():
         for module in imported(path):
             top = module.split(".")[0]
             if top in sys.stdlib_module_names or top in {PACKAGE}:
                 continue
-            name = DISTRIBUTIONS.get(top, top).lower().replace("-", "_")
-            assert name in declared, f"{path}: {top} is not in requirements.txt"
+            name = normal(DISTRIBUTIONS.get(top, top))
+            assert name not in tools, f"{path}: {top} stands in requirements.txt among the tools"
+            assert name in runtime, f"{path}: {top} is not in requirements.txt"
 
 
 def test_pyproject_names_the_runtime_part_of_requirements():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    named = {name.lower().replace("-", "_") for name in project["dependencies"]}
-    assert named <= set(requirements())
-    text = (ROOT / "requirements.txt").read_text()
-    runtime = text.split("# Tools")[0]
-    assert named == {n.lower().replace("-", "_") for n in re.findall(r"^([\w.-]+)==", runtime, re.MULTILINE)}
+    assert {normal(name) for name in project["dependencies"]} == set(requirements()[0])
+
+
+def test_every_packaged_file_exists():
+    data = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["package-data"]
+    for pattern in data[PACKAGE]:
+        assert list((SRC / PACKAGE).glob(pattern)), pattern
 
 
 def test_nothing_unsafe_is_loaded():

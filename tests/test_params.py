@@ -61,8 +61,9 @@ def test_a_mistake_is_named_with_its_key(tmp_path, data, message):
 
 
 def test_no_file(tmp_path):
-    with pytest.raises(ParamsError, match="no such file"):
+    with pytest.raises(ParamsError, match="no such file") as caught:
         load_params(tmp_path / "params.yaml")
+    assert "git checkout" in caught.value.remedy
 
 
 @pytest.mark.parametrize(

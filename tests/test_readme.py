@@ -5,6 +5,8 @@ import re
 from conftest import ROOT
 
 from attention_collapse.files import read_json
+from attention_collapse.measures.catalogue import MEASURES
+from attention_collapse.report.diagnosis import Diagnosis, Estimate
 
 README = (ROOT / "README.md").read_text()
 
@@ -99,7 +101,7 @@ def test_what_it_says_of_t_shap_is_committed():
     )
 
 
-def test_its_null_figures_are_the_contracts():
+def test_its_null_figures_are_the_committed_ones():
     towers = read_json(ROOT / "metrics" / "null_reference.json")["towers"]
     means = sorted(tower["mean"] for tower in towers.values())
     assert f"already {means[0]:.2f} for a ViT-B/32 and {means[1]:.2f}–{means[-1]:.2f} for finer patches" in re.sub(
@@ -107,6 +109,19 @@ def test_its_null_figures_are_the_contracts():
     )
 
 
-def test_the_folders_in_its_tree_exist():
-    for room in re.findall(r"^  (\w+)/ ", README, re.MULTILINE):
-        assert (ROOT / "src" / "attention_collapse" / room).is_dir(), room
+def test_its_python_example_asks_for_measures_and_attributes_that_there_are():
+    (example,) = re.findall(r"```python\n(from attention_collapse import diagnose\n.*?)```", README, re.DOTALL)
+    asked = re.findall(r'result\["(\w+)"\]\.(\w+)', example)
+    assert len(asked) >= 3
+    for measure, attribute in asked:
+        assert measure in MEASURES and attribute in {*Estimate.__dataclass_fields__, "interval"}
+    assert all(hasattr(Diagnosis, name) for name in re.findall(r"result\.(\w+)\(", example))
+
+
+def test_its_tree_shows_the_rooms_that_there_are():
+    rooms = {path.parent.name for path in (ROOT / "src" / "attention_collapse").glob("*/__init__.py")}
+    assert sorted(re.findall(r"^  (\w+)/ ", README, re.MULTILINE)) == sorted(rooms)
+
+
+def test_it_can_be_read_at_one_sitting():
+    assert len(README.splitlines()) <= 200

@@ -1,4 +1,4 @@
-"""The command line: one subcommand a job; `attention-collapse --help` lists them."""
+"""The command line: one subcommand per job; `attention-collapse --help` lists them."""
 
 from __future__ import annotations
 

@@ -58,7 +58,7 @@ def _plain(value: Any) -> Any:
 
 
 def json_text(value: Any) -> str:
-    """JSON with sorted keys, one scalar a line, undefined numbers as null."""
+    """JSON with sorted keys, one scalar per line, undefined numbers as null."""
     return json.dumps(_plain(value), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False) + "\n"
 
 

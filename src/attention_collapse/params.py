@@ -224,7 +224,9 @@ def load_params(path: Path) -> Params:
         data = yaml.safe_load(path.read_text("utf-8"))
     except FileNotFoundError:
         raise ParamsError(
-            f"{path}: no such file", expected="a study's params.yaml", remedy="run from the repository's root"
+            f"{path}: no such file",
+            expected="a study's params.yaml",
+            remedy="restore it (`git checkout -- FILE`), or correct the path",
         ) from None
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise ParamsError(f"{path}: not YAML ({error})", expected="a YAML mapping", remedy="mend the file") from None

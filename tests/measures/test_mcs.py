@@ -75,7 +75,7 @@ def test_alignment_by_relative_depth():
         assert {a for a, _ in pairs} == set(range(v)) and {b for _, b in pairs} == set(range(t))
 
 
-def test_thirds_of_twelve_layers_are_the_contracts():
+def test_thirds_of_twelve_layers_are_four_each():
     assert thirds(12) == {"early": [0, 1, 2, 3], "middle": [4, 5, 6, 7], "late": [8, 9, 10, 11]}
     for layers in range(1, 30):
         assert sum(thirds(layers).values(), []) == list(range(layers))

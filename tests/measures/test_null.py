@@ -1,4 +1,4 @@
-"""The contract's known answers (measures.md §3), and the closed forms against patterns spelled out."""
+"""The known answers of docs/measures.md, section 3, and the closed forms against patterns spelled out."""
 
 import json
 import math
@@ -39,7 +39,7 @@ def test_closed_forms_are_those_of_the_pattern(tokens):
         ("ViT-L/14, 336 px", 577, 0.7837, 0.9996),
     ],
 )
-def test_the_contracts_table(lengths, tower, tokens, mean, share):
+def test_the_table_of_towers(lengths, tower, tokens, mean, share):
     assert VISION_TOWERS[tower] == tokens
     null = caption_null(tokens, lengths)
     assert round(null["mean"], 4) == mean

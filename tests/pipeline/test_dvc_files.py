@@ -1,5 +1,8 @@
 """dvc.yaml says what the code is: closures, names, and one body for both studies."""
 
+import subprocess
+from pathlib import PurePosixPath
+
 import pytest
 import yaml
 from imports import PACKAGE, ROOT
@@ -51,14 +54,38 @@ def test_a_stage_is_named_as_its_module(study, name):
     assert (ROOT / "src" / PACKAGE / "stages" / f"{name}.py").is_file()
 
 
-def test_no_output_is_written_twice():
-    for pipelined in PIPELINES.values():
-        outs = [
-            next(iter(out)) if isinstance(out, dict) else out
-            for stage in pipelined["stages"].values()
-            for out in [*body(stage).get("outs", []), *body(stage).get("metrics", [])]
-        ]
-        assert len(outs) == len(set(outs)) > 10
+def outputs(study):
+    """(path, whether git holds it) of every output of a study: of every model, and of every trained folder."""
+    params = load_params(FILES[study].with_name("params.yaml"))
+    for stage in PIPELINES[study]["stages"].values():
+        each = stage.get("foreach", [""])
+        for key in params.models if each == "${models}" else each:
+            for out in [*body(stage).get("outs", []), *body(stage).get("metrics", [])]:
+                name, held = (out, False) if isinstance(out, str) else next((k, not v["cache"]) for k, v in out.items())
+                for sign, value in (("study", study), ("key", key), ("item", key)):
+                    name = name.replace(f"${{{sign}}}", value)
+                assert "$" not in name
+                yield name, held
+
+
+@pytest.mark.parametrize("study", FILES)
+def test_no_output_is_written_twice_or_within_another(study):
+    outs = [PurePosixPath(name) for name, _ in outputs(study)]
+    assert len(outs) == len(set(outs)) > 10
+    assert not [(one, other) for one in outs for other in outs if other in one.parents]
+
+
+def test_every_output_of_the_embedded_study_is_there_once_in_git_or_in_dvcs_cache():
+    tracked = set(
+        subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, capture_output=True, text=True).stdout.split("\0")
+    )
+    folders = {parent.as_posix() for name in tracked for parent in PurePosixPath(name).parents}
+    found = list(outputs("embedded"))
+    assert sum(held for _, held in found) > 60
+    if read_json(ROOT / CODE) != code_ids():
+        pytest.skip("the committed results are of older code, which the test of the ids says")
+    assert not [name for name, held in found if held and not (ROOT / name).exists()], "run `dvc repro`"
+    assert not [name for name, held in found if held != (name in tracked or name in folders)], "`git add`, or `git rm`"
 
 
 @pytest.mark.parametrize(("study", "name"), CASES)
@@ -110,8 +137,6 @@ def test_the_coco_study_uses_real_images_and_openais_weights():
 
 
 def test_no_coco_image_or_caption_is_committed():
-    import subprocess
-
     files = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
     ).stdout.splitlines()

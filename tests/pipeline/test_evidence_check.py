@@ -162,6 +162,13 @@ def test_one_change_of_the_metrics_fails_in_the_paper_and_in_the_report(tree, ol
     assert {NUMBERS, REPORT} <= failed
 
 
+@pytest.mark.parametrize("file", [NUMBERS, "paper/sections/method.tex", REPORT])
+def test_a_file_that_is_not_utf_8_is_named_and_the_others_are_checked(tree, file):
+    (tree / file).write_bytes("Café".encode("latin-1"))
+    check = Check(tree).run()
+    assert any(f.file == file and "not UTF-8" in f.got for f in check.failures) and check.citations > 100
+
+
 @pytest.mark.parametrize(
     "text",
     [

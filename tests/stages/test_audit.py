@@ -1,4 +1,4 @@
-"""The audit against section 8 of the measurement contract: its table's values, and the same by hand."""
+"""The audit against docs/measures.md, section 8: its table's values, and the same by hand."""
 
 import math
 import re
@@ -35,7 +35,7 @@ def test_the_file_holds_the_reported_values_with_their_source():
 def test_if_the_spread_is_the_standard_deviation():
     claim = CLAIMS["cohen_d_if_sd"]
     assert claim["t"] == pytest.approx((0.73 - 0.5) / (0.08 / 10)) == pytest.approx(28.75)
-    assert claim["implied"] == pytest.approx(0.23 / 0.08) == pytest.approx(2.875)  # §8 prints 2.88
+    assert claim["implied"] == pytest.approx(0.23 / 0.08) == pytest.approx(2.875)  # section 8 says 2.88
     low, high = CLAIMS["ci_low"], CLAIMS["ci_high"]
     assert low["implied"] == pytest.approx(0.73 - T_99 * 0.008, abs=1e-6) and f"{low['implied']:.3f}" == "0.714"
     assert high["implied"] == pytest.approx(0.73 + T_99 * 0.008, abs=1e-6) and f"{high['implied']:.3f}" == "0.746"

@@ -1,4 +1,4 @@
-"""The decision table of the measurement contract (section 6), row by row, and its laws."""
+"""The decision table (docs/measures.md, section 6), row by row, and its laws."""
 
 from dataclasses import replace
 

@@ -28,7 +28,7 @@ def test_power_by_definition(d, n, alpha):
 
 
 def test_the_reported_power():
-    assert t_test_power(1.42, 100) > 0.9999  # reported as 0.94: see §8 of the audit
+    assert t_test_power(1.42, 100) > 0.9999  # reported as 0.94: see docs/measures.md, section 8
 
 
 @pytest.mark.parametrize("alternative", ["two-sided", "greater"])

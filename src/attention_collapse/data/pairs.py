@@ -175,7 +175,7 @@ def manifest(
 
 
 def table(pairs: Iterable[Pair], source: str) -> Dataset:
-    """The pairs as a Hugging Face `datasets` table, one row an image.
+    """The pairs as a Hugging Face `datasets` table, one row per image.
 
     Columns: image_id, image (undecoded: path), captions, caption_ids, license, sha256, source. Images are decoded
     with `images.load_rgb`, which refuses what `datasets` would decode wrongly (16-bit, animated, oversized).

@@ -112,7 +112,7 @@ def describe(scene: Scene, rng: np.random.Generator) -> str:
 
 
 def in_order(scene: Scene, *, reverse: bool) -> str:
-    """The caption with the groups in their order or the reverse: six words a group, and one between them."""
+    """The caption with the groups in their order or the reverse: six words per group, and one between them."""
     groups = scene.groups[::-1] if reverse else scene.groups
     return " and ".join(f"{group.phrase} {PLACE[group.place]}" for group in groups)
 

@@ -227,7 +227,7 @@ class AttentionProbe:
         return 1
 
     def _grouped_heads(self) -> tuple[int, int]:
-        """(query heads, query heads a key head) of the module that runs, as the transformers library names them."""
+        """(query heads, query heads per key head) of the module that runs, as the transformers library names them."""
         module = self._running[-1] if self._running else None
         heads = getattr(getattr(module, "config", None), "num_attention_heads", 0)
         groups = getattr(module, "num_key_value_groups", 1)

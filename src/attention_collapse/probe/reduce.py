@@ -225,7 +225,7 @@ class FusedCall:
         """Decoding one token with grouped queries, transformers packs a group's heads into the query axis: undo that.
 
         (batch, key head, heads per key head, width) -> (batch, head, 1, width), if the module that runs says that it
-        has `heads` heads, `groups` of them a key head.
+        has `heads` heads, `groups` of them per key head.
         """
         batch, key_heads, packed, width = self.query.shape
         if groups == 1 or (packed, key_heads * packed) != (groups, heads) or self.key.shape[1] != key_heads:

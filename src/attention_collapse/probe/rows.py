@@ -1,4 +1,4 @@
-"""From per-query statistics to one number a head: averages over chosen query rows."""
+"""From per-query statistics to one number per head: averages over chosen query rows."""
 
 from __future__ import annotations
 

@@ -81,6 +81,14 @@ class Findings:
         """A line of a file, to look at what is cited there."""
         return Place(self, path.relative_to(self.root).as_posix(), line)
 
+    def text(self, path: Path) -> str:
+        """A file that is checked, as text; a failure and "" if it is not UTF-8."""
+        try:
+            return path.read_text("utf-8")
+        except UnicodeDecodeError as error:
+            self.at(path).fail(f"not UTF-8 ({error})", "text in UTF-8", "restore the file, or save it as UTF-8")
+            return ""
+
     def read(self, cited: str) -> Evidence | DataError:
         """A metrics file, read once; the error, if it cannot be cited."""
         if cited not in self._read:

@@ -44,7 +44,7 @@ class LatexCheck:
     def run(self) -> None:
         """Look at `paper/generated/**/*.tex` and at the paper's own files."""
         paper = self.findings.root / "paper"
-        generated = {path: path.read_text("utf-8") for path in sorted((paper / "generated").rglob("*.tex"))}
+        generated = {path: self.findings.text(path) for path in sorted((paper / "generated").rglob("*.tex"))}
         own = [*sorted(paper.glob("*.tex")), *sorted((paper / "sections").rglob("*.tex"))]
         for path, text in generated.items():
             self._definitions(path, blank(text, COMMENT))
@@ -52,8 +52,9 @@ class LatexCheck:
             self._uses(path, text)
             self._typed(path, text, ACFILE, ACDEF)
         for path in own:  # where a definition would be one that nothing checks
-            self._uses(path, path.read_text("utf-8"))
-            self._typed(path, path.read_text("utf-8"))
+            text = self.findings.text(path)
+            self._uses(path, text)
+            self._typed(path, text)
 
     def _definitions(self, path: Path, code: str) -> None:
         name, source = "", None

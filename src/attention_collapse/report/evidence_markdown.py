@@ -67,7 +67,7 @@ class MarkdownCheck:
     def run(self) -> None:
         """Read what stands under "Sources", then the text above it."""
         self.findings.files += 1
-        text = blank(self.path.read_text("utf-8"), *UNSEEN)
+        text = blank(self.findings.text(self.path), *UNSEEN)
         heading = re.search(rf"(?m)^{SOURCES}$", text)
         body = text[: heading.start()] if heading else text
         if heading:

@@ -15,7 +15,7 @@ from attention_collapse.study.layout import Study
 
 @dataclass(frozen=True)
 class Verdict:
-    """What `check` found: a line a model and one in all, who is severe, and how many had a verdict at all."""
+    """What `check` found: one line per model and one in all, who is severe, and how many had a verdict at all."""
 
     lines: list[str]
     severe: list[str]
@@ -33,7 +33,7 @@ def find_study(name: str, root: Path = Path()) -> Study:
     raise ParamsError(
         f"no study {name!r}",
         expected=f"one of {', '.join(study.params.study for study in studies)}",
-        remedy="correct --study, or run from the repository's root",
+        remedy="correct --study, or give the study its studies/<name>/params.yaml",
     )
 
 

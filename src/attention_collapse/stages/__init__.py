@@ -1,1 +1,1 @@
-"""One module a DVC stage, named alike: read parameters and files, call one function, write files."""
+"""One module per DVC stage, named alike: read parameters and files, call one function, write files."""

@@ -23,7 +23,7 @@ SHOWN = ("shapley_share", "accuracy", "perceptual_score_image", "perceptual_scor
 
 
 def main(study: Study, model: str) -> None:
-    """Write one model's contributions, a row an image, and their summary."""
+    """Write one model's contributions, one row per image, and their summary."""
     params, settings = study.params.contribution, study.params.extract_attention
     torch.set_num_threads(settings.threads)
     pairs = read_study(study.pairs, study.manifest)

@@ -108,7 +108,7 @@ def _means(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
 
 
 def main(study: Study) -> None:
-    """Write for each kind a table with a row a model and pair, and each model's means."""
+    """Write for each kind a table with one row per model and pair, and each model's means."""
     plant, contribution = study.params.plant, study.params.contribution
     if plant is None:
         raise ParamsError(f"{study.params.params_file} has no section plant", expected="one", remedy="add it")

@@ -1,4 +1,4 @@
-"""What reported numbers imply of one another: the audit of section 8 of the measurement contract.
+"""What reported numbers imply of one another: the audit (docs/measures.md, section 8).
 
 Two readings of "0.73 ± 0.08" are followed: ± is the standard deviation over images, or the half-width of the interval
 of the mean. Intervals and tests are those of a one-sample t-test with n − 1 degrees of freedom.

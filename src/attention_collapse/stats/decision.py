@@ -1,4 +1,4 @@
-"""The decision table of the measurement contract (section 6): what the severity tests of a study's models add up to.
+"""The decision table (docs/measures.md, section 6): what the severity tests of a study's models add up to.
 
 The table leaves three things open, settled here and nowhere else:
 
@@ -137,7 +137,7 @@ def sort_models(models: Mapping[str, Severity], gates: Gates) -> Sorted:
 
 
 def _table(found: Sorted, gates: Gates, *, enough_severe: bool) -> Decision:
-    """The rows of section 6, which exclude one another; `enough_severe` is GO's second condition."""
+    """The rows of the table, which exclude one another; `enough_severe` is GO's second condition."""
     if len(found.tested) < gates.models_tested:
         return Decision.NEED_MORE_DATA
     if enough_severe:

@@ -1,0 +1,75 @@
+"""The pages of docs/ and the README: links lead somewhere, citations name a section, and numbers are the metrics'."""
+
+import re
+import subprocess
+from pathlib import PurePosixPath
+
+import pytest
+from conftest import ROOT
+
+from attention_collapse.files import read_json
+
+PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+MEASURES = (ROOT / "docs" / "measures.md").read_text("utf-8")
+CITATION = re.compile(r"docs/measures\.md, sections? (\d+)(?: and (\d+))?")
+
+
+def anchors(text):
+    """What a link into a page may name: anchors set by hand, and those that a heading gives."""
+    headings = re.findall(r"(?m)^#+ (.+)$", text)
+    made = {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
+    return made | set(re.findall(r'<a id="([^"]+)"></a>', text))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_every_link_leads_to_a_file_or_a_heading(page):
+    for target in re.findall(r"\]\(([^)\s]+)\)", page.read_text("utf-8")):
+        if "://" in target:
+            continue
+        name, _, anchor = target.partition("#")
+        file = (page.parent / name).resolve() if name else page
+        assert file.exists(), f"{page.name}: {target}"
+        assert not anchor or anchor in anchors(file.read_text("utf-8")), f"{page.name}: {target}"
+
+
+def test_the_sections_of_the_contract_keep_their_numbers():
+    assert re.findall(r'<a id="section-(\d)"></a>\n\n## (\d)\. ', MEASURES) == [(str(n), str(n)) for n in range(1, 10)]
+    for sign in ("begin", "end"):  # between them stands the table of all measures
+        assert MEASURES.count(f"<!-- measures: {sign} -->") == 1
+
+
+def test_a_citation_of_the_contract_names_one_of_its_sections():
+    names = subprocess.run(["git", "ls-files", "src", "tests", "paper"], cwd=ROOT, capture_output=True, text=True)
+    texts = {
+        name: (ROOT / name).read_text("utf-8")
+        for name in names.stdout.splitlines()
+        if PurePosixPath(name).suffix in {".py", ".tex"} and (ROOT / name).is_file()
+    }
+    cited = [number for text in texts.values() for pair in CITATION.findall(text) for number in pair if number]
+    assert len(cited) > 5 and set(cited) <= {str(n) for n in range(1, 10)}
+    assert not [name for name, text in texts.items() if re.search(r"measurement " + "contract", text)]
+
+
+def test_its_nulls_are_the_committed_ones():
+    found = read_json(ROOT / "metrics" / "null_reference.json")
+    for name, tower in found["towers"].items():
+        share = 100 * tower["share_above_0_7"]
+        shown = f"{share:.2f}" if share > 99.9 else f"{share:.1f}"
+        assert f"| {name} | {tower['image_tokens']} | {tower['mean']:.4f} | {shown} % |" in MEASURES
+    text = re.sub(r"\s+", " ", MEASURES)
+    assert f"{found['n_captions']:,} captions" in text
+    rows = found["rows"]
+    assert f"{rows['readout']:.4f} in the readout row alone, and {rows['padded']:.4f} if all 77 padded rows" in text
+
+
+def test_what_it_says_of_the_reported_claims_is_what_the_audit_computes():
+    claims = read_json(ROOT / "metrics" / "embedded" / "audit.json")["claims"]
+    text = re.sub(r"\s+", " ", MEASURES)
+    one, other = claims["cohen_d_if_sd"], claims["cohen_d_if_half_width"]
+    low, high = claims["ci_low"]["implied"], claims["ci_high"]["implied"]
+    assert f"t = {one['t']:.1f} and the interval [{low:.3f}, {high:.3f}]" in text
+    assert f"a standard deviation of {other['sd']:.2f} and d = {other['implied']:.2f}" in text
+    assert f"needs one of {claims['sd']['implied']:.3f}" in text
+    assert f"by a factor of {claims['seconds']['ratio']:.0f}" in text and claims["power"]["implied"] > 0.9999
+    assert f"reach {claims['middle_third']['implied']:.2f}" in text and claims["planned_n"]["implied"] == 34
+    assert abs(one["implied"] - 2.88) < 0.006 and "d = 2.88" in text
