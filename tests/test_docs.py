@@ -7,6 +7,7 @@ from pathlib import PurePosixPath
 import pytest
 from conftest import ROOT
 
+from attention_collapse.cli import main
 from attention_collapse.files import read_json
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
@@ -73,3 +74,20 @@ def test_what_it_says_of_the_reported_claims_is_what_the_audit_computes():
     assert f"by a factor of {claims['seconds']['ratio']:.0f}" in text and claims["power"]["implied"] > 0.9999
     assert f"reach {claims['middle_third']['implied']:.2f}" in text and claims["planned_n"]["implied"] == 34
     assert abs(one["implied"] - 2.88) < 0.006 and "d = 2.88" in text
+
+
+def test_the_table_of_measures_is_that_of_the_records(tmp_path, capsys):
+    """`attention-collapse measures --write` would change nothing; a record that changed does."""
+    from attention_collapse.measures.catalogue import MEASURES
+    from attention_collapse.report.measures import write_tables
+
+    (tmp_path / "docs").mkdir()
+    text = (ROOT / "docs" / "measures.md").read_text("utf-8")
+    (tmp_path / "docs" / "measures.md").write_text(text, "utf-8")
+    assert write_tables(tmp_path) == []
+    (tmp_path / "docs" / "measures.md").write_text(text.replace("| `mcs_null` |", "| `0.5` |"), "utf-8")
+    assert write_tables(tmp_path) == ["docs/measures.md"]
+    assert (tmp_path / "docs" / "measures.md").read_text("utf-8") == text
+    assert main(["measures"]) == 0
+    printed = capsys.readouterr().out
+    assert all(f"{name}: {measure.label} (" in printed for name, measure in MEASURES.items())

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from attention_collapse.errors import AttentionCollapseError, PipelineError
 from attention_collapse.explain import explained
-from attention_collapse.measures.catalogue import SEVERITY_MEASURES
 from attention_collapse.repository.root import find_root
 from attention_collapse.streams import readable_streams
 
@@ -47,6 +46,17 @@ def _models(_: argparse.Namespace) -> int:
     print("\nLicences are noted as far as known: the model's page is what counts. Memory is that of the weights.")
     print("A checkpoint folder in open_clip's or the hub's layout may stand in place of a name. A study pins each hub")
     print("revision at its first run and insists on it from then on.")
+    return 0
+
+
+def _measures(arguments: argparse.Namespace) -> int:
+    from attention_collapse.report.measures import listing, write_tables
+
+    if not arguments.write:
+        print(listing())
+        return 0
+    for file in write_tables(find_root()):
+        print(f"{file}: written")
     return 0
 
 
@@ -189,6 +199,9 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--out", type=Path, help="also write the result as JSON")
     one.set_defaults(run=_diagnose)
     commands.add_parser("models", help="list the models there are").set_defaults(run=_models)
+    known = commands.add_parser("measures", help="list the measures there are, and what each means")
+    known.add_argument("--write", action="store_true", help="write their table into this repository's docs instead")
+    known.set_defaults(run=_measures)
     gate = commands.add_parser(
         "check",
         help="exit 1 if a model of a study is severe",
@@ -201,11 +214,7 @@ def _parser() -> argparse.ArgumentParser:
         "--max-imbalance", type=_imbalance, help="mean of max(s, 1 - s) (default: the study's stats.severe)"
     )
     gate.add_argument("--study", default="embedded", help="a study whose statistics are here (default: embedded)")
-    gate.add_argument(
-        "--measure",
-        choices=tuple(SEVERITY_MEASURES),
-        help="the share s (default: the study's decision.measure)",
-    )
+    gate.add_argument("--measure", help="the share s (default: the study's decision.measure)")
     gate.set_defaults(run=_check, in_repository=True)
     again = commands.add_parser("verify", help="re-run the embedded study and compare every number")
     again.set_defaults(run=_verify, in_repository=True)

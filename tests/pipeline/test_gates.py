@@ -78,7 +78,10 @@ def test_outside_a_repository_every_command_says_so(tmp_path, monkeypatch, capsy
 def test_every_command_but_two_works_on_a_repository():
     actions = next(a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
     elsewhere = {name for name, parser in actions.choices.items() if not parser.get_default("in_repository")}
-    assert elsewhere == {"diagnose", "models"} and {words[0] for words in COMMANDS} == set(actions.choices) - elsewhere
+    assert (
+        elsewhere == {"diagnose", "measures", "models"}
+        and {words[0] for words in COMMANDS} == set(actions.choices) - elsewhere
+    )
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ MASS = (
         uses=frozenset({"severity", "diagnosed"}),
     ),
     Measure(
-        mass_share_null, "null of the mass share", "the same of uniform attention", "share", 0, 1, undefined=NO_QUERY,
+        mass_share_null, "null of the mass share", "mass share of uniform attention", "share", 0, 1, undefined=NO_QUERY,
     ),
     Measure(
         mass_per_token_ratio, "mass per token, image ÷ text", "attention that an image token draws over that of a text "

@@ -89,7 +89,7 @@ MCS = (
         uses=frozenset({"severity", "diagnosed", "layers", "bands"}),
     ),
     Measure(
-        mcs_null, "MCS of uniform attention, its null", "the same of uniform attention: what token counts alone give",
+        mcs_null, "MCS of uniform attention, its null", "MCS of uniform attention: what token counts alone give",
         "share", 0, 1, share_of="of attention entropy", needs=BOTH_TOWERS, uses=frozenset({"layers", "bands"}),
     ),
     Measure(

@@ -195,11 +195,11 @@ TOKENS = (
         of_text=True, level="token", about=CONTRIBUTION, heading="T-SHAP",
     ),
     Measure(
-        None, "T-SHAP of a foil", "the same with another pair's caption", "share", 0, 1, name="t_shap_foil",
+        None, "T-SHAP of a foil", "T-SHAP with another pair's caption", "share", 0, 1, name="t_shap_foil",
         of_text=True, level="token", about=CONTRIBUTION,
     ),
     Measure(
-        None, "T-SHAP of noise, its floor", "the same of the coalitions' values shuffled", "share", 0, 1,
+        None, "T-SHAP of noise, its floor", "T-SHAP of the coalitions' values, shuffled", "share", 0, 1,
         name="t_shap_floor", of_text=True, level="token", about=CONTRIBUTION, heading="its floor",
     ),
     Measure(

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import re
 from math import inf
+from pathlib import Path
+from textwrap import fill
 
+from attention_collapse.files import write_text
 from attention_collapse.measures.catalogue import MEASURES, label
 from attention_collapse.measures.record import CONTRIBUTION, Measure
 from attention_collapse.report.latex import escape
 from attention_collapse.report.markdown import code, table
 
 TEX = {"÷": r"$\div$", "·": "--", "≠": r"$\neq$", "φ": r"$\varphi$", "−": "$-$", ">": "$>$"}
+BEGIN, END = "<!-- measures: begin -->", "<!-- measures: end -->"
+DOCUMENTS = ("docs/measures.md",)
 DIRECTION = {-1: "falls", 0: "–", 1: "rises"}
 
 
@@ -73,3 +78,27 @@ def measures_table() -> str:
         for name, measure in MEASURES.items()
     ]
     return table(columns, rows)
+
+
+def listing() -> str:
+    """Every measure for a terminal: name, label, unit and range, and in an indented line what it is."""
+    lines = []
+    for name, measure in MEASURES.items():
+        high = "" if measure.high == inf else f" to {measure.high:g}"
+        span = "any value" if measure.low == -inf else f"{measure.low:g}{high or ' and more'}"
+        lines.append(f"{name}: {measure.label} ({measure.unit}, {span}; {measure.about})")
+        lines.append(fill(measure.definition, 110, initial_indent="    ", subsequent_indent="    "))
+    return "\n".join(lines)
+
+
+def write_tables(root: Path) -> list[str]:
+    """Put the table into the documentation, between its marks; returns the files that changed."""
+    changed = []
+    for name in DOCUMENTS:
+        text = (root / name).read_text("utf-8")
+        before, rest = text.split(BEGIN)
+        whole = f"{before}{BEGIN}\n\n{measures_table()}\n{END}{rest.split(END)[1]}"
+        if whole != text:
+            write_text(root / name, whole)
+            changed.append(name)
+    return changed

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from attention_collapse.engine.decision import read_severity
+from attention_collapse.engine.decision import read_severity, require_severity_measure
 from attention_collapse.errors import ParamsError
 from attention_collapse.files import read_json
 from attention_collapse.params import Stats, load_params
@@ -64,6 +64,7 @@ def check(study: str, threshold: float | None = None, measure: str | None = None
     found = find_study(study, root)
     measure, stats = measure or found.params.decision.measure, found.params.stats
     threshold = stats.severe if threshold is None else threshold
+    require_severity_measure(measure, "the measure")
     statistics = read_json(found.statistics)
     lines, severe, judged = [], [], 0
     tested = [name for name, spec in found.params.models.items() if spec.standing != "control"]
