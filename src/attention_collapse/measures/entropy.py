@@ -57,15 +57,15 @@ ENTROPIES = (
         undefined=APART, image_ignored=-1, text_ignored=-1, bounds=(DIFFUSE, inf), bounds_source=ORIGINAL,
     ),
     Measure(
-        cross_modal_entropy_normalized, "cross-modal entropy ÷ ln n", "cross-modal entropy over its maximum", "share", 0, 1,
-        null=1.0, undefined=APART, image_ignored=-1, text_ignored=-1, heading="cross-modal entropy ÷ ln n",
+        cross_modal_entropy_normalized, "cross-modal entropy ÷ ln n", "cross-modal entropy over its maximum", "share", 0,
+        1, null=1.0, undefined=APART, image_ignored=-1, text_ignored=-1, heading="cross-modal entropy ÷ ln n",
     ),
     Measure(
         cross_modal_entropy_surrogate, "surrogate of cross-modal entropy", "entropy of a caption's similarity to "
         "an image's patches, not of attention", "nats", 0, inf, undefined=FUSED, needs=("surrogate",),
     ),
     Measure(
-        cross_modal_entropy_surrogate_normalized, "surrogate ÷ ln n", "the surrogate's entropy over its maximum", "share", 0, 1,
+        cross_modal_entropy_surrogate_normalized, "surrogate ÷ ln n", "the surrogate over its maximum", "share", 0, 1,
         null=1.0, undefined=FUSED, needs=("surrogate",), heading="surrogate entropy ÷ ln n",
     ),
 )  # fmt: skip
