@@ -58,7 +58,8 @@ ENTROPIES = (
     ),
     Measure(
         cross_modal_entropy_normalized, "cross-modal entropy ÷ ln n", "cross-modal entropy over its maximum",
-        "share", 0, 1, null=1.0, undefined=APART, image_ignored=-1, text_ignored=-1, heading="cross-modal entropy ÷ ln n",
+        "share", 0, 1, null=1.0, undefined=APART, image_ignored=-1, text_ignored=-1,
+        heading="cross-modal entropy ÷ ln n",
     ),
     Measure(
         cross_modal_entropy_surrogate, "surrogate of cross-modal entropy", "entropy of a caption's similarity to "
