@@ -1,4 +1,4 @@
-"""Decoders of the transformers library that read images: LLaVA and its kin (single stream), IDEFICS (cross-attention).
+"""What the decoders of the transformers library that read images share.
 
 Their score is the mean log-likelihood of the caption given the image and a short instruction. The caption is the
 text; the instruction, the chat template and special tokens are other.
@@ -8,18 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 import torch
+from PIL import Image
 from torch import Tensor
-from transformers.image_processing_utils import select_best_resolution
 
 from attention_collapse.errors import ModelError
-from attention_collapse.families import CROSS_ATTENTION, SINGLE_STREAM
+from attention_collapse.families import SINGLE_STREAM
 from attention_collapse.models.interface import (
     Batch,
-    Output,
-    Pair,
+    KindOfModel,
     Provenance,
     Read,
     even_weights,
@@ -34,10 +33,17 @@ from attention_collapse.probe import IMAGE, OTHER, TEXT
 INSTRUCTION = "Describe the image."
 
 
-class Decoder:
-    """A decoder over one sequence of image tokens and text, prompted by its chat template. See `interface.Model`."""
+class Decoder(KindOfModel, base=True):
+    """A decoder over one sequence of image tokens and text, prompted by its chat template: a `PairScorer`.
+
+    A kind says the class of the library (`class_name`), what a reader of its numbers must know (`notes`), and where its
+    attention is (`layers`, a regular expression of modules' names).
+    """
 
     family: ClassVar[str] = SINGLE_STREAM
+    ids: ClassVar[str] = "input_ids"
+    mask: ClassVar[str] = "attention_mask"
+    caption: ClassVar[str] = "caption"
     class_name: ClassVar[str]
     notes: ClassVar[tuple[str, ...]] = ()
     layers: ClassVar[str] = r"model\.language_model\.layers\.\d+\.self_attn"
@@ -48,6 +54,21 @@ class Decoder:
         self.provenance["notes"] = (*provenance.notes, *self.notes)
         self.sites = self._find_sites()
         self.missing: Mapping[str, str] = {}
+
+    @classmethod
+    def load(cls, name: str, spec: ModelSpec, device: str = "cpu") -> Self:
+        """The model with exactly the weights that are asked for."""
+        return cls(name, *load_pretrained(name, spec, device, cls.class_name), spec.prompt)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The processor's tokenizer."""
+        return self._processor.tokenizer
+
+    @property
+    def token_embedding(self) -> Any:
+        """The module that reads the caption's ids."""
+        return self.module.get_input_embeddings()
 
     def _find_sites(self) -> dict[str, tuple[str, ...]]:
         sites = matching_sites(self.name, self.module, self.layers)
@@ -72,7 +93,7 @@ class Decoder:
 
     def _encode(self, images: list[Any], texts: list[str]) -> tuple[Any, Tensor]:
         """The model's inputs, right-padded, and (batch, token) booleans: the caption."""
-        prompt, tokenizer = self._prompt(), self._processor.tokenizer
+        prompt, tokenizer = self._prompt(), self.tokenizer
         # A prompt that ends in a space would merge it with the caption's first word.
         gap = "" if prompt.endswith("\n") else " "
         special = not (tokenizer.bos_token and prompt.startswith(tokenizer.bos_token))
@@ -95,18 +116,16 @@ class Decoder:
         position = torch.arange(inputs["input_ids"].shape[1])
         return inputs, (position < end) & (position >= end - torch.tensor(lengths)[:, None])
 
-    def batch(self, kind: str, contents: Sequence[Pair]) -> Batch:  # noqa: ARG002
-        """Inputs of image–caption pairs."""
-        images, texts = (list(part) for part in zip(*contents, strict=True))
-        tokenizer = self._processor.tokenizer
-        tokenizer.padding_side = "right"  # nothing before a real token, whatever the model does with positions
-        texts = [text.strip() for text in texts]
+    def pairs(self, pictures: Sequence[Image.Image], captions: Sequence[str]) -> Batch:
+        """Inputs of image–caption pairs; "caption" marks, (batch, token), the caption's tokens."""
+        self.tokenizer.padding_side = "right"  # nothing before a real token, whatever the model does with positions
+        texts = [text.strip() for text in captions]
         try:
-            inputs, caption = self._encode(images, texts)
+            inputs, caption = self._encode(list(pictures), texts)
         except (ValueError, TypeError, RuntimeError, IndexError) as error:
             raise ModelError(
                 f"{self.name}: the processor refuses the pairs ({str(error).splitlines()[0]})",
-                expected="a chat template that places one image token for each image, and captions of plain words",
+                expected="a chat template that places one image token per image, and captions of plain words",
                 remedy="check the chat template beside config.json, and the captions for control tokens",
             ) from None
         self._require_caption(inputs, caption, texts)
@@ -125,7 +144,7 @@ class Decoder:
         return Batch({**inputs, "caption": caption}, reads, groups, (False,) * len(texts))
 
     def _require_caption(self, inputs: Any, caption: Tensor, texts: list[str]) -> None:
-        ids, control = inputs["input_ids"], special_ids(self._processor.tokenizer)
+        ids, control = inputs["input_ids"], special_ids(self.tokenizer)
         for text, tokens in zip(texts, caption.any(-1).tolist(), strict=True):
             if not text or not tokens:
                 raise ModelError(f"{self.name}: caption {text!r} has no tokens", expected="words", remedy="drop it")
@@ -169,8 +188,8 @@ class Decoder:
 
     # -- the forward pass ----------------------------------------------------------------------
 
-    def run(self, batch: Batch) -> Output:
-        """Mean log-likelihood of the caption's tokens, in nats a token."""
+    def score(self, batch: Batch) -> Tensor:
+        """(batch,) mean log-likelihood of the caption's tokens, in nats per token."""
         inputs = {key: value for key, value in batch.inputs.items() if key != "caption"}
         logits = self.module(**inputs, use_cache=False).logits  # (batch, token, vocabulary)
         caption = batch.inputs["caption"].to(logits.device)
@@ -179,136 +198,5 @@ class Decoder:
         token = inputs["input_ids"].to(logits.device)[item, position]
         values = chosen.gather(1, token[:, None])[:, 0]
         total = torch.zeros(len(caption), device=logits.device).index_add_(0, item, values)
-        return Output(score=total / caption.sum(-1))
-
-
-class Llava(Decoder):
-    """LLaVA 1.5: CLIP's patches as tokens of a Llama."""
-
-    class_name = "LlavaForConditionalGeneration"
-
-
-class LlavaNext(Decoder):
-    """LLaVA-NeXT: the whole image, then its tiles row by row, each row closed by a learned token (other)."""
-
-    class_name = "LlavaNextForConditionalGeneration"
-
-    def _image_keys(self, inputs: Any) -> Tensor:
-        image, config = super()._image_keys(inputs), self.module.config.vision_config
-        side = config.image_size // config.patch_size
-        tile = inputs["pixel_values"].shape[-1]
-        for row, size in zip(image, inputs["image_sizes"].tolist(), strict=True):
-            pinpoints = self.module.config.image_grid_pinpoints
-            height, width = select_best_resolution(size, pinpoints)
-            patches, rows = self._processor._get_unpadded_features(
-                *size, side, side, height // tile, width // tile
-            )  # patches of the tiles without padding, and their rows
-            positions = row.nonzero()[:, 0]
-            last_of_row = side * side + (patches // rows + 1) * torch.arange(1, rows + 1) - 1
-            row[positions[last_of_row]] = False
-        return image
-
-
-class Qwen2Vl(Decoder):
-    """Qwen2-VL: as many image tokens as the picture's size asks for."""
-
-    class_name = "Qwen2VLForConditionalGeneration"
-
-
-class Qwen25Vl(Decoder):
-    """Qwen2.5-VL."""
-
-    class_name = "Qwen2_5_VLForConditionalGeneration"
-
-
-class SmolVlm(Decoder):
-    """SmolVLM: the image and its tiles, between row and column markers."""
-
-    class_name = "SmolVLMForConditionalGeneration"
-    layers = r"model\.text_model\.layers\.\d+\.self_attn"
-
-
-class Idefics3(SmolVlm):
-    """Idefics3, of which SmolVLM is the small kin."""
-
-    class_name = "Idefics3ForConditionalGeneration"
-
-
-class PaliGemma(Decoder):
-    """PaliGemma: image and instruction see each other; the caption, given as suffix, is causal."""
-
-    class_name = "PaliGemmaForConditionalGeneration"
-
-    def _encode(self, images: list[Any], texts: list[str]) -> tuple[Any, Tensor]:
-        prompt = "<image>" + ("caption en" if self._instruction == INSTRUCTION else self._instruction)
-        inputs = self._processor(
-            images=images, text=[prompt] * len(texts), suffix=texts, padding=True, return_tensors="pt"
-        )
-        inputs.pop("labels", None)
-        end = self._processor.tokenizer.eos_token_id
-        suffix = (inputs["token_type_ids"] == 1) & (inputs["attention_mask"] > 0)
-        return inputs, suffix & (inputs["input_ids"] != end)
-
-
-class Idefics(Decoder):
-    """IDEFICS (Flamingo): gated cross-attention from the text to the image's resampled latents, every few layers."""
-
-    class_name = "IdeficsForVisionText2Text"
-    family = CROSS_ATTENTION
-    layers = r"model\.layers\.\d+\.self_attn"
-    notes = ("the image's keys in cross-attention are the resampler's latents, where there is one, not patches",)
-
-    def _find_sites(self) -> dict[str, tuple[str, ...]]:
-        text = matching_sites(self.name, self.module, self.layers)
-        cross = matching_sites(self.name, self.module, r"model\.gated_cross_attn_layers\.\d+\.cross_attn")
-        interval = self.module.config.cross_layer_interval
-        return {"vision": cross, "text": tuple(text[index * interval] for index in range(len(cross)))}
-
-    def _encode(self, images: list[Any], texts: list[str]) -> tuple[Any, Tensor]:
-        prompt, tokenizer = f"{self._instruction} Assistant:", self._processor.tokenizer
-        inputs = self._processor(
-            text=[[image, f"{prompt} {text}"] for image, text in zip(images, texts, strict=True)], padding=True,
-            return_tensors="pt",
-        )  # fmt: skip
-        before = len(tokenizer(prompt, add_special_tokens=False)["input_ids"])
-        lengths = [len(tokenizer(f"{prompt} {text}", add_special_tokens=False)["input_ids"]) - before for text in texts]
-        ids, real = inputs["input_ids"], inputs["attention_mask"] > 0
-        end = real.sum(-1, keepdim=True)
-        # The processor closes the text with an end token: it is no part of the caption.
-        end = end - (ids.gather(1, end - 1) == tokenizer.eos_token_id).long()
-        position = torch.arange(ids.shape[1])
-        return inputs, (position < end) & (position >= end - torch.tensor(lengths)[:, None])
-
-    def _reads(self, inputs: Any, caption: Tensor) -> tuple[tuple[Read, ...], dict[str, Tensor]]:
-        config, pictures = self.module.config, inputs["pixel_values"].shape[1]
-        if config.use_resampler:
-            one = torch.full((config.perceiver_config.resampler_n_latents,), IMAGE)
-        else:
-            patches = (config.vision_config.image_size // config.vision_config.patch_size) ** 2
-            one = torch.cat([torch.tensor([OTHER]), torch.full((patches,), IMAGE)])
-        keys = one.repeat(pictures)[None]
-        rows = self._rows(caption)
-        reads = (
-            Read("vision", self.sites["vision"], rows, torch.full((len(caption),), len(one))),
-            Read("text", self.sites["text"], rows, caption.sum(-1)),
-        )
-        labels = torch.where(caption, TEXT, OTHER)
-        return reads, dict.fromkeys(self.sites["vision"], keys) | dict.fromkeys(self.sites["text"], labels)
-
-
-KIND: dict[str, type[Decoder]] = {
-    "idefics": Idefics,
-    "idefics3": Idefics3,
-    "llava": Llava,
-    "llava-next": LlavaNext,
-    "paligemma": PaliGemma,
-    "qwen2-vl": Qwen2Vl,
-    "qwen2.5-vl": Qwen25Vl,
-    "smolvlm": SmolVlm,
-}
-
-
-def load(name: str, spec: ModelSpec, device: str = "cpu") -> Decoder:
-    """Load an image-reading decoder of the transformers library."""
-    kind = KIND[spec.kind]
-    return kind(name, *load_pretrained(name, spec, device, kind.class_name), spec.prompt)
+        scores: Tensor = total / caption.sum(-1)
+        return scores

@@ -1,0 +1,26 @@
+"""LLaVA 1.5."""
+
+from __future__ import annotations
+
+from attention_collapse.models.decoder import Decoder
+
+LABEL = "LLaVA"
+LIBRARY = "transformers"
+MODEL_TYPES = ("llava",)
+CATALOGUE = {
+    "llava-1.5-7b": {"weights": "hub", "repo": "llava-hf/llava-1.5-7b-hf", "dtype": "bfloat16",
+        "licence": "LLaMA 2", "millions": 7063},
+}  # fmt: skip
+
+
+class Llava(Decoder):
+    """LLaVA 1.5: CLIP's patches as tokens of a Llama."""
+
+    class_name = "LlavaForConditionalGeneration"
+    image_encoder = "model.vision_tower"
+    image_inputs = ("pixel_values",)
+    pixels = "pixel_values"
+    picture = "pixel_values"
+
+
+load = Llava.load
