@@ -17,7 +17,7 @@ from attention_collapse.streams import readable_streams
 
 def _diagnose(arguments: argparse.Namespace) -> int:
     from attention_collapse.diagnosis import diagnose
-    from attention_collapse.models.registry import kinds
+    from attention_collapse.registry import kinds
 
     model = arguments.model
     if arguments.kind:

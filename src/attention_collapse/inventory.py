@@ -6,8 +6,8 @@ from pathlib import Path
 
 from attention_collapse.models.catalogue import ENTRIES, Entry
 from attention_collapse.models.hub import count_parameters, is_cached
-from attention_collapse.models.registry import kinds
 from attention_collapse.models.spec import BYTES_OF_DTYPE, ModelSpec
+from attention_collapse.registry import kinds
 
 
 def checkpoint(spec: ModelSpec) -> str:

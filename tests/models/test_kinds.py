@@ -26,7 +26,7 @@ from attention_collapse.models import load
 from attention_collapse.models.catalogue import named
 from attention_collapse.models.image_once import image_once
 from attention_collapse.models.interface import DualEncoder, KindOfModel, PairScorer, Without
-from attention_collapse.models.registry import LIBRARIES, kinds
+from attention_collapse.registry import LIBRARIES, kinds
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import GROUPS, IMAGE, TEXT
 

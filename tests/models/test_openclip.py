@@ -16,7 +16,7 @@ from attention_collapse.engine.attention import probe_batch
 from attention_collapse.errors import ModelError, ProbeError
 from attention_collapse.models import load
 from attention_collapse.models.catalogue import CATALOGUE, named
-from attention_collapse.models.registry import kinds
+from attention_collapse.registry import kinds
 from attention_collapse.models.scenes import write_restricted_merges
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import IMAGE, OTHER, TEXT

@@ -5,8 +5,8 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from attention_collapse import registry
 from attention_collapse.errors import ModelError
-from attention_collapse.models.registry import kinds
 from attention_collapse.models.spec import ModelSpec
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ def load(name: str, spec: ModelSpec, device: str = "cpu") -> Model:
     """Load a model in eval mode; raise ModelError rather than return anything but the weights asked for."""
     from attention_collapse.models.interface import DualEncoder, PairScorer
 
-    kind = kinds()[spec.kind]
+    kind = registry.kinds()[spec.kind]
     model: Model = import_module(kind.module).load(name, spec, device)
     if isinstance(model, DualEncoder) == isinstance(model, PairScorer):
         raise ModelError(

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from attention_collapse.errors import ModelError
-from attention_collapse.models.registry import kinds
 from attention_collapse.models.spec import ModelSpec
+from attention_collapse.registry import kinds
 
 
 @dataclass(frozen=True)

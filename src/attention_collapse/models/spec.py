@@ -8,7 +8,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from attention_collapse.models.registry import kinds
+from attention_collapse.registry import kinds
 
 TRAINED_HERE = "data/controls"  # checkpoints of stage train_controls: of a library's class, but our own models
 BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2}

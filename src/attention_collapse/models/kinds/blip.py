@@ -33,7 +33,6 @@ class Blip(FusionEncoder):
     pixels = "pixel_values"
     picture = "pixel_values"
     text_states = "text_encoder.encoder"
-    text_first = True
 
     def _reads(self, _inputs: Any, real: Tensor, words: Tensor) -> tuple[tuple[Read, ...], dict[str, Tensor]]:
         config = self.module.config.vision_config

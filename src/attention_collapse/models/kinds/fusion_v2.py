@@ -33,7 +33,6 @@ class InHouseV2(InHouse):
     pixels = "pixels"
     picture = "pixels"
     text_states = "fusion.encoder"
-    text_first = False  # image, text, metadata
 
     def __init__(self, name: str, *parts: Any) -> None:
         super().__init__(name, *parts)

@@ -32,6 +32,7 @@ class Idefics(Decoder):
     image_inputs = ("pixel_values",)
     pixels = Without("the picture is one of a list of pictures")
     picture = Without("the image's keys may be latents that a resampler makes of its patches")
+    text_states = Without("its own head says the next words")
     notes = ("the image's keys in cross-attention are the resampler's latents, where there is one, not patches",)
 
     def _find_sites(self) -> dict[str, tuple[str, ...]]:

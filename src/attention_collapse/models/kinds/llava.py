@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from attention_collapse.models.decoder import Decoder
+from attention_collapse.models.interface import Without
 
 LABEL = "LLaVA"
 LIBRARY = "transformers"
@@ -21,6 +22,7 @@ class Llava(Decoder):
     image_inputs = ("pixel_values",)
     pixels = "pixel_values"
     picture = "pixel_values"
+    text_states = Without("its own head says the next words")
 
 
 load = Llava.load

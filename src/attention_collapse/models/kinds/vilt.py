@@ -30,7 +30,6 @@ class Vilt(SingleStreamEncoder):
     pixels = "pixel_values"
     picture = Without("the model shuffles its patches")
     text_states = "vilt.encoder"
-    text_first = True
 
     def _reads(self, inputs: Any, real: Tensor, words: Tensor) -> tuple[tuple[Read, ...], dict[str, Tensor]]:
         size = self.module.config.patch_size

@@ -1,4 +1,4 @@
-"""The kinds of model there are, and what each says of itself, read without importing a model library.
+"""The kinds of model there are, and what each says of itself, read without importing its libraries.
 
 A kind is one module: a file of `models/kinds`, whose name is the kind's with `_` for `-`, or a module that another
 package names in the entry-point group `attention_collapse.kinds`. It has a function `load(name, spec, device)` and, as
@@ -14,7 +14,7 @@ CATALOGUE
     Models by name: `weights` and the other fields of their `ModelSpec`, beside `licence` (of the weights, as far as
     known: the model's page is what counts) and `millions` (of parameters, rounded; None where a file here tells).
 
-What its class says is in `interface.KindOfModel`.
+What its class says is in `models.interface.KindOfModel`.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from typing import Any
 from attention_collapse.errors import ModelError
 
 GROUP = "attention_collapse.kinds"
-OWN = Path(__file__).with_name("kinds")
+OWN = Path(__file__).resolve().with_name("models") / "kinds"
 NAME = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")  # no dot: DVC would read it as a step into a mapping
 LITERALS: dict[str, type] = {"LABEL": str, "LIBRARY": str, "MODEL_TYPES": tuple, "CATALOGUE": dict}
 LIBRARIES = ("open_clip", "transformers", "in-house", "user")
@@ -63,7 +63,7 @@ class Kind:
             raise ModelError(
                 f"kind {self.name}: {self.file} does not say {', '.join(wrong) or 'a known LIBRARY'}",
                 expected=f"{', '.join(LITERALS)} as literals of the module, LIBRARY one of {', '.join(LIBRARIES)}",
-                remedy="see models/registry.py and any module of models/kinds",
+                remedy="see registry.py and any module of models/kinds",
             )
         return found
 
@@ -98,7 +98,7 @@ def own_kinds() -> Mapping[str, Kind]:
     """The kinds of this package by name."""
     stems = sorted(file.stem for file in OWN.glob("[a-z]*.py"))
     return {
-        name: Kind(name, f"{__package__}.kinds.{stem}", OWN / f"{stem}.py")
+        name: Kind(name, f"{__package__}.models.kinds.{stem}", OWN / f"{stem}.py")
         for stem, name in ((stem, stem.replace("_", "-")) for stem in stems)
     }
 
@@ -123,6 +123,11 @@ def kinds() -> Mapping[str, Kind]:
             )
         found[point.name] = Kind(point.name, point.value, file)
     return found
+
+
+def kind_label(name: str) -> str:
+    """A kind's name in print."""
+    return kinds()[name].label
 
 
 def _source(module: str) -> Path | None:
