@@ -26,9 +26,9 @@ from attention_collapse.models import load
 from attention_collapse.models.catalogue import named
 from attention_collapse.models.image_once import image_once
 from attention_collapse.models.interface import DualEncoder, KindOfModel, PairScorer, Without
-from attention_collapse.registry import LIBRARIES, kinds
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import GROUPS, IMAGE, TEXT
+from attention_collapse.registry import LIBRARIES, kinds
 
 # kind: (writer of its folder, family, layers read for vision, for text)
 TABLE = {

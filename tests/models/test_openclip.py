@@ -16,10 +16,10 @@ from attention_collapse.engine.attention import probe_batch
 from attention_collapse.errors import ModelError, ProbeError
 from attention_collapse.models import load
 from attention_collapse.models.catalogue import CATALOGUE, named
-from attention_collapse.registry import kinds
 from attention_collapse.models.scenes import write_restricted_merges
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import IMAGE, OTHER, TEXT
+from attention_collapse.registry import kinds
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = "open_clip_model.safetensors"
@@ -103,10 +103,7 @@ def test_restricted_merges_are_the_same_bytes_every_time(tmp_path):
 @pytest.mark.parametrize("tower", ["vision", "text"])
 def test_statistics_equal_those_of_open_clips_own_attention_weights(tiny, tower):
     """Independent reference: nn.MultiheadAttention asked for its weights, reduced in float64."""
-    if tower == "vision":
-        batch = tiny.images(images())
-    else:
-        batch = tiny.texts(["a red circle", "on the left the picture"])
+    batch = tiny.images(images()) if tower == "vision" else tiny.texts(["a red circle", "on the left the picture"])
     seen = probe_batch(tiny, batch, tiny.embed)[0][tower]
     prefix = "visual.transformer." if tower == "vision" else "transformer."
     patterns = {}

@@ -46,4 +46,6 @@ def test_no_image_is_read_for_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(recombined, "PIXELS", 3 * 64 * 64)
     assert recombined.recombined(model, images(), CAPTIONS) is None and read == [0, 1, 2, 3]
-    assert recombined.recombined(SimpleNamespace(image_inputs=Without("x")), images(), CAPTIONS) is None and len(read) == 4
+    assert (
+        recombined.recombined(SimpleNamespace(image_inputs=Without("x")), images(), CAPTIONS) is None and len(read) == 4
+    )

@@ -50,8 +50,8 @@ def separation(result: Mapping[str, Any]) -> Figure:
         (x + offset, text)
         for x, kind in enumerate(kinds)
         for offset, text in (
-            (-0.25, "image"), (0.25, "text"),
-            (0.0, f"{kind_label(kind)}\n{result['kinds'][kind]['n_models']} models\n"),
+            (-0.25, "image"), (0.0, f"{kind_label(kind)}\n{result['kinds'][kind]['n_models']} models\n"),
+            (0.25, "text"),
         )
     ]  # fmt: skip
     axes.set_xticks([place for place, _ in ticks], [text for _, text in ticks])
