@@ -22,8 +22,9 @@ from __future__ import annotations
 import ast
 import re
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
-from functools import cache, cached_property
+from functools import cache
 from importlib.machinery import PathFinder
 from importlib.metadata import entry_points
 from importlib.util import find_spec
@@ -41,51 +42,15 @@ LIBRARIES = ("open_clip", "transformers", "in-house", "user")
 
 @dataclass(frozen=True)
 class Kind:
-    """A kind of model: its name, the module to import, and that module's source file."""
+    """A kind of model: its name, the module to import and that module's source, and the literals described above."""
 
     name: str
     module: str
     file: Path
-
-    @cached_property
-    def _literals(self) -> Mapping[str, Any]:
-        found: dict[str, Any] = {}
-        for node in ast.parse(self.file.read_text("utf-8")).body:
-            targets = node.targets if isinstance(node, ast.Assign) else [getattr(node, "target", None)]
-            for target in targets:
-                if isinstance(target, ast.Name) and target.id in LITERALS:
-                    try:
-                        found[target.id] = ast.literal_eval(node.value)  # type: ignore[attr-defined]
-                    except ValueError:
-                        found[target.id] = None
-        wrong = [name for name, kind in LITERALS.items() if not isinstance(found.get(name), kind)]
-        if wrong or found["LIBRARY"] not in LIBRARIES:
-            raise ModelError(
-                f"kind {self.name}: {self.file} does not say {', '.join(wrong) or 'a known LIBRARY'}",
-                expected=f"{', '.join(LITERALS)} as literals of the module, LIBRARY one of {', '.join(LIBRARIES)}",
-                remedy="see registry.py and any module of models/kinds",
-            )
-        return found
-
-    @property
-    def label(self) -> str:
-        """Its name in print."""
-        return str(self._literals["LABEL"])
-
-    @property
-    def library(self) -> str:
-        """One of `LIBRARIES`."""
-        return str(self._literals["LIBRARY"])
-
-    @property
-    def model_types(self) -> tuple[str, ...]:
-        """Values of `model_type` in the config.json of its checkpoints."""
-        return tuple(self._literals["MODEL_TYPES"])
-
-    @property
-    def catalogue(self) -> Mapping[str, Mapping[str, Any]]:
-        """Its models by name, as the module's documentation says."""
-        return dict(self._literals["CATALOGUE"])
+    label: str
+    library: str
+    model_types: tuple[str, ...]
+    catalogue: Mapping[str, Mapping[str, Any]]
 
     @property
     def config(self) -> str:
@@ -93,14 +58,28 @@ class Kind:
         return "open_clip_config.json" if self.library == "open_clip" else "config.json"
 
 
+def _read(name: str, module: str, file: Path) -> Kind:
+    found: dict[str, Any] = {}
+    for node in ast.parse(file.read_text("utf-8")).body:
+        target = node.targets[0] if isinstance(node, ast.Assign) else getattr(node, "target", None)
+        if isinstance(node, ast.Assign | ast.AnnAssign) and isinstance(target, ast.Name) and target.id in LITERALS:
+            with suppress(ValueError, TypeError):  # no literal
+                found[target.id] = ast.literal_eval(node.value or "")
+    wrong = [key for key, kind in LITERALS.items() if not isinstance(found.get(key), kind)]
+    if wrong or found["LIBRARY"] not in LIBRARIES:
+        raise ModelError(
+            f"kind {name}: {file} does not say {', '.join(wrong) or 'a known LIBRARY'}",
+            expected=f"{', '.join(LITERALS)} as literals of the module, LIBRARY one of {', '.join(LIBRARIES)}",
+            remedy="see registry.py and any module of models/kinds",
+        )
+    return Kind(name, module, file, *(found[key] for key in LITERALS))
+
+
 @cache
 def own_kinds() -> Mapping[str, Kind]:
     """The kinds of this package by name."""
-    stems = sorted(file.stem for file in OWN.glob("[a-z]*.py"))
-    return {
-        name: Kind(name, f"{__package__}.models.kinds.{stem}", OWN / f"{stem}.py")
-        for stem, name in ((stem, stem.replace("_", "-")) for stem in stems)
-    }
+    named = {file.stem.replace("_", "-"): file for file in sorted(OWN.glob("[a-z]*.py"))}
+    return {name: _read(name, f"{__package__}.models.kinds.{file.stem}", file) for name, file in named.items()}
 
 
 @cache
@@ -121,7 +100,7 @@ def kinds() -> Mapping[str, Kind]:
                 expected="a kind's name (letters, digits and hyphens) and a module of Python source",
                 remedy="correct the entry point, or uninstall its package",
             )
-        found[point.name] = Kind(point.name, point.value, file)
+        found[point.name] = _read(point.name, point.value, file)
     return found
 
 

@@ -6,9 +6,8 @@ text; the instruction, the chat template and special tokens are other.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, ClassVar, Self
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
@@ -16,16 +15,8 @@ from torch import Tensor
 
 from attention_collapse.errors import ModelError
 from attention_collapse.families import SINGLE_STREAM
-from attention_collapse.models.interface import (
-    Batch,
-    KindOfModel,
-    Provenance,
-    Read,
-    even_weights,
-    one_row,
-    special_ids,
-)
-from attention_collapse.models.pretrained import load_pretrained
+from attention_collapse.models.interface import Batch, Read, even_weights, one_row, special_ids
+from attention_collapse.models.pretrained import TransformersModel
 from attention_collapse.models.sites import matching_sites
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import IMAGE, OTHER, TEXT
@@ -33,37 +24,20 @@ from attention_collapse.probe import IMAGE, OTHER, TEXT
 INSTRUCTION = "Describe the image."
 
 
-class Decoder(KindOfModel, base=True):
+class Decoder(TransformersModel, base=True):
     """A decoder over one sequence of image tokens and text, prompted by its chat template: a `PairScorer`.
 
-    A kind says the class of the library (`class_name`), what a reader of its numbers must know (`notes`), and where its
-    attention is (`layers`, a regular expression of modules' names).
+    A kind says where its attention is: `layers`, a regular expression of modules' names.
     """
 
     family: ClassVar[str] = SINGLE_STREAM
-    ids: ClassVar[str] = "input_ids"
-    mask: ClassVar[str] = "attention_mask"
     caption: ClassVar[str] = "caption"
-    class_name: ClassVar[str]
-    notes: ClassVar[tuple[str, ...]] = ()
     layers: ClassVar[str] = r"model\.language_model\.layers\.\d+\.self_attn"
 
-    def __init__(self, name: str, module: Any, processor: Any, provenance: Provenance, prompt: str | None) -> None:
-        self.name, self.module, self.provenance = name, module, asdict(provenance)
-        self._processor, self._instruction = processor, prompt or INSTRUCTION
-        self.provenance["notes"] = (*provenance.notes, *self.notes)
+    def __init__(self, name: str, spec: ModelSpec, device: str) -> None:
+        super().__init__(name, spec, device)
+        self._instruction = spec.prompt or INSTRUCTION
         self.sites = self._find_sites()
-        self.missing: Mapping[str, str] = {}
-
-    @classmethod
-    def load(cls, name: str, spec: ModelSpec, device: str = "cpu") -> Self:
-        """The model with exactly the weights that are asked for."""
-        return cls(name, *load_pretrained(name, spec, device, cls.class_name), spec.prompt)
-
-    @property
-    def tokenizer(self) -> Any:
-        """The processor's tokenizer."""
-        return self._processor.tokenizer
 
     @property
     def token_embedding(self) -> Any:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar
 
 import torch
 import torch.nn.functional as F
@@ -12,18 +11,8 @@ from PIL import Image
 from torch import Tensor
 
 from attention_collapse.families import DUAL_ENCODER
-from attention_collapse.models.interface import (
-    Batch,
-    Embedded,
-    KindOfModel,
-    Provenance,
-    Read,
-    Without,
-    even_weights,
-    one_row,
-    special_ids,
-)
-from attention_collapse.models.pretrained import load_pretrained
+from attention_collapse.models.interface import Batch, Embedded, Read, Without, even_weights, one_row, special_ids
+from attention_collapse.models.pretrained import TransformersModel
 from attention_collapse.models.sites import matching_sites
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import IMAGE, OTHER, TEXT
@@ -32,13 +21,11 @@ VISION, TEXT_LAYERS = (rf"{name}_model\.encoder\.layers\.\d+\.self_attn" for nam
 POOLED = "patches are pooled by attention, not projected into the shared space"
 
 
-class TransformersDualEncoder(KindOfModel, base=True):
+class TransformersDualEncoder(TransformersModel, base=True):
     """A `DualEncoder`. A kind says what differs.
 
     Attributes
     ----------
-    class_name
-        Class of the library.
     vision, text
         Attention modules of the two towers, regular expressions; None: the vision tower is convolutional.
     class_token
@@ -51,35 +38,21 @@ class TransformersDualEncoder(KindOfModel, base=True):
 
     own = ("pixels", "picture")
     family = DUAL_ENCODER
-    class_name: ClassVar[str]
     vision: ClassVar[str | None]
     text: ClassVar[str]
     class_token: ClassVar[bool]
     readout: ClassVar[str]
     padded_to: ClassVar[int | None]
-    ids: ClassVar[str] = "input_ids"
 
-    def __init__(self, name: str, module: Any, processor: Any, provenance: Provenance) -> None:
-        self.name, self.module, self.provenance = name, module, asdict(provenance)
-        self._processor = processor
-        self.sites = {"text": matching_sites(name, module, self.text)}
-        self.missing: dict[str, str] = {}
+    def __init__(self, name: str, spec: ModelSpec, device: str) -> None:
+        super().__init__(name, spec, device)
+        self.sites = {"text": matching_sites(name, self.module, self.text)}
         if self.vision:
-            self.sites = {"vision": matching_sites(name, module, self.vision), **self.sites}
+            self.sites = {"vision": matching_sites(name, self.module, self.vision), **self.sites}
         else:
             self.missing["vision"] = "the vision tower is convolutional and has no attention"
         if not self.class_token:
             self.missing["surrogate"] = POOLED if self.vision else self.missing["vision"]
-
-    @classmethod
-    def load(cls, name: str, spec: ModelSpec, device: str = "cpu") -> Self:
-        """The model with exactly the weights that are asked for."""
-        return cls(name, *load_pretrained(name, spec, device, cls.class_name))
-
-    @property
-    def tokenizer(self) -> Any:
-        """The processor's tokenizer."""
-        return self._processor.tokenizer
 
     @property
     def caption(self) -> str | Without:

@@ -3,62 +3,34 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
-from typing import Any, ClassVar, Self
+from collections.abc import Sequence
+from typing import Any, ClassVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 
 from attention_collapse.families import SINGLE_STREAM
-from attention_collapse.models.interface import (
-    Batch,
-    KindOfModel,
-    Provenance,
-    Read,
-    even_weights,
-    one_row,
-    special_ids,
-)
-from attention_collapse.models.pretrained import load_pretrained
+from attention_collapse.models.interface import Batch, Read, even_weights, one_row, special_ids
+from attention_collapse.models.pretrained import TransformersModel
 from attention_collapse.models.sites import matching_sites
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import IMAGE, OTHER, TEXT
 
 
-class FusionEncoder(KindOfModel, ABC, base=True):
+class FusionEncoder(TransformersModel, ABC, base=True):
     """A `PairScorer`. A kind says where its attention is, what its tokens are, and what its score is."""
 
-    class_name: ClassVar[str]
     family: ClassVar[str]
     vision: ClassVar[str]  # attention modules read for vision, a regular expression
     text: ClassVar[str]
-    notes: ClassVar[tuple[str, ...]] = ()  # what a reader of the numbers must know
-    ids: ClassVar[str] = "input_ids"
-    mask: ClassVar[str] = "attention_mask"
     caption: ClassVar[str] = "attention_mask"
     token_embedding: ClassVar[None] = None  # the score is no likelihood
 
-    def __init__(self, name: str, module: Any, processor: Any, provenance: Provenance) -> None:
-        self.name, self.module, self.provenance = name, module, asdict(provenance)
-        self.provenance["notes"] = (*provenance.notes, *self.notes)
-        self._processor = processor
-        self.sites = {
-            "vision": matching_sites(name, module, self.vision),
-            "text": matching_sites(name, module, self.text),
-        }
-        self.missing: Mapping[str, str] = {}
-
-    @classmethod
-    def load(cls, name: str, spec: ModelSpec, device: str = "cpu") -> Self:
-        """The model with exactly the weights that are asked for."""
-        return cls(name, *load_pretrained(name, spec, device, cls.class_name))
-
-    @property
-    def tokenizer(self) -> Any:
-        """The processor's tokenizer."""
-        return self._processor.tokenizer
+    def __init__(self, name: str, spec: ModelSpec, device: str) -> None:
+        super().__init__(name, spec, device)
+        patterns = {"vision": self.vision, "text": self.text}
+        self.sites = {tower: matching_sites(name, self.module, pattern) for tower, pattern in patterns.items()}
 
     def pairs(self, pictures: Sequence[Image.Image], captions: Sequence[str]) -> Batch:
         """Inputs of image–caption pairs."""

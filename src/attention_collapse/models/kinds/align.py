@@ -1,7 +1,5 @@
 """ALIGN."""
 
-from __future__ import annotations
-
 from attention_collapse.models.dual_encoder import TransformersDualEncoder
 from attention_collapse.models.interface import Without
 

@@ -30,8 +30,7 @@ class Blip(FusionEncoder):
     text = r"text_encoder\.encoder\.layer\.\d+\.attention\.self"
     image_encoder = "vision_model"
     image_inputs = ("pixel_values",)
-    pixels = "pixel_values"
-    picture = "pixel_values"
+    pixels = picture = "pixel_values"
     text_states = "text_encoder.encoder"
 
     def _reads(self, _inputs: Any, real: Tensor, words: Tensor) -> tuple[tuple[Read, ...], dict[str, Tensor]]:

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from attention_collapse.families import CROSS_ATTENTION
 from attention_collapse.models.fusion_encoder import FusionEncoder, class_token_and_patches
-from attention_collapse.models.interface import Batch, Provenance, Read, Without, even_weights
+from attention_collapse.models.interface import Batch, Read, Without, even_weights
+from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import OTHER, TEXT
 
 LABEL = "BLIP-2"
@@ -33,16 +34,15 @@ class Blip2(FusionEncoder):
     vision = r"qformer\.encoder\.layer\.\d+\.crossattention\.attention"
     text = r"qformer\.encoder\.layer\.\d+\.attention\.attention"
     image_encoder = "vision_model"
-    image_inputs = Without("not tried: the processor joins learned queries to the caption")
-    pixels = "pixel_values"
-    picture = "pixel_values"
+    image_inputs = Without("not established: the processor joins learned queries to the caption")
+    pixels = picture = "pixel_values"
     notes = (
         "vision's entropy is that of the learned queries' cross-attention: no text query attends to the image",
         "text's entropy is that within the caption: the text's self-attention also sees the learned queries",
     )
 
-    def __init__(self, name: str, module: Any, processor: Any, provenance: Provenance) -> None:
-        super().__init__(name, module, processor, provenance)
+    def __init__(self, name: str, spec: ModelSpec, device: str) -> None:
+        super().__init__(name, spec, device)
         crossed = {site.split(".")[3] for site in self.sites["vision"]}
         self.sites["text"] = tuple(site for site in self.sites["text"] if site.split(".")[3] in crossed)
 

@@ -1,7 +1,5 @@
 """CLIP, in the transformers library."""
 
-from __future__ import annotations
-
 from attention_collapse.models.dual_encoder import TEXT_LAYERS, VISION, TransformersDualEncoder
 
 LABEL = "CLIP"
@@ -20,8 +18,7 @@ class Clip(TransformersDualEncoder):
     class_token = True
     readout = "end"
     padded_to = None
-    pixels = "pixel_values"
-    picture = "pixel_values"
+    pixels = picture = "pixel_values"
 
 
 load = Clip.load

@@ -25,9 +25,8 @@ class Flava(SingleStreamEncoder):
     class_name = "FlavaForPreTraining"
     vision = text = r"flava\.multimodal_model\.encoder\.layer\.\d+\.attention\.attention"
     image_encoder = "flava.image_model"
-    image_inputs = Without("not tried")
-    pixels = "pixel_values"
-    picture = "pixel_values"
+    image_inputs = Without("not established: pairs are prepared together")
+    pixels = picture = "pixel_values"
 
     def _reads(self, _inputs: Any, real: Tensor, words: Tensor) -> tuple[tuple[Read, ...], dict[str, Tensor]]:
         config = self.module.config.image_config

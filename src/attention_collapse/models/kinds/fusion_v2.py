@@ -30,8 +30,7 @@ class InHouseV2(InHouse):
     missing: Mapping[str, str] = {}
     image_encoder = "image_encoder"
     image_inputs = ("pixels", "metadata")
-    pixels = "pixels"
-    picture = "pixels"
+    pixels = picture = "pixels"
     text_states = "fusion.encoder"
 
     def __init__(self, name: str, *parts: Any) -> None:

@@ -1,7 +1,5 @@
 """Idefics3."""
 
-from __future__ import annotations
-
 from attention_collapse.models.decoder import Decoder
 from attention_collapse.models.interface import Without
 
@@ -21,8 +19,7 @@ class Idefics3(Decoder):
     layers = r"model\.text_model\.layers\.\d+\.self_attn"
     image_encoder = Without("its encoder takes one row per tile")
     image_inputs = Without("the number of image tokens follows the picture's size")
-    pixels = Without("the picture is cut into tiles")
-    picture = Without("the picture is cut into tiles")
+    pixels = picture = Without("the picture is cut into tiles")
 
 
 load = Idefics3.load

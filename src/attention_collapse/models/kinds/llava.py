@@ -1,7 +1,5 @@
 """LLaVA 1.5."""
 
-from __future__ import annotations
-
 from attention_collapse.models.decoder import Decoder
 from attention_collapse.models.interface import Without
 
@@ -20,8 +18,7 @@ class Llava(Decoder):
     class_name = "LlavaForConditionalGeneration"
     image_encoder = "model.vision_tower"
     image_inputs = ("pixel_values",)
-    pixels = "pixel_values"
-    picture = "pixel_values"
+    pixels = picture = "pixel_values"
     text_states = Without("its own head says the next words")
 
 

@@ -26,8 +26,7 @@ class LlavaNext(Decoder):
     class_name = "LlavaNextForConditionalGeneration"
     image_encoder = Without("its encoder takes one row per tile")
     image_inputs = Without("the number of image tokens follows the picture's size")
-    pixels = Without("the picture is cut into tiles")
-    picture = Without("the picture is cut into tiles")
+    pixels = picture = Without("the picture is cut into tiles")
 
     def _image_keys(self, inputs: Any) -> Tensor:
         image, config = super()._image_keys(inputs), self.module.config.vision_config

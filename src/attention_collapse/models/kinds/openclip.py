@@ -11,7 +11,7 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
 from attention_collapse.families import DUAL_ENCODER
-from attention_collapse.models.interface import Batch, Embedded, Provenance, Read, Without, even_weights, one_row
+from attention_collapse.models.interface import Batch, Embedded, Read, Without, even_weights, one_row
 from attention_collapse.models.openclip_model import OpenClipModel
 from attention_collapse.models.sites import matching_sites
 from attention_collapse.probe import OTHER, TEXT
@@ -44,12 +44,11 @@ class OpenClip(OpenClipModel):
 
     own = ("pixels", "picture")
     family = DUAL_ENCODER
-    pixels = "image"
-    picture = "image"
+    pixels = picture = "image"
     caption = Without("the text tower takes no mask")
 
-    def __init__(self, name: str, module: Any, transform: Any, tokenizer: Any, provenance: Provenance) -> None:
-        super().__init__(name, module, transform, tokenizer, provenance)
+    def __init__(self, name: str, module: Any, *parts: Any) -> None:
+        super().__init__(name, module, *parts)
         prefix = r"text\." if self._text is not module else ""
         self.sites = {"text": matching_sites(name, module, prefix + r"transformer\.resblocks\.\d+\.attn")}
         self.missing: dict[str, str] = {}

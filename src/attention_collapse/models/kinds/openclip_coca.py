@@ -12,7 +12,7 @@ from torch import Tensor
 
 from attention_collapse.errors import ModelError
 from attention_collapse.families import CROSS_ATTENTION
-from attention_collapse.models.interface import Batch, Provenance, Read, Without, even_weights, one_row
+from attention_collapse.models.interface import Batch, Read, Without, even_weights, one_row
 from attention_collapse.models.openclip_model import OpenClipModel
 from attention_collapse.models.sites import matching_sites
 from attention_collapse.probe import IMAGE, OTHER, TEXT
@@ -32,12 +32,12 @@ class CoCaDecoder(OpenClipModel):
     family = CROSS_ATTENTION
     caption = "words"
     image_encoder = "visual"
-    image_inputs = Without("not tried")
+    image_inputs = Without("not established: pairs are prepared together")
     pixels = "image"
     picture = Without("the image's keys are pooled from its patches")
 
-    def __init__(self, name: str, module: Any, transform: Any, tokenizer: Any, provenance: Provenance) -> None:
-        super().__init__(name, module, transform, tokenizer, provenance)
+    def __init__(self, name: str, module: Any, *parts: Any) -> None:
+        super().__init__(name, module, *parts)
         if not isinstance(module, open_clip.CoCa):
             raise ModelError(f"{name}: {type(module).__name__}", expected="CoCa", remedy="use kind: openclip")
         self.sites = {

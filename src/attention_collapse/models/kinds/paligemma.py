@@ -24,8 +24,7 @@ class PaliGemma(Decoder):
     class_name = "PaliGemmaForConditionalGeneration"
     image_encoder = "model.vision_tower"
     image_inputs = Without("the prompt is written for images and captions together")
-    pixels = "pixel_values"
-    picture = "pixel_values"
+    pixels = picture = "pixel_values"
 
     def _encode(self, images: list[Any], texts: list[str]) -> tuple[Any, Tensor]:
         prompt = "<image>" + ("caption en" if self._instruction == INSTRUCTION else self._instruction)

@@ -1,7 +1,5 @@
 """Qwen2-VL."""
 
-from __future__ import annotations
-
 from attention_collapse.models.decoder import Decoder
 from attention_collapse.models.interface import Without
 

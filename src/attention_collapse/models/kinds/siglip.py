@@ -1,7 +1,5 @@
 """SigLIP."""
 
-from __future__ import annotations
-
 from attention_collapse.models.dual_encoder import TEXT_LAYERS, VISION, TransformersDualEncoder
 
 LABEL = "SigLIP"
@@ -21,8 +19,7 @@ class Siglip(TransformersDualEncoder):
     class_token = False
     readout = "last"
     padded_to = 64
-    pixels = "pixel_values"
-    picture = "pixel_values"
+    pixels = picture = "pixel_values"
 
 
 load = Siglip.load

@@ -1,7 +1,5 @@
 """SigLIP 2 (NaFlex)."""
 
-from __future__ import annotations
-
 from attention_collapse.models.dual_encoder import TEXT_LAYERS, VISION, TransformersDualEncoder
 from attention_collapse.models.interface import Without
 
