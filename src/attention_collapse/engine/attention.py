@@ -25,7 +25,7 @@ from attention_collapse.engine.parts import open_parts
 from attention_collapse.errors import ModelError, ProbeError
 from attention_collapse.families import NO_ATTENTION
 from attention_collapse.files import whole_file
-from attention_collapse.models.interface import Batch, DualEncoder, Model, PairScorer, Read
+from attention_collapse.models.interface import Batch, DualEncoder, Embedded, Model, PairScorer, Read
 from attention_collapse.probe import AttentionProbe, SiteStats
 from attention_collapse.probe.rows import average_rows, needed_rows
 
@@ -201,32 +201,34 @@ def extract(model: Model, pairs: Dataset, *, batch_size: int, work: Path | None 
         batch = prepare()
         if not batch.reads:
             continue  # a convolutional tower: no attention to read
-        seen, embedded = (
-            probe_batch(model, batch, model.embed)
-            if isinstance(model, DualEncoder)
-            else (probe_batch(model, batch, model.score)[0], None)
-        )
+        forward: Callable[[Batch], Embedded | Tensor] = model.embed if isinstance(model, DualEncoder) else model.score
+        seen, output = probe_batch(model, batch, forward)
         tables = [_rows(ids, read, batch.truncated, seen[read.tower]) for read in batch.reads]
-        if embedded and embedded.patches is not None:
-            own = embedded.patches.float().cpu().contiguous()
+        if isinstance(output, Embedded) and output.patches is not None:
+            own = output.patches.float().cpu().contiguous()
             patches |= {image: kept for (image, _), kept in zip(ids, own, strict=True)}
             if side:
                 with whole_file(side) as temporary:
                     save_file({"patches": own}, temporary)
-        elif embedded and patches and isinstance(model, DualEncoder):
-            tables.append(surrogate(ids, patches, embedded.embedding.float().cpu(), model.logit_scale))
+        elif isinstance(output, Embedded) and isinstance(model, DualEncoder) and patches:
+            tables.append(surrogate(ids, patches, output.embedding.float().cpu(), model.logit_scale))
         part = pa.concat_tables(tables, promote_options="default")
         if file:
             with whole_file(file) as temporary:
                 pq.write_table(part, temporary)
         parts.append(part)
-    if model.family == NO_ATTENTION:  # the pairs alone, so that what has no measure is still counted
-        listed = [(i, c) for i, ids in zip(pairs["image_id"], pairs["caption_ids"], strict=True) for c in ids]
-        parts.append(_table({
-            "image_id": [image for image, _ in listed], "caption_id": [caption for _, caption in listed],
-            "tower": ["none"] * len(listed), "layer": [0] * len(listed), "head": [0] * len(listed),
-            "n_tokens": [0] * len(listed), "truncated": [False] * len(listed),
-        }))  # fmt: skip
+    if model.family == NO_ATTENTION:
+        parts.append(_pairs_alone(pairs))
     whole = pa.concat_tables(parts, promote_options="default")
     last = pc.equal(whole["tower"], SURROGATE)  # so that the order of rows does not depend on the batch size
     return pa.concat_tables([whole.filter(pc.invert(last)), whole.filter(last)])
+
+
+def _pairs_alone(pairs: Dataset) -> pa.Table:
+    """The rows of a model without attention, so that what has no measure is still counted."""
+    listed = [(i, c) for i, ids in zip(pairs["image_id"], pairs["caption_ids"], strict=True) for c in ids]
+    return _table({
+        "image_id": [image for image, _ in listed], "caption_id": [caption for _, caption in listed],
+        "tower": ["none"] * len(listed), "layer": [0] * len(listed), "head": [0] * len(listed),
+        "n_tokens": [0] * len(listed), "truncated": [False] * len(listed),
+    })  # fmt: skip

@@ -121,29 +121,11 @@ class InHouse(KindOfModel, base=True):
                 remedy="use weights: checkpoint with its path",
             )
         root = Path((spec.path if spec.weights == "checkpoint" else spec.architecture) or "")
-        try:
-            config = json.loads((root / CONFIG).read_text("utf-8"))
-            found, sizes = config["model_type"], Sizes(**config.get("sizes", {}))
-        except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
-            raise ModelError(
-                f"{name}: {root / CONFIG} is absent, names no model_type or has other sizes than these ({error!r})",
-                expected=f'{CONFIG} ({{"model_type": "{spec.kind}"}}), {WEIGHTS}, image_encoder/ and text_encoder/',
-                remedy="check the path",
-            ) from None
-        if found != spec.kind:
-            raise ModelError(f"{name}: {root} holds a {found!r} model", expected=spec.kind, remedy="correct the kind")
+        sizes = _sizes(name, spec.kind, root)
         picture = ModelSpec(kind="openclip", weights="checkpoint", path=str(root / "image_encoder"))
         images = OpenClipModel.load(name, picture, device)
         words = root / "text_encoder"
-        encoder, _ = read_weights(name, words, AutoModel, "float32", device)
-        try:
-            tokenizer = AutoTokenizer.from_pretrained(words, local_files_only=True, trust_remote_code=False)
-        except LOADING_ERRORS as error:
-            raise ModelError(
-                f"{name}: {words} cannot be loaded ({str(error).splitlines()[0]})",
-                expected="a tokenizer of the transformers library beside the text encoder",
-                remedy="check the folder",
-            ) from None
+        encoder, tokenizer = _text_encoder(name, words, device)
         widths = {"image": images.module.visual.output_dim, "text": encoder.config.hidden_size}
         if wrong := {key: width for key, width in widths.items() if width != sizes.features[key]}:
             raise ModelError(
@@ -177,3 +159,31 @@ class InHouse(KindOfModel, base=True):
             image_processor=images.provenance["image_processor"],
         )
         return cls(name, images, (encoder, tokenizer), fusion, provenance)
+
+
+def _sizes(name: str, kind: str, root: Path) -> Sizes:
+    try:
+        config = json.loads((root / CONFIG).read_text("utf-8"))
+        found, sizes = config["model_type"], Sizes(**config.get("sizes", {}))
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        raise ModelError(
+            f"{name}: {root / CONFIG} is absent, names no model_type or has other sizes than these ({error!r})",
+            expected=f'{CONFIG} ({{"model_type": "{kind}"}}), {WEIGHTS}, image_encoder/ and text_encoder/',
+            remedy="check the path",
+        ) from None
+    if found != kind:
+        raise ModelError(f"{name}: {root} holds a {found!r} model", expected=kind, remedy="correct the kind")
+    return sizes
+
+
+def _text_encoder(name: str, folder: Path, device: str) -> tuple[Any, Any]:
+    """The encoder and its tokenizer."""
+    encoder, _ = read_weights(name, folder, AutoModel, "float32", device)
+    try:
+        return encoder, AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    except LOADING_ERRORS as error:
+        raise ModelError(
+            f"{name}: {folder} cannot be loaded ({str(error).splitlines()[0]})",
+            expected="a tokenizer of the transformers library beside the text encoder",
+            remedy="check the folder",
+        ) from None
