@@ -73,8 +73,8 @@ def test_editing_a_figures_code_makes_only_what_draws_with_it_stale(clone):
 
 
 def test_editing_the_code_of_decoders_leaves_other_kinds_current(clone):
-    """The embedded study has no decoder but among the planted models, and overlays are drawn of any kind."""
-    assert stale_after(clone, "models/decoder.py", EDIT) == {"measure_planted", "overlay"}
+    """The embedded study has no decoder but among the planted models."""
+    assert stale_after(clone, "models/decoder.py", EDIT) == {"measure_planted"}
 
 
 def test_editing_a_measure_does_not_rerun_extraction(clone):
