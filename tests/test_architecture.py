@@ -12,7 +12,7 @@ from imports import PACKAGE, ROOT, SRC, closure, file_of, imported
 # A room imports rooms of lower floors alone, and its own; what lies beside the rooms stands with them.
 FLOORS = (
     {"errors", "families"},
-    {"explain", "files"},
+    {"explain", "files", "registry"},
     {"identity", "data", "probe", "measures", "stats"},  # they know nothing of each other
     {"models"},  # a model says what its tokens are in the probe's words
     {"params"},

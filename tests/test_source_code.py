@@ -4,6 +4,7 @@ import pytest
 
 from attention_collapse.identity import source_code
 from attention_collapse.identity.source_code import closure, code_id
+from attention_collapse.registry import own_kinds
 
 PACKAGE = "attention_collapse"
 
@@ -66,12 +67,18 @@ def test_what_runs_changes_it(package, file, text):
 
 def test_a_kinds_code_is_its_own_and_that_of_all_kinds_is_all():
     module = "attention_collapse.stages.extract_attention"
-    openclip, llava, every = ({path.name for path in closure(module, kind)} for kind in ("openclip", "llava", None))
-    assert "openclip.py" in openclip and not {"decoders.py", "encoders.py", "towers.py"} & openclip
-    assert "decoders.py" in llava and "openclip.py" not in llava
-    assert openclip | llava < every
+    openclip, llava, every = ({path.stem for path in closure(module, kind)} for kind in ("openclip", "llava", None))
+    assert "openclip" in openclip and not {"decoder", "fusion_encoder", "dual_encoder"} & openclip
+    assert {"llava", "decoder"} <= llava and not {"openclip", "llava_next", "idefics"} & llava
+    assert openclip | llava < every and {kind.file.stem for kind in own_kinds().values()} < every
     ids = {kind: code_id(module, kind) for kind in ("openclip", "llava")}
     assert len({*ids.values(), code_id(module)}) == 3
+
+
+def test_no_kind_uses_the_module_of_another():
+    kinds = {kind.file for kind in own_kinds().values()}
+    for kind in own_kinds().values():
+        assert closure(kind.module) & kinds == {kind.file}, kind.name
 
 
 def test_a_style_sheet_that_a_module_names_is_part_of_its_code(package):

@@ -17,11 +17,12 @@ from attention_collapse.streams import readable_streams
 
 def _diagnose(arguments: argparse.Namespace) -> int:
     from attention_collapse.diagnosis import diagnose
-    from attention_collapse.models.spec import FACTORY
+    from attention_collapse.registry import kinds
 
     model = arguments.model
     if arguments.kind:
-        factory = arguments.kind in FACTORY
+        known = kinds().get(arguments.kind)
+        factory = known is not None and known.library == "user"
         model = {"kind": arguments.kind} | (
             {"weights": "factory", "factory": model} if factory else {"weights": "checkpoint", "path": model}
         )

@@ -7,8 +7,7 @@ from pathlib import Path
 from attention_collapse.models.catalogue import ENTRIES, Entry
 from attention_collapse.models.hub import count_parameters, is_cached
 from attention_collapse.models.spec import BYTES_OF_DTYPE, ModelSpec
-
-HUB_FILE = {"openclip": "open_clip_config.json", "openclip-coca": "open_clip_config.json"}
+from attention_collapse.registry import kinds
 
 
 def checkpoint(spec: ModelSpec) -> str:
@@ -21,7 +20,7 @@ def available(spec: ModelSpec) -> bool:
     if spec.weights == "checkpoint":
         return Path(spec.path or "").exists()
     if spec.weights == "hub":
-        return is_cached(spec.repo or "", spec.revision, HUB_FILE.get(spec.kind, "config.json"))
+        return is_cached(spec.repo or "", spec.revision, kinds()[spec.kind].config)
     if spec.weights == "pretrained":
         import open_clip
 

@@ -6,8 +6,9 @@ Dual encoder: the whole of `contributions` (two-player Shapley values, accuracie
 projection) over `n` pairs ÷ encoding the same images and captions once, from the files.
 
 Fusion model (a BLIP of 128 pixels, 65 image tokens, random weights): `contributions` with `partners` draws a pair ÷
-`partners` passes of each pair; how many pairs were scored and how many rows its image tower ran; and once the same with
-the tower run at every pass. Both sides count the time within the model; with inputs prepared it is printed beside.
+`partners` passes of each pair; how many pairs were scored and how many rows its image encoder ran; and once the same
+with the encoder run at every pass. Both sides count the time within the model; with inputs prepared it is printed
+beside.
 
 What is compared alternates in one process, so that both see the same machine; medians are printed.
 """
@@ -35,7 +36,7 @@ from attention_collapse.data.images import load_rgb
 from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.engine.contribution import contributions
 from attention_collapse.models import load
-from attention_collapse.models.image_once import IMAGE_TOWERS
+from attention_collapse.models.interface import Without
 from attention_collapse.models.spec import ModelSpec
 
 BATCH = 32
@@ -80,7 +81,7 @@ def ratio(label: str, above: list[float], below: list[float]) -> None:
 
 def dual_encoder(folder: Path, n: int, runs: int) -> None:
     """All causal measures ÷ one encoding of every item."""
-    model = load("dual", ModelSpec(kind="openclip", weights="untrained", architecture="ViT-S-32-alt", seed=0))
+    model: Any = load("dual", ModelSpec(kind="openclip", weights="untrained", architecture="ViT-S-32-alt", seed=0))
     pairs = pairs_of(folder, n)
     paths, texts = [Path(file["path"]) for file in pairs["image"]], [captions[0] for captions in pairs["captions"]]
 
@@ -88,8 +89,8 @@ def dual_encoder(folder: Path, n: int, runs: int) -> None:
         for start in range(0, n, BATCH):
             some = slice(start, start + BATCH)
             with torch.inference_mode():
-                model.run(model.batch("image", [load_rgb(path)[0] for path in paths[some]]))
-                model.run(model.batch("text", texts[some]))
+                model.embed(model.images([load_rgb(path)[0] for path in paths[some]]))
+                model.embed(model.texts(texts[some]))
 
     def measure() -> None:
         contributions(model, pairs, partners=8, seed=0, batch_size=BATCH)
@@ -101,7 +102,7 @@ def dual_encoder(folder: Path, n: int, runs: int) -> None:
 
 
 def middle_blip(folder: Path) -> Any:
-    """A BLIP whose image tower is most of its cost, as in the published ones: 8 image layers, 4 text layers."""
+    """A BLIP whose image encoder is most of its cost, as in the published ones: 8 image layers, 4 text layers."""
     write_blip(folder)
     config = json.loads((folder / "config.json").read_text())
     config["vision_config"] |= {"hidden_size": 256, "intermediate_size": 1024, "num_hidden_layers": 8}
@@ -115,22 +116,23 @@ def middle_blip(folder: Path) -> Any:
 
 
 def fusion_model(folder: Path, n: int, partners: int, runs: int) -> None:
-    """Coalitions ÷ partners × passes, in pairs scored, in rows of the image tower and in time."""
+    """Coalitions ÷ partners × passes, in pairs scored, in rows of the image encoder and in time."""
     model, pairs = middle_blip(folder / "blip"), pairs_of(folder / "pairs", n)
     images = [load_rgb(Path(file["path"]))[0] for file in pairs["image"]]
-    items = list(zip(images, [captions[0] for captions in pairs["captions"]], strict=True))
-    batches = [model.batch("pair", items[start : start + BATCH]) for start in range(0, n, BATCH)]
+    texts = [captions[0] for captions in pairs["captions"]]
+    slices = [slice(start, start + BATCH) for start in range(0, n, BATCH)]
+    batches = [model.pairs(images[some], texts[some]) for some in slices]
     rows, scored, spent = [], [], []
-    inner = model.run
+    inner = model.score
 
-    def run(batch: Any) -> Any:
+    def score(batch: Any) -> Any:
         start = time.perf_counter()
-        output = inner(batch)
+        scores = inner(batch)
         spent.append(time.perf_counter() - start)
-        scored.append(len(output.score))
-        return output
+        scored.append(len(scores))
+        return scores
 
-    model.run = run
+    model.score = score
     patches = model.module.vision_model.embeddings.patch_embedding
     patches.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
 
@@ -138,16 +140,16 @@ def fusion_model(folder: Path, n: int, partners: int, runs: int) -> None:
         contributions(model, pairs, partners=partners, seed=0, batch_size=BATCH)
 
     def every_time() -> None:
-        name = IMAGE_TOWERS.pop("Blip")
+        name, model.image_encoder = model.image_encoder, Without("run at every pass")
         try:
             once()
         finally:
-            IMAGE_TOWERS["Blip"] = name
+            model.image_encoder = name
 
     def passes() -> None:
         with torch.inference_mode():
             for batch in batches:
-                model.run(batch)
+                model.score(batch)
 
     inside: dict[str, list[float]] = {"passes": [], "once": [], "every time": []}
     for name, function in [("passes", passes), ("once", once)] * (runs + 1) + [("every time", every_time)]:
@@ -157,13 +159,13 @@ def fusion_model(folder: Path, n: int, partners: int, runs: int) -> None:
         function()
         inside[name].append(sum(spent))
         print(
-            f"{name:<11} {sum(scored):>6} pairs scored, {sum(rows):>6} rows of the image tower, "
+            f"{name:<11} {sum(scored):>6} pairs scored, {sum(rows):>6} rows of the image encoder, "
             f"{sum(spent):7.2f} s in the model, {time.perf_counter() - start:7.2f} s in all",
             flush=True,
         )
     unit = [partners * value for value in inside["passes"][1:]]  # the first of each warms up
     ratio(f"fusion model, {n} pairs: in the model ÷ {partners} passes of each pair", inside["once"][1:], unit)
-    ratio("  with the image tower run at every pass", inside["every time"], [statistics.median(unit)])
+    ratio("  with the image encoder run at every pass", inside["every time"], [statistics.median(unit)])
 
 
 def main() -> None:

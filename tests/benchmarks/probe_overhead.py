@@ -29,6 +29,7 @@ from PIL import Image
 from attention_collapse.engine.attention import probe_batch
 from attention_collapse.models import load
 from attention_collapse.models.catalogue import CATALOGUE
+from attention_collapse.models.interface import DualEncoder
 
 
 def resident(field: str) -> float:
@@ -45,20 +46,21 @@ def passes(batch_size: int, threads: int) -> dict[str, Pass]:
     """Both ways to run both towers once."""
     torch.set_num_threads(threads)
     model = load("openclip-vit-b-32-untrained", CATALOGUE["openclip-vit-b-32-untrained"])
+    assert isinstance(model, DualEncoder)
     noise = np.random.default_rng(0).integers(0, 256, (batch_size, 224, 224, 3), dtype=np.uint8)
     batches = (
-        model.batch("image", [Image.fromarray(pixels) for pixels in noise]),
-        model.batch("text", [f"a photo of {i} cats and a dog on a red sofa" for i in range(batch_size)]),
+        model.images([Image.fromarray(pixels) for pixels in noise]),
+        model.texts([f"a photo of {i} cats and a dog on a red sofa" for i in range(batch_size)]),
     )
 
     def bare() -> None:
         with torch.inference_mode():
             for batch in batches:
-                model.run(batch)
+                model.embed(batch)
 
     def probed() -> None:
         for batch in batches:
-            probe_batch(model, batch)
+            probe_batch(model, batch, model.embed)
 
     return {"bare": bare, "probe": probed}
 

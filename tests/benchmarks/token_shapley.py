@@ -35,7 +35,7 @@ from attention_collapse.engine.token_contribution import _values, token_contribu
 from attention_collapse.measures.token_shapley import grid_side
 from attention_collapse.models import load
 from attention_collapse.models.catalogue import named
-from attention_collapse.models.interface import TwoTowers
+from attention_collapse.models.interface import DualEncoder
 from attention_collapse.models.masking import Game, games
 
 Scores = list[tuple[np.ndarray, np.ndarray]]  # of each caption: (coalition, player) and (coalition,)
@@ -53,7 +53,7 @@ class Kept(Game):
         return self.asked[-1][1]
 
 
-def in_games(model: TwoTowers, image: Image.Image, texts: list[str]) -> Scores:
+def in_games(model: DualEncoder, image: Image.Image, texts: list[str]) -> Scores:
     played = [Kept(game) for game in games(model, image, texts, 32)]
     _values(played, 1, 0)
     return [game.asked[0] for game in played]
@@ -61,12 +61,12 @@ def in_games(model: TwoTowers, image: Image.Image, texts: list[str]) -> Scores:
 
 @torch.inference_mode()
 def one_by_one(
-    model: TwoTowers, image: Image.Image, texts: list[str], coalitions: list[np.ndarray]
+    model: DualEncoder, image: Image.Image, texts: list[str], coalitions: list[np.ndarray]
 ) -> list[np.ndarray]:
     """Scores by loops over tokens, cells and pairs."""
     found = []
     for text, rows in zip(texts, coalitions, strict=True):
-        batches = model.batch("image", [image]), model.batch("text", [text])
+        batches = model.images([image]), model.texts([text])
         [(pixels_name, pixels)] = batches[0].inputs.items()
         words_name = "text" if "text" in batches[1].inputs else "input_ids"
         words, (height, width) = batches[1].inputs[words_name], pixels.shape[2:]
@@ -84,8 +84,8 @@ def one_by_one(
                     for at, size in zip(divmod(int(k), side), (height, width), strict=True)
                 )
                 shown[..., top:bottom, left:right] = 0
-            a = model.run(replace(batches[0], inputs={pixels_name: shown})).embedding
-            b = model.run(replace(batches[1], inputs={**batches[1].inputs, words_name: said})).embedding
+            a = model.embed(replace(batches[0], inputs={pixels_name: shown})).embedding
+            b = model.embed(replace(batches[1], inputs={**batches[1].inputs, words_name: said})).embedding
             scores.append(model.logit_scale * float(a[0] @ b[0]) + model.logit_bias)
         found.append(np.array(scores))
     return found
@@ -93,7 +93,8 @@ def one_by_one(
 
 def compare(name: str, runs: int, images: int) -> None:
     """Time both ways on rendered scenes, and compare their scores."""
-    model: TwoTowers = load(name, named(name))
+    model = load(name, named(name))
+    assert isinstance(model, DualEncoder)
     scenes = sample(images + 1, 0, held_out=True)
     seconds: dict[str, list[float]] = {"one by one": [], "games": []}
     difference, scored = 0.0, 0

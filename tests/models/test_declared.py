@@ -13,8 +13,8 @@ from attention_collapse.cli import main
 from attention_collapse.engine.attention import probe_batch
 from attention_collapse.errors import ModelError
 from attention_collapse.models import load
-from attention_collapse.models.declared import DeclaredModel
 from attention_collapse.models.interface import Provenance
+from attention_collapse.models.kinds.python import DeclaredModel
 from attention_collapse.models.spec import ModelSpec
 
 
@@ -50,8 +50,8 @@ def test_the_worked_example_runs_and_its_numbers_are_the_modules_own(folder, cap
     from PIL import Image
 
     pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), dtype=np.uint8)
-    batch = model.batch("pair", [(Image.fromarray(pixels), "a cat sits on a table")])
-    seen, output = probe_batch(model, batch)
+    batch = model.pairs([Image.fromarray(pixels)], ["a cat sits on a table"])
+    seen, scores = probe_batch(model, batch, model.score)
     patterns = []
     first = declared.module.encoder.layers[0].self_attn
     hidden = torch.cat(
@@ -60,7 +60,7 @@ def test_the_worked_example_runs_and_its_numbers_are_the_modules_own(folder, cap
     padding = torch.cat([torch.zeros(1, 16), batch.inputs["words"] == 0], 1) > 0
     with torch.no_grad():
         patterns = first(hidden, hidden, hidden, key_padding_mask=padding, average_attn_weights=False)[1].double()
-        assert torch.allclose(output.score, declared.module(**batch.inputs))
+        assert torch.allclose(scores, declared.module(**batch.inputs))
     own = patterns[:, :, 16:22, :16]  # six words look at sixteen patches
     entropy = torch.special.entr(own / own.sum(-1, keepdim=True)).sum(-1).mean(-1)
     assert np.allclose(seen["vision"]["encoder.layers.0.self_attn"]["entropy_all"], entropy, atol=2e-5)
@@ -107,7 +107,7 @@ def test_labels_that_do_not_fit_the_keys_are_named(tmp_path):
     short = lambda inputs: {k: v[:, :-1] for k, v in example().groups(inputs).items()}  # noqa: E731
     model = model_of(replace(example(), groups=short))
     with pytest.raises(ProbeError, match=r"encoder\.layers\.0\.self_attn: group labels of shape \(1, 35\) for 36 keys"):
-        probe_batch(model, model.batch("pair", [(Image.new("RGB", (9, 9)), "a cat")]))
+        probe_batch(model, model.pairs([Image.new("RGB", (9, 9))], ["a cat"]), model.score)
 
 
 @pytest.mark.parametrize(
@@ -128,5 +128,5 @@ def test_a_scorer_that_returns_something_else(folder):
     model._function = lambda images, texts: [1.0]
     from PIL import Image
 
-    with pytest.raises(ModelError, match="one number a pair"):
-        model.run(model.batch("pair", [(Image.new("RGB", (9, 9)), "a")] * 2))
+    with pytest.raises(ModelError, match="one number per pair"):
+        model.score(model.pairs([Image.new("RGB", (9, 9))] * 2, ["a"] * 2))

@@ -1,6 +1,6 @@
-"""The image tower's shortcut: off outside its context whatever happens, bounded, and refused where it does not fit.
+"""The image encoder's shortcut: off outside its context whatever happens, bounded, and refused where it does not fit.
 
-That it changes no score and spares the tower, kind by kind, is in test_kinds.py.
+That it changes no score and spares the encoder, kind by kind, is in test_kinds.py.
 """
 
 import numpy as np
@@ -11,7 +11,7 @@ from tiny.encoders import write_blip
 
 from attention_collapse.errors import ModelError
 from attention_collapse.models import load
-from attention_collapse.models.image_once import IMAGE_TOWERS, image_once
+from attention_collapse.models.image_once import image_once
 from attention_collapse.models.spec import ModelSpec
 
 
@@ -24,7 +24,7 @@ def blip(tmp_path_factory):
 
 @pytest.fixture
 def rows(blip):
-    """Rows of each run of the image tower."""
+    """Rows of each run of the image encoder."""
     counted = []
     patches = blip.module.vision_model.embeddings.patch_embedding
     hook = patches.register_forward_pre_hook(lambda _, args: counted.append(len(args[0])))
@@ -35,7 +35,7 @@ def rows(blip):
 def score(model, images):
     pixels = np.random.default_rng(0).integers(0, 256, (3, 32, 32, 3), dtype=np.uint8)
     with torch.inference_mode():
-        return model.run(model.batch("pair", [(Image.fromarray(pixels[i]), "a red bus") for i in images])).score
+        return model.score(model.pairs([Image.fromarray(pixels[i]) for i in images], ["a red bus"] * len(images)))
 
 
 def test_the_images_of_the_pass_before_are_kept_and_no_others(blip, rows):
@@ -73,13 +73,13 @@ def test_a_forward_that_another_library_put_in_place_stays(blip):
 def test_a_pass_that_was_not_announced_is_refused(blip):
     with image_once(blip) as announce:
         announce([0])
-        with pytest.raises(ModelError, match=r"vision_model(.|\n)*one row an image, 1 rows(.|\n)*announce the images"):
+        with pytest.raises(ModelError, match=r"vision_model(.|\n)*one row per image, 1 rows(.|\n)*announce the images"):
             score(blip, [0, 1])
 
 
 def test_a_tower_whose_output_does_not_count_images_is_refused(blip, monkeypatch):
     layer = "vision_model.encoder.layers.0"
-    monkeypatch.setitem(IMAGE_TOWERS, "Blip", layer)
+    monkeypatch.setattr(blip, "image_encoder", layer)
     monkeypatch.setattr(blip.module.get_submodule(layer), "forward", lambda tokens, **_: tokens.flatten(0, 1))
     with image_once(blip) as announce:
         announce([0, 1])

@@ -1,7 +1,11 @@
-"""Every kind of model, small, from a folder in its hub's own layout, against references that do not use the probe."""
+"""Every kind of model, small, from a folder in its hub's own layout, against references that do not use the probe.
+
+Adding a kind: its module in `models/kinds`, and its row here.
+"""
 
 import shutil
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -18,12 +22,13 @@ from attention_collapse.cli import main
 from attention_collapse.engine.attention import probe_batch
 from attention_collapse.errors import ModelError
 from attention_collapse.families import CROSS_ATTENTION, DUAL_ENCODER, NO_ATTENTION, SINGLE_STREAM, THREE_GROUP
-from attention_collapse.models import KINDS, load, spec
+from attention_collapse.models import load
 from attention_collapse.models.catalogue import named
-from attention_collapse.models.image_once import IMAGE_TOWERS, image_once
-from attention_collapse.models.interface import passes
+from attention_collapse.models.image_once import image_once
+from attention_collapse.models.interface import DualEncoder, KindOfModel, PairScorer, Without
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import GROUPS, IMAGE, TEXT
+from attention_collapse.registry import LIBRARIES, kinds
 
 # kind: (writer of its folder, family, layers read for vision, for text)
 TABLE = {
@@ -44,13 +49,13 @@ TABLE = {
     "llava-next": (DECODERS["llava_next"][0], SINGLE_STREAM, 2, 2),
     "paligemma": (DECODERS["paligemma"][0], SINGLE_STREAM, 2, 2),
     "qwen2-vl": (DECODERS["qwen2_vl"][0], SINGLE_STREAM, 2, 2),
-    "qwen2.5-vl": (DECODERS["qwen2_5_vl"][0], SINGLE_STREAM, 2, 2),
+    "qwen2-5-vl": (DECODERS["qwen2_5_vl"][0], SINGLE_STREAM, 2, 2),
     "smolvlm": (DECODERS["smolvlm"][0], SINGLE_STREAM, 2, 2),
     "fusion-v1": (write_fusion_v1, NO_ATTENTION, 0, 0),
     "fusion-v2": (write_fusion_v2, THREE_GROUP, 1, 4),
 }
 TRANSFORMERS = [k for k in TABLE if not k.startswith(("openclip", "fusion"))]
-DECODER_KINDS = ["idefics", "idefics3", "llava", "llava-next", "paligemma", "qwen2-vl", "qwen2.5-vl", "smolvlm"]
+DECODER_KINDS = ["idefics", "idefics3", "llava", "llava-next", "paligemma", "qwen2-vl", "qwen2-5-vl", "smolvlm"]
 TEXTS = ["A cat sits on a red table.", "Two dogs run near a blue bus in the street."]
 
 
@@ -92,8 +97,20 @@ def models(folders):
 
 def batches(model, images=None, texts=None):
     images, texts = images or pictures(), texts or TEXTS
-    contents = {"image": images, "text": texts, "pair": list(zip(images, texts, strict=True))}
-    return [model.batch(kind, contents[kind]) for kind in passes(model)]
+    if isinstance(model, DualEncoder):
+        return [model.images(images), model.texts(texts)]
+    return [model.pairs(images, texts)]
+
+
+def forward(model):
+    """The function that runs a batch: to a score of each pair, or to the embeddings of a dual encoder."""
+    return model.embed if isinstance(model, DualEncoder) else model.score
+
+
+def result(model, batch):
+    """(batch,) scores, or (batch, width) embeddings."""
+    output = forward(model)(batch)
+    return output.embedding if isinstance(model, DualEncoder) else output
 
 
 class Reference(TorchFunctionMode):
@@ -165,7 +182,7 @@ def captured(model, batch):
     torch.backends.mha.set_fastpath_enabled(False)
     try:
         with torch.no_grad(), reference:
-            output = model.run(batch)
+            output = result(model, batch)
     finally:
         torch.backends.mha.set_fastpath_enabled(fast)
         for hook in reference.hooks:
@@ -198,8 +215,41 @@ def reduced(p, labels, rows, group):
 
 
 def test_the_table_names_every_kind():
-    assert tuple(KINDS) == spec.KINDS
-    assert {kind_of(row) for row in TABLE} | set(spec.FACTORY) == set(KINDS)
+    users = {name for name, kind in kinds().items() if kind.library == "user"}
+    assert {kind_of(row) for row in TABLE} | users == set(kinds()) and users == {"python", "scorer"}
+
+
+@pytest.mark.parametrize("kind", kinds().values(), ids=lambda kind: kind.name)
+def test_a_kinds_module_says_what_is_read_without_importing_it(kind):
+    assert kind.label and kind.library in LIBRARIES
+    assert all(isinstance(name, str) for name in kind.model_types)
+    for facts in kind.catalogue.values():
+        assert {"weights", "licence", "millions"} <= facts.keys()
+
+
+@pytest.mark.parametrize("row", TABLE)
+def test_a_kinds_class_says_all_that_callers_ask_of_it(row, models):
+    model = models(row)
+    assert isinstance(model, DualEncoder) == (TABLE[row][1] == DUAL_ENCODER) != isinstance(model, PairScorer)
+    [first, *others] = batches(model)
+    inputs = first.inputs | (others[0].inputs if others else {})
+    for name in (model.ids, model.caption, model.pixels, model.picture):
+        assert (name in inputs) if isinstance(name, str) else (isinstance(name, Without) and name.why), name
+    assert model.tokenizer.all_special_ids
+    assert isinstance(model.pixels, Without) or inputs[model.pixels].ndim == 4
+    assert model.picture in (model.pixels, model.picture) if isinstance(model.picture, str) else True
+    if isinstance(model, PairScorer):
+        assert isinstance(model.image_encoder, Without) or model.module.get_submodule(model.image_encoder)
+        own = model.image_inputs
+        assert isinstance(own, Without) or (set(own) < set(inputs) and not {model.ids, model.caption} & set(own))
+
+
+def test_a_kind_that_forgets_what_would_be_slow_or_wrong_is_refused():
+    with pytest.raises(ModelError, match="class Forgetful of .* does not say picture, image_inputs"):
+
+        class Forgetful(KindOfModel):
+            pixels = "pixel_values"
+            image_encoder = Without("it has none")
 
 
 @pytest.mark.parametrize("row", TABLE)
@@ -212,7 +262,7 @@ def test_statistics_equal_those_of_the_models_own_eager_attention(row, models):
     for batch in batches(model):
         if not batch.reads:
             continue
-        seen, output = probe_batch(model, batch)
+        seen, output = probe_batch(model, batch, partial(result, model))
         reference, eager = captured(model, batch)
         for read in batch.reads:
             for site in read.sites:
@@ -227,8 +277,7 @@ def test_statistics_equal_those_of_the_models_own_eager_attention(row, models):
                             name,
                         )
                         compared += 1
-        for found, other in ((output.score, eager.score), (output.embedding, eager.embedding)):
-            assert found is None or torch.allclose(found, other, atol=1e-4)
+        assert torch.allclose(output, eager, atol=1e-4)
     assert compared or family == NO_ATTENTION
 
 
@@ -278,7 +327,7 @@ def test_groups_are_true_pixels_move_image_keys_and_words_move_text_keys(row, mo
 IMAGE_KEYS = {
     "openclip": 16, "openclip (CoCa)": 16, "openclip-coca": 7, "clip": 16, "siglip": 16, "siglip2": 14 * 18, "align": 0,
     "blip": 16, "blip2": 16, "vilt": 4 * 5, "flava": 16, "idefics": 6, "idefics3": 5 * 4, "llava": 16,
-    "llava-next": 16 + 6 * 8, "paligemma": 16, "qwen2-vl": 2 * 3, "qwen2.5-vl": 2 * 3, "smolvlm": 5 * 4,
+    "llava-next": 16 + 6 * 8, "paligemma": 16, "qwen2-vl": 2 * 3, "qwen2-5-vl": 2 * 3, "smolvlm": 5 * 4,
     "fusion-v2": 2 * 16,
 }  # fmt: skip
 # Special tokens that pixels, and words, move before the first site read: those that earlier encoders have mixed.
@@ -300,7 +349,7 @@ def noisy_at(model, site, batch, queries):
     handle = model.module.get_submodule(site).register_forward_hook(hook)
     try:
         with torch.no_grad():
-            return model.run(batch)
+            return result(model, batch)
     finally:
         handle.remove()
 
@@ -317,12 +366,11 @@ def test_the_readout_is_the_query_that_feeds_the_score(row, models):
             queries = read.rows["readout"].shape[1]
             copies = 31 if queries != 32 else 30  # a batch as long as the sequence would not say which is which
             many = batches(model, [a] * copies + [b], [TEXTS[1]] * copies + [TEXTS[0]])[number]
-            base, moving = model.run(many), []
+            base, moving = result(model, many), []
             for start in range(0, queries, copies):
                 changed = range(start, min(start + copies, queries))
-                output = noisy_at(model, read.sites[-1], many, changed)
-                before, after = (o.embedding if o.score is None else o.score for o in (base, output))
-                moving += [q for i, q in enumerate(changed) if (before[i] - after[i]).abs().max() > 1e-6]
+                after = noisy_at(model, read.sites[-1], many, changed)
+                moving += [q for i, q in enumerate(changed) if (base[i] - after[i]).abs().max() > 1e-6]
             readout = read.rows["readout"][0].nonzero()[:, 0].tolist()
             if row in DECODER_KINDS or row == "openclip-coca":  # every query up to the readout feeds the likelihood
                 assert readout == [max(moving)], read.tower
@@ -361,11 +409,11 @@ def test_all_rows_are_every_real_query(row, models):
 
 def tokens_of(model, row):
     """The captions' own tokens, special ones left out."""
-    tokenizer = model._processor.tokenizer if hasattr(model, "_processor") else model._tokenizer
-    if hasattr(tokenizer, "tokenizer") and row.startswith("openclip"):
-        return [tokenizer.tokenizer(tokenizer.clean_fn(t), add_special_tokens=False)["input_ids"] for t in TEXTS]
+    tokenizer = model.tokenizer
     if row.startswith("openclip"):
-        return [tokenizer.encode(text) for text in TEXTS]
+        if tokenizer is model._tokenizer:
+            return [tokenizer.encode(text) for text in TEXTS]
+        return [tokenizer(model._tokenizer.clean_fn(t), add_special_tokens=False)["input_ids"] for t in TEXTS]
     lead = " " if row in {"idefics3", "smolvlm"} else ""  # a space goes with the word that follows it
     return [tokenizer(lead + text, add_special_tokens=False)["input_ids"] for text in TEXTS]
 
@@ -383,7 +431,7 @@ def test_a_matching_heads_score_is_the_logit_of_match(row, logits, models):
     model = models(row)
     [batch] = batches(model)
     with torch.inference_mode():
-        assert torch.allclose(model.run(batch).score, logits(model.module, batch.inputs)[:, 1], atol=1e-5)
+        assert torch.allclose(model.score(batch), logits(model.module, batch.inputs)[:, 1], atol=1e-5)
 
 
 @pytest.mark.parametrize("row", [row for row in TABLE if TABLE[row][1] != NO_ATTENTION and row not in DECODER_KINDS])
@@ -394,8 +442,7 @@ def test_unknown_words_are_words_and_long_captions_are_cut_and_told(row, models)
             continue
         assert batch.truncated == (False, True)
         with torch.inference_mode():
-            output = model.run(batch)
-        assert (output.embedding if output.score is None else output.score).isfinite().all()
+            assert result(model, batch).isfinite().all()
         text = next(read for read in batch.reads if read.tower == "text")
         assert (batch.groups[text.sites[0]][0] == TEXT).sum() >= 6
 
@@ -455,17 +502,17 @@ def other_words(ids, batch, model):
 def test_a_pairs_score_does_not_depend_on_its_batch(row, models):
     model = models(row)
     with torch.inference_mode():
-        together = model.run(batches(model)[0]).score
-        alone = [model.run(batches(model, [i], [t])[0]).score[0] for i, t in zip(pictures(), TEXTS, strict=True)]
+        together = model.score(batches(model)[0])
+        alone = [model.score(batches(model, [i], [t])[0])[0] for i, t in zip(pictures(), TEXTS, strict=True)]
     assert torch.allclose(together, torch.stack(alone), atol=1e-4)
 
 
-# Kinds without an image tower of their own, or whose tower takes a row a tile or a patch: they run as they are.
-NO_ROW_AN_IMAGE = {"vilt", "llava-next", "idefics3", "smolvlm", "qwen2-vl", "qwen2.5-vl"}
+# Kinds without an image encoder of their own, or whose encoder takes a row per tile or patch: they run as they are.
+NO_ROW_AN_IMAGE = {"vilt", "llava-next", "idefics3", "smolvlm", "qwen2-vl", "qwen2-5-vl"}
 
 
 @pytest.mark.parametrize("row", [row for row in TABLE if TABLE[row][1] != DUAL_ENCODER])
-def test_the_image_tower_runs_once_on_an_image_and_the_scores_are_the_same(row, models):
+def test_the_image_encoder_runs_once_on_an_image_and_the_scores_are_the_same(row, models):
     model, images = models(row), [*pictures(), pictures()[0].rotate(90)]
     passes = [[(0, 0), (0, 1), (1, 0)], [(1, 1), (2, 0), (2, 1)]]  # the image in the middle is in both
 
@@ -474,14 +521,14 @@ def test_the_image_tower_runs_once_on_an_image_and_the_scores_are_the_same(row, 
         for pairs in passes:
             announce([image for image, _ in pairs])
             with torch.inference_mode():
-                found.append(model.run(model.batch("pair", [(images[i], TEXTS[t]) for i, t in pairs])).score)
+                found.append(model.score(model.pairs([images[i] for i, _ in pairs], [TEXTS[t] for _, t in pairs])))
         return torch.cat(found)
 
     bare = scores()
-    name = IMAGE_TOWERS.get(type(model).__name__)
+    name = None if isinstance(model.image_encoder, Without) else model.image_encoder
     assert (name is None) == (row in NO_ROW_AN_IMAGE)
-    tower = model.module.get_submodule(name or "")
-    [patches] = [part for part in tower.modules() if isinstance(part, nn.Conv2d)] if name else [nn.Identity()]
+    encoder = model.module.get_submodule(name or "")
+    [patches] = [part for part in encoder.modules() if isinstance(part, nn.Conv2d)] if name else [nn.Identity()]
     rows = []
     hook = patches.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
     with image_once(model) as announce:
@@ -498,7 +545,7 @@ def test_the_score_of_a_decoder_is_its_own_loss_on_the_caption(row, models):
     for image, text in zip(pictures(), TEXTS, strict=True):
         [batch] = batches(model, [image], [text])
         caption, inputs = batch.inputs["caption"], {k: v for k, v in batch.inputs.items() if k != "caption"}
-        words = model._processor.tokenizer.decode(inputs["input_ids"][caption])
+        words = model.tokenizer.decode(inputs["input_ids"][caption])
         assert words.strip() == text  # exactly the caption, neither prompt nor end token
         labels = inputs["input_ids"].masked_fill(~caption, -100)
         with torch.inference_mode():
@@ -507,7 +554,7 @@ def test_the_score_of_a_decoder_is_its_own_loss_on_the_caption(row, models):
                 loss = nn.functional.cross_entropy(logits[0, :-1], labels[0, 1:], ignore_index=-100)
             else:
                 loss = model.module(**inputs, labels=labels).loss
-            assert model.run(batch).score.item() == pytest.approx(-loss.item(), abs=1e-4)
+            assert model.score(batch).item() == pytest.approx(-loss.item(), abs=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -526,7 +573,8 @@ def test_a_dual_encoders_score_is_the_models_own(row, own, models):
     images, texts = batches(model)
     with torch.inference_mode():
         expected = own(model.module, {**images.inputs, **texts.inputs})
-        grid = model.logit_scale * model.run(images).embedding @ model.run(texts).embedding.T + model.logit_bias
+        a, b = (model.embed(batch).embedding for batch in (images, texts))
+        grid = model.logit_scale * a @ b.T + model.logit_bias
     assert torch.allclose(grid, expected, atol=1e-4)
 
 
@@ -538,7 +586,7 @@ def test_the_additive_scorer_has_no_interaction(models):
     model, (a, b) = models("fusion-v1"), pictures()
     with torch.inference_mode():
         v = {
-            (i, t): model.run(batches(model, [image], [TEXTS[t]])[0]).score.item()
+            (i, t): model.score(batches(model, [image], [TEXTS[t]])[0]).item()
             for i, image in enumerate((a, b.resize(a.size)))  # pictures of one size: the metadata are the same
             for t in (0, 1)
         }

@@ -9,17 +9,16 @@ from conftest import ROOT
 from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
-from test_kinds import DECODER_KINDS, TABLE, TEXTS, batches, kind_of, pictures, tokens_of
+from test_kinds import DECODER_KINDS, TABLE, TEXTS, batches, kind_of, pictures, result, tokens_of
 
-from attention_collapse.families import DUAL_ENCODER
 from attention_collapse.measures.token_shapley import grid_side
 from attention_collapse.models import load
-from attention_collapse.models.declared import Scorer
-from attention_collapse.models.interface import Provenance
-from attention_collapse.models.masking import _by_pixel, _Masked, _painted, games
+from attention_collapse.models.interface import DualEncoder, Provenance
+from attention_collapse.models.kinds.scorer import Scorer
+from attention_collapse.models.masking import _by_pixel, _painted, games
 from attention_collapse.models.spec import ModelSpec
 
-PAINTED = {"siglip2", "idefics", "idefics3", "llava-next", "qwen2-vl", "qwen2.5-vl", "smolvlm"}
+PAINTED = {"siglip2", "idefics", "idefics3", "llava-next", "qwen2-vl", "qwen2-5-vl", "smolvlm"}
 LIKELIHOOD = {*DECODER_KINDS, "openclip-coca"}
 ZERO = {"openclip (CoCa)", "openclip-coca", "clip"}  # CLIP's vocabulary
 
@@ -58,10 +57,10 @@ def game_of(model, text=TEXTS[0], batch_size=8):
 
 
 def plain(model, image, text):
-    outputs = [model.run(batch) for batch in batches(model, [image], [text])]
-    if model.family == DUAL_ENCODER:
-        return float(model.logit_scale * (outputs[0].embedding * outputs[1].embedding).sum() + model.logit_bias)
-    return float(outputs[0].score[0])
+    first, *second = (result(model, batch) for batch in batches(model, [image], [text]))
+    if isinstance(model, DualEncoder):
+        return float(model.logit_scale * (first * second[0]).sum() + model.logit_bias)
+    return float(first[0])
 
 
 @pytest.mark.parametrize("row", TABLE)
@@ -106,8 +105,8 @@ def one_by_one(model, image, text, masks, words):
             for x in range(shown.shape[3]):
                 if not mask[len(words) + y * side // shown.shape[2] * side + x * side // shown.shape[3]]:
                     shown[0, :, y, x] = 0.0
-        a = model.run(replace(images, inputs={pixels_name: shown})).embedding
-        b = model.run(replace(texts, inputs={**texts.inputs, ids_name: ids})).embedding
+        a = model.embed(replace(images, inputs={pixels_name: shown})).embedding
+        b = model.embed(replace(texts, inputs={**texts.inputs, ids_name: ids})).embedding
         found.append(model.logit_scale * float(a[0].double() @ b[0].double()) + model.logit_bias)
     return found
 
@@ -170,10 +169,8 @@ def test_only_a_causal_tower_that_reads_out_at_the_end_token_is_cut(place, name,
 @pytest.mark.parametrize("row", ["align", "blip", "blip2", "vilt", "flava", "siglip", "openclip", "fusion-v2", "llava"])
 def test_absent_tokens_become_the_mask_token_or_else_the_unknown_one(row, models):
     model = models(row)
-    tokenizer = getattr(model, "_tokenizer", None) or model._processor.tokenizer
-    tokenizer = getattr(tokenizer, "tokenizer", tokenizer)
-    mask = tokenizer.mask_token_id
-    expected = tokenizer.unk_token_id if mask is None else mask
+    mask = model.tokenizer.mask_token_id
+    expected = model.tokenizer.unk_token_id if mask is None else mask
     assert f"absent tokens are id {expected};" in game_of(model)[0].masking
     assert (mask is None) == (row in {"siglip", "openclip", "llava"})
 
@@ -190,7 +187,7 @@ def test_a_fusion_model_sees_its_special_tokens_the_mask_token_and_zeros(models)
         hook.remove()
     [own] = batches(model, pictures()[:1], TEXTS[:1])
     ids = own.inputs["input_ids"].clone()
-    ids[0, 2] = model._processor.tokenizer.mask_token_id
+    ids[0, 2] = model.tokenizer.mask_token_id
     pixels = own.inputs["pixel_values"].clone()
     height, width = (-(-size // side) for size in pixels.shape[2:])
     pixels[..., height : -(-2 * pixels.shape[2] // side), :width] = 0
@@ -279,5 +276,5 @@ def test_a_users_own_module_is_masked_by_words_whatever_its_inputs_are_called(mo
 
 
 def test_words_that_a_tokenizer_does_not_know_are_players_too_and_so_is_a_piece_with_the_id_of_padding(models, scenes):
-    assert _Masked(models("vilt"), "pair", (pictures()[0], "猫 a cat")).tokens == 3
-    assert _Masked(scenes, "text", "a red ring !!").tokens == 5  # the first "!" is CLIP's id 0
+    assert game_of(models("vilt"), "猫 a cat")[0].tokens == 3
+    assert game_of(scenes, "a red ring !!")[0].tokens == 5  # the first "!" is CLIP's id 0

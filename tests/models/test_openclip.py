@@ -14,11 +14,12 @@ from safetensors.torch import load_file, save_file
 
 from attention_collapse.engine.attention import probe_batch
 from attention_collapse.errors import ModelError, ProbeError
-from attention_collapse.models import KINDS, load
+from attention_collapse.models import load
 from attention_collapse.models.catalogue import CATALOGUE, named
 from attention_collapse.models.scenes import write_restricted_merges
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import IMAGE, OTHER, TEXT
+from attention_collapse.registry import kinds
 
 REVISION = "0123456789abcdef0123456789abcdef01234567"
 WEIGHTS = "open_clip_model.safetensors"
@@ -51,7 +52,7 @@ def test_a_folder_loads_exactly_its_weights(tiny, tiny_openclip):
 
 
 def test_the_end_token_and_padding_are_where_the_model_has_them(tiny):
-    batch = tiny.batch("text", ["a red circle", "a red circle on the left", "red " * 100])
+    batch = tiny.texts(["a red circle", "a red circle on the left", "red " * 100])
     [read] = batch.reads
     assert read.lengths.tolist() == [5, 8, 32] and batch.truncated == (False, False, True)
     for weights, length in zip(read.rows["all"], read.lengths.tolist(), strict=True):
@@ -62,7 +63,7 @@ def test_the_end_token_and_padding_are_where_the_model_has_them(tiny):
 
 
 def test_the_class_token_comes_first(tiny):
-    batch = tiny.batch("image", images())
+    batch = tiny.images(images())
     [read] = batch.reads
     assert read.lengths.tolist() == [17] * 3
     assert batch.groups["visual.transformer.resblocks.0.attn"].tolist() == [[OTHER] + [IMAGE] * 16]
@@ -74,15 +75,15 @@ def test_groups_are_true_pixels_and_words_move_their_own_keys(tiny):
     inputs = []
     hook = tiny.module.visual.transformer.register_forward_pre_hook(lambda m, a: inputs.append(a[0].detach().clone()))
     with torch.inference_mode():
-        batch = tiny.batch("image", images(1))
-        tiny.run(batch)
+        batch = tiny.images(images(1))
+        tiny.embed(batch)
         changed = batch.inputs["image"].clone()
         changed[..., 16:32, 32:48] += 1.0  # second row of patches, third column
-        tiny.run(replace(batch, inputs={"image": changed}))
+        tiny.embed(replace(batch, inputs={"image": changed}))
     hook.remove()
     moved = (inputs[0] != inputs[1]).any(-1)[0]
     assert moved.nonzero().flatten().tolist() == [1 + 4 + 2]
-    one, other = (tiny.batch("text", [t]).inputs["text"][0] for t in ("a red circle", "a red picture"))
+    one, other = (tiny.texts([t]).inputs["text"][0] for t in ("a red circle", "a red picture"))
     assert (one != other).nonzero().flatten().tolist() == [3]
 
 
@@ -102,11 +103,8 @@ def test_restricted_merges_are_the_same_bytes_every_time(tmp_path):
 @pytest.mark.parametrize("tower", ["vision", "text"])
 def test_statistics_equal_those_of_open_clips_own_attention_weights(tiny, tower):
     """Independent reference: nn.MultiheadAttention asked for its weights, reduced in float64."""
-    if tower == "vision":
-        batch = tiny.batch("image", images())
-    else:
-        batch = tiny.batch("text", ["a red circle", "on the left the picture"])
-    seen = probe_batch(tiny, batch)[0][tower]
+    batch = tiny.images(images()) if tower == "vision" else tiny.texts(["a red circle", "on the left the picture"])
+    seen = probe_batch(tiny, batch, tiny.embed)[0][tower]
     prefix = "visual.transformer." if tower == "vision" else "transformer."
     patterns = {}
 
@@ -129,7 +127,7 @@ def test_statistics_equal_those_of_open_clips_own_attention_weights(tiny, tower)
         if name.startswith(prefix) and isinstance(module, torch.nn.MultiheadAttention)
     ]
     with torch.no_grad():
-        tiny.run(batch)
+        tiny.embed(batch)
     for hook in hooks:
         hook.remove()
     assert patterns.keys() == seen.keys() and len(patterns) == (2 if tower == "vision" else 3)
@@ -149,19 +147,19 @@ def test_statistics_equal_those_of_open_clips_own_attention_weights(tiny, tower)
 
 def test_padding_beyond_the_longest_text_is_not_run_and_changes_nothing(tiny):
     texts = ["a red ring", "two blue squares on the left"]
-    batch = tiny.batch("text", texts)
+    batch = tiny.texts(texts)
     whole = tiny._tokenizer(texts)
     longest = int(whole.argmax(-1).max()) + 1
     assert batch.inputs["text"].shape == (2, longest) and longest < whole.shape[1] == tiny.module.context_length
     with torch.inference_mode():
         expected = tiny.module.encode_text(whole, normalize=True)
-        assert torch.allclose(tiny.run(batch).embedding, expected, atol=1e-6)
+        assert torch.allclose(tiny.embed(batch).embedding, expected, atol=1e-6)
     assert tiny.module.positional_embedding.shape[0] == whole.shape[1] == tiny.module.attn_mask.shape[0]
 
 
 def test_the_score_does_not_depend_on_padding_neighbours(tiny):
-    alone = probe_batch(tiny, tiny.batch("text", ["a red circle"]))[0]["text"]
-    together = probe_batch(tiny, tiny.batch("text", ["a red circle", "a red circle on the left"]))[0]["text"]
+    alone = probe_batch(tiny, tiny.texts(["a red circle"]), tiny.embed)[0]["text"]
+    together = probe_batch(tiny, tiny.texts(["a red circle", "a red circle on the left"]), tiny.embed)[0]["text"]
     for site in tiny.sites["text"]:
         assert alone[site]["entropy_all"][0] == pytest.approx(together[site]["entropy_all"][0], abs=1e-6)
 
@@ -307,7 +305,7 @@ def test_nan_in_the_forward_pass_names_the_layer(folder):
     with torch.no_grad():
         model.module.visual.transformer.resblocks[1].attn.in_proj_weight.fill_(torch.nan)
     with pytest.raises(ProbeError, match=r"visual\.transformer\.resblocks\.1\.attn: attention is not a finite"):
-        probe_batch(model, model.batch("image", images()))
+        probe_batch(model, model.images(images()), model.embed)
 
 
 # -- the hub ---------------------------------------------------------------------------------------------------------
@@ -399,4 +397,4 @@ def test_no_cuda_is_said_plainly(tiny_openclip):
 def test_the_catalogue_offers_random_weights_only_under_a_name_that_says_so():
     for name, spec in CATALOGUE.items():
         assert spec.is_control == name.endswith("-untrained")
-        assert json.loads(spec.model_dump_json())["kind"] in KINDS
+        assert json.loads(spec.model_dump_json())["kind"] in kinds()

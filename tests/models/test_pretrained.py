@@ -43,7 +43,7 @@ def checkpoint(path, kind="clip", **options):
 
 def one_pair(text="A cat sits on a red table."):
     pixels = np.random.default_rng(0).integers(0, 256, (50, 40, 3), dtype=np.uint8)
-    return [(Image.fromarray(pixels), text)]
+    return [Image.fromarray(pixels)], [text]
 
 
 @pytest.fixture
@@ -108,9 +108,9 @@ def test_a_sha256_pin_is_insisted_on(originals):
 def test_dtype_is_as_asked_for_whatever_the_file_says(folder, dtype):
     model = load("m", checkpoint(folder("llava"), kind="llava", dtype=dtype))
     assert model.module.dtype == getattr(torch, dtype)
-    batch = model.batch("pair", one_pair())
-    seen, output = probe_batch(model, batch)
-    assert output.score.isfinite().all()
+    batch = model.pairs(*one_pair())
+    seen, scores = probe_batch(model, batch, model.score)
+    assert scores.isfinite().all()
     assert all(np.isfinite(v["entropy_all"]).all() for v in seen["vision"].values())
 
 
@@ -118,7 +118,7 @@ def test_accelerate_places_the_layers(folder):
     path = folder("llava")
     placed, plain = (load("m", checkpoint(path, kind="llava"), device) for device in ("auto", "cpu"))
     with torch.inference_mode():
-        scores = [model.run(model.batch("pair", one_pair())).score for model in (placed, plain)]
+        scores = [model.score(model.pairs(*one_pair())) for model in (placed, plain)]
     assert torch.allclose(*(score.cpu() for score in scores), atol=1e-4)
 
 
@@ -191,7 +191,7 @@ def test_a_prompt_without_an_image_token(folder):
     (path / "chat_template.jinja").write_text("USER: look. ASSISTANT:")
     model = load("m", checkpoint(path, kind="llava"))
     with pytest.raises(ModelError, match="image token"):
-        model.batch("pair", one_pair())
+        model.pairs(*one_pair())
 
 
 def test_no_chat_template(folder):
@@ -199,7 +199,7 @@ def test_no_chat_template(folder):
     for file in path.glob("chat_template*"):
         file.unlink()
     with pytest.raises(ModelError, match="no chat template"):
-        load("m", checkpoint(path, kind="llava")).batch("pair", one_pair())
+        load("m", checkpoint(path, kind="llava")).pairs(*one_pair())
 
 
 @pytest.mark.parametrize(
@@ -208,15 +208,15 @@ def test_no_chat_template(folder):
 def test_captions_that_are_no_plain_words(text, message, originals):
     model = load("m", checkpoint(originals / "llava", kind="llava"))
     with pytest.raises(ModelError, match=message):
-        model.batch("pair", one_pair(text))
+        model.pairs(*one_pair(text))
 
 
 def test_a_caption_longer_than_the_context(originals):
     llava = load("m", checkpoint(originals / "llava", kind="llava"))
     with pytest.raises(ModelError, match="tokens of prompt, image and caption(.|\n)*the model's context"):
-        llava.batch("pair", one_pair("a cat " * 3000))
+        llava.pairs(*one_pair("a cat " * 3000))
     clip = load("m", checkpoint(originals / "clip"))
-    batch = clip.batch("text", ["a cat " * 300, "a cat"])
+    batch = clip.texts(["a cat " * 300, "a cat"])
     assert batch.truncated == (True, False)  # a dual encoder cuts, and the result counts it
 
 
@@ -225,7 +225,7 @@ def test_a_prompt_of_ones_own(originals):
         load("m", checkpoint(originals / "llava", kind="llava", **options))
         for options in ({}, {"prompt": "What stands on the red table?"})
     )
-    lengths = [model.batch("pair", one_pair()).inputs["input_ids"].shape[1] for model in (plain, own)]
+    lengths = [model.pairs(*one_pair()).inputs["input_ids"].shape[1] for model in (plain, own)]
     assert lengths[0] != lengths[1]
 
 
@@ -234,7 +234,7 @@ def test_infinite_logits_name_the_layer(originals):
     with torch.no_grad():
         model.module.text_model.encoder.layers[1].self_attn.q_proj.weight.fill_(torch.inf)
     with pytest.raises(ProbeError, match=r"text_model\.encoder\.layers\.1\.self_attn: attention is not a finite"):
-        probe_batch(model, model.batch("text", ["a cat"]))
+        probe_batch(model, model.texts(["a cat"]), model.embed)
 
 
 def test_mixed_devices_are_named(originals):
@@ -245,7 +245,7 @@ def test_mixed_devices_are_named(originals):
 
     model.module.text_model.register_forward_pre_hook(elsewhere)
     with pytest.raises(ModelError, match="different devices"):
-        probe_batch(model, model.batch("text", ["a cat"]))
+        probe_batch(model, model.texts(["a cat"]), model.embed)
 
 
 def test_attention_hidden_in_a_kernel_of_its_own_is_named(originals, monkeypatch):
@@ -253,4 +253,4 @@ def test_attention_hidden_in_a_kernel_of_its_own_is_named(originals, monkeypatch
     first = model.module.vision_model.encoder.layers[0].self_attn
     monkeypatch.setattr(first, "forward", lambda hidden_states, **_: (hidden_states, None))
     with pytest.raises(ProbeError, match=r"ran unseen: vision_model\.encoder\.layers\.0\.self_attn"):
-        probe_batch(model, model.batch("image", [one_pair()[0][0]]))
+        probe_batch(model, model.images(one_pair()[0]), model.embed)

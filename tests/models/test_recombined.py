@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
@@ -5,6 +7,7 @@ from PIL import Image
 
 from attention_collapse.data.planted import vocabulary
 from attention_collapse.models import load, recombined
+from attention_collapse.models.interface import Without
 from attention_collapse.models.small import WRITERS, planted_spec
 
 CAPTIONS = ["perhaps a red ring on the left", "indeed two blue crosses at the top and a green square at the bottom"]
@@ -19,8 +22,8 @@ def test_a_pairing_of_prepared_parts_scores_as_the_pair_itself(kind, tmp_path):
     prepared = recombined.recombined(model, images, CAPTIONS)
     pairings = [(0, 0), (2, 1), (1, 0), (0, 1)]
     with torch.inference_mode():
-        found = model.run(prepared.batch(*zip(*pairings, strict=True))).score
-        own = torch.cat([model.run(model.batch("pair", [(images[i], CAPTIONS[t])])).score for i, t in pairings])
+        found = model.score(prepared.batch(*zip(*pairings, strict=True)))
+        own = torch.cat([model.score(model.pairs([images[i]], [CAPTIONS[t]])) for i, t in pairings])
     torch.testing.assert_close(found, own, atol=1e-5, rtol=1e-5)
 
 
@@ -43,4 +46,6 @@ def test_no_image_is_read_for_nothing(tmp_path, monkeypatch):
 
     monkeypatch.setattr(recombined, "PIXELS", 3 * 64 * 64)
     assert recombined.recombined(model, images(), CAPTIONS) is None and read == [0, 1, 2, 3]
-    assert recombined.recombined(object(), images(), CAPTIONS) is None and len(read) == 4
+    assert (
+        recombined.recombined(SimpleNamespace(image_inputs=Without("x")), images(), CAPTIONS) is None and len(read) == 4
+    )

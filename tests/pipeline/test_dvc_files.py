@@ -11,6 +11,7 @@ from attention_collapse import cli
 from attention_collapse.files import read_json
 from attention_collapse.identity.source_code import code_id
 from attention_collapse.params import load_params
+from attention_collapse.registry import kinds
 from attention_collapse.repository.pipeline import CODE, code_ids, pipeline, studies
 
 FILES = {"embedded": ROOT / "dvc.yaml", "coco": ROOT / "studies" / "coco" / "dvc.yaml"}
@@ -102,9 +103,10 @@ def test_the_committed_ids_are_those_of_the_code():
     assert read_json(ROOT / CODE) == code_ids(), "run `dvc repro`"
 
 
-def test_a_kind_with_a_dot_has_its_entry_where_dvc_looks():
+def test_every_kind_has_its_own_id_and_a_name_that_dvc_reads_as_one_key():
     ids = code_ids()["extract_attention"]
-    assert ids["qwen2"]["5-vl"] == code_id(f"{PACKAGE}.stages.extract_attention", "qwen2.5-vl")
+    assert ids == {kind: code_id(f"{PACKAGE}.stages.extract_attention", kind) for kind in kinds()}
+    assert not any("." in kind for kind in ids)
 
 
 def test_what_studies_share_is_the_same_but_for_where_their_files_lie():

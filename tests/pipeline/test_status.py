@@ -60,7 +60,7 @@ def stale_after(clone, file, text):
     return {problem.split(":")[0] for problem in stale(clone)[0]} - {"code"}
 
 
-@pytest.mark.parametrize("file", ["models/decoders.py", "report/figures.py", "measures/scores.py", "files.py"])
+@pytest.mark.parametrize("file", ["models/decoder.py", "report/figures.py", "measures/scores.py", "files.py"])
 def test_a_comment_makes_nothing_stale(clone, file):
     assert stale_after(clone, file, "# a comment\n") == set()
 
@@ -73,8 +73,8 @@ def test_editing_a_figures_code_makes_only_what_draws_with_it_stale(clone):
 
 
 def test_editing_the_code_of_decoders_leaves_other_kinds_current(clone):
-    """The embedded study has no decoder but among the planted models, and overlays are drawn of any kind."""
-    assert stale_after(clone, "models/decoders.py", EDIT) == {"measure_planted", "overlay"}
+    """The embedded study has no decoder but among the planted models."""
+    assert stale_after(clone, "models/decoder.py", EDIT) == {"measure_planted"}
 
 
 def test_editing_a_measure_does_not_rerun_extraction(clone):

@@ -21,9 +21,8 @@ from attention_collapse.families import DUAL_ENCODER
 from attention_collapse.files import read_json
 from attention_collapse.measures.shapley import share_slack
 from attention_collapse.models import load
-from attention_collapse.models.declared import Scorer
-from attention_collapse.models.image_once import IMAGE_TOWERS
-from attention_collapse.models.interface import Batch, Output, Provenance
+from attention_collapse.models.interface import Batch, Embedded, Provenance, Without
+from attention_collapse.models.kinds.scorer import Scorer
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Stats
 from attention_collapse.stages import contribution, extract_attention, fetch_coco
@@ -92,13 +91,23 @@ def test_the_mean_image_is_the_mean(pairs):
 class Blank:
     """A dual encoder to which all items are one."""
 
-    name, family, logit_scale, logit_bias = "blank", DUAL_ENCODER, 10.0, 0.0
+    name, family, module, tokenizer = "blank", DUAL_ENCODER, None, None
+    provenance, sites, missing = {}, {}, {}
+    ids = caption = pixels = picture = Without("a blank")
+    logit_scale, logit_bias = 10.0, 0.0
 
-    def batch(self, kind, contents):
-        return Batch(None, (), {}, (False,) * len(contents))
+    def images(self, pictures):
+        return Batch(None, (), {}, (False,) * len(pictures))
 
-    def run(self, batch):
-        return Output(embedding=torch.tensor([[0.6, 0.8]]).expand(len(batch.truncated), 2))
+    texts = images
+
+    def embed(self, batch):
+        return Embedded(torch.tensor([[0.6, 0.8]]).expand(len(batch.truncated), 2))
+
+
+def embeddings(model, images, texts):
+    with torch.inference_mode():
+        return [model.embed(batch).embedding for batch in (model.images(images), model.texts(texts))]
 
 
 @pytest.mark.parametrize("model", [scorer(lambda images, texts: [0.1] * len(images)), Blank()])
@@ -115,19 +124,18 @@ def test_a_constant_model_has_no_share_and_is_at_chance(pairs, model):
 
 def test_dual_encoders_encode_each_item_once_and_score_as_pair_by_pair(pairs, tiny_openclip, monkeypatch):
     model = load("tiny", ModelSpec(kind="openclip", weights="checkpoint", path=str(tiny_openclip)))
-    counts, inner = {"image": 0, "text": 0}, model.run
+    counts, inner = {"image": 0, "text": 0}, model.embed
 
     def counting(batch):
         counts["text" if "text" in batch.inputs else "image"] += len(batch.truncated)
         return inner(batch)
 
-    monkeypatch.setattr(model, "run", counting)
+    monkeypatch.setattr(model, "embed", counting)
     frame = run(model, pairs)
     assert counts == {"image": 7, "text": 6}  # the seventh is the mean image
 
     def one_by_one(images, texts):
-        with torch.inference_mode():
-            i, t = (inner(model.batch(kind, part)).embedding for kind, part in (("image", images), ("text", texts)))
+        i, t = embeddings(model, images, texts)
         return (model.logit_scale * (i * t).sum(-1)).tolist()
 
     slow = run(scorer(one_by_one), pairs)
@@ -139,11 +147,8 @@ def test_dual_encoders_encode_each_item_once_and_score_as_pair_by_pair(pairs, ti
 def test_a_dual_encoders_accuracies_are_those_of_its_grid_pair_by_pair(pairs, tiny_openclip):
     model = load("tiny", ModelSpec(kind="openclip", weights="checkpoint", path=str(tiny_openclip)))
     pictures = [load_rgb(Path(file["path"]))[0] for file in pairs["image"]]
-    with torch.inference_mode():
-        i, t = (
-            torch.cat([model.run(model.batch(kind, [item])).embedding for item in items])
-            for kind, items in (("image", pictures), ("text", [captions[0] for captions in pairs["captions"]]))
-        )
+    each = [embeddings(model, [i], [t[0]]) for i, t in zip(pictures, pairs["captions"], strict=True)]
+    i, t = (torch.cat(parts) for parts in zip(*each, strict=True))
     grid, n = (i @ t.T).double().numpy(), len(pairs)
     rng, others = np.random.default_rng(0), [np.delete(np.arange(n), k) for k in range(n)]
     for k in range(n):  # the draws before the foils: 8 partners of each pair
@@ -172,7 +177,7 @@ def test_distinct_coalitions_are_computed_once(pairs):
 
 
 @pytest.mark.parametrize("batch_size", [4, 64])
-def test_a_fusion_models_image_tower_sees_each_image_once(pairs, blip_folder, monkeypatch, batch_size):
+def test_a_fusion_models_image_encoder_sees_each_image_once(pairs, blip_folder, monkeypatch, batch_size):
     model = load("tiny", ModelSpec(kind="blip", weights="checkpoint", path=str(blip_folder)))
     rows, (model, passes) = [], interrupted(model, at=None)
     embed = model.module.vision_model.embeddings.patch_embedding
@@ -180,7 +185,7 @@ def test_a_fusion_models_image_tower_sees_each_image_once(pairs, blip_folder, mo
     once = contributions(model, pairs, partners=2, seed=0, batch_size=batch_size)
     assert sum(rows) == 7 and sum(passes) > 3 * 7  # the seventh is the mean image; every pair is still scored
     rows.clear()
-    monkeypatch.delitem(IMAGE_TOWERS, "Blip")
+    monkeypatch.setattr(model, "image_encoder", Without("left out"))
     bare = contributions(model, pairs, partners=2, seed=0, batch_size=batch_size)
     assert sum(rows) == sum(passes) / 2
     for name in ("score", "shapley_image", "shapley_text", "interaction", "shapley_image_mean_image", "accuracy"):
@@ -189,16 +194,16 @@ def test_a_fusion_models_image_tower_sees_each_image_once(pairs, blip_folder, mo
 
 def interrupted(model, at):
     """The model, stopped before its pass number `at`; and the number of scores of each finished pass."""
-    passes, inner = [], model.run
+    passes, inner = [], model.score
 
-    def run(batch):
+    def score(batch):
         if len(passes) + 1 == at:
             raise KeyboardInterrupt
-        output = inner(batch)
-        passes.append(len(output.score))
-        return output
+        scores = inner(batch)
+        passes.append(len(scores))
+        return scores
 
-    model.run = run
+    model.score = score
     return model, passes
 
 

@@ -58,13 +58,13 @@ def test_one_row_an_item_tower_layer_and_head(model, pairs):
 
 def test_each_image_is_encoded_once_and_each_caption_once(model, pairs, monkeypatch):
     counts = {"vision": 0, "text": 0}
-    run = type(model).run
+    embed = type(model).embed
 
     def counting(self, batch):
         counts[batch.reads[0].tower] += len(batch.truncated)
-        return run(self, batch)
+        return embed(self, batch)
 
-    monkeypatch.setattr(type(model), "run", counting)
+    monkeypatch.setattr(type(model), "embed", counting)
     extract(model, pairs, batch_size=4)
     assert counts == {"vision": 5, "text": 15}
 

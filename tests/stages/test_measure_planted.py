@@ -3,16 +3,15 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-import torch
 import yaml
 
 from attention_collapse.data.planted import FILLERS, MARK_SIZE, Regime, vocabulary, write_planted
 from attention_collapse.engine.planted_measures import accuracies, games, labelled, measure
-from attention_collapse.families import NO_ATTENTION
 from attention_collapse.files import read_json
 from attention_collapse.measures.attention import ATTENTION_MEASURES
 from attention_collapse.models import load
-from attention_collapse.models.interface import Batch, Output
+from attention_collapse.models.interface import Provenance, Without
+from attention_collapse.models.kinds.scorer import Scorer
 from attention_collapse.models.small import WRITERS, planted_spec
 from attention_collapse.params import load_params
 from attention_collapse.stages import measure_planted
@@ -24,25 +23,23 @@ PLANT = SimpleNamespace(emap_images=6, t_shap_images=3)
 OPTIONS = {"partners": 4, "seed": 0, "batch_size": 16}
 
 
-class Oracle:
+class Oracle(Scorer):
     """Reads the text's cue, the image's, or whether both agree."""
 
-    name, family, module, sites, missing = "oracle", NO_ATTENTION, None, {}, {}
+    ids = caption = pixels = picture = image_encoder = image_inputs = Without("an oracle")
 
     def __init__(self, reads):
-        self.reads, self.provenance = reads, {}
+        super().__init__("oracle", self.read, Provenance("oracle", None, None, None, 0, untrained=False))
+        self.reads = reads
 
-    def batch(self, kind, contents):
-        return Batch(contents, (), {}, (False,) * len(contents))
-
-    def run(self, batch):
+    def read(self, images, captions):
         scores = []
-        for image, caption in batch.inputs:
+        for image, caption in zip(images, captions, strict=True):
             text = 1.0 if FILLERS[1] in caption.split() else -1.0
             corner = np.asarray(image)[: MARK_SIZE // 2, -MARK_SIZE // 2 :].mean()
             mark = 1.0 if corner < 30 else -1.0
             scores.append({"text": text, "image": mark, "agreement": text * mark}[self.reads])
-        return Output(score=torch.tensor(scores, dtype=torch.float64))
+        return scores
 
 
 @pytest.fixture(scope="module")

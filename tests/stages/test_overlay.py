@@ -8,7 +8,7 @@ from PIL import Image
 
 from attention_collapse.engine.overlay import attention_maps, chosen_images, readout_attention
 from attention_collapse.models import load
-from attention_collapse.models.interface import Batch, Read
+from attention_collapse.models.interface import Batch, Read, Without
 from attention_collapse.models.pictures import patch_keys
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import IMAGE, OTHER
@@ -27,7 +27,7 @@ def tiny(tiny_openclip):
     model = load("tiny", ModelSpec(kind="openclip", weights="checkpoint", path=str(tiny_openclip)))
     rng = np.random.default_rng(0)
     pictures = [rng.integers(0, 256, (40, 40, 3), dtype=np.uint8) for _ in range(2)]
-    return model, pictures, model.batch("image", [Image.fromarray(picture) for picture in pictures])
+    return model, pictures, model.images([Image.fromarray(picture) for picture in pictures])
 
 
 def test_the_map_is_the_class_tokens_attention_as_pytorch_gives_it(tiny):
@@ -37,14 +37,14 @@ def test_the_map_is_the_class_tokens_attention_as_pytorch_gives_it(tiny):
     hook = attention.register_forward_pre_hook(
         lambda _module, args, kwargs: seen.append((args, kwargs)), with_kwargs=True
     )
-    model.run(batch)
+    model.embed(batch)
     hook.remove()
     args, kwargs = seen[0]
     _, pattern = attention(*args, **(kwargs | {"need_weights": True, "average_attn_weights": True}))  # mean over heads
     shares = readout_attention(model, batch, read)
     assert torch.allclose(shares.sum(-1), torch.ones(2, dtype=torch.float64))
     assert torch.allclose(shares, pattern[:, 0].double(), atol=1e-6)
-    found = attention_maps(model, "openclip", batch)
+    found = attention_maps(model, batch)
     own = pattern[1, 0, 1:].double()
     assert found[1].mass == pytest.approx(float(own.sum()), abs=1e-6)
     assert np.allclose(found[1].grid, (own / own.mean()).view(4, 4).numpy(), atol=1e-5)  # 17 tokens: 4 × 4 patches
@@ -55,9 +55,10 @@ def test_tokens_that_are_no_grid_of_patches_are_refused_with_a_reason():
         read = Read("vision", ("site",), {}, torch.ones(1))
         return Batch({"image": torch.zeros(1, 3, 8, 8)}, (read,), {"site": torch.tensor([labels])}, (False,)), read
 
-    assert "kind vilt" in patch_keys("vilt", *batch([OTHER, IMAGE]))
-    assert "3 image tokens" in patch_keys("openclip", *batch([OTHER, IMAGE, IMAGE, IMAGE]))
-    _, keys = patch_keys("openclip", *batch([OTHER, IMAGE, IMAGE, OTHER, IMAGE, IMAGE]))
+    why = patch_keys(Without("they are shuffled"), *batch([OTHER, IMAGE]))
+    assert why == "the image's tokens are not patches in the picture's order: they are shuffled"
+    assert "3 image tokens" in patch_keys("image", *batch([OTHER, IMAGE, IMAGE, IMAGE]))
+    _, keys = patch_keys("image", *batch([OTHER, IMAGE, IMAGE, OTHER, IMAGE, IMAGE]))
     assert keys.tolist() == [[1, 2, 4, 5]]
 
 

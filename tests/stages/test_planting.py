@@ -7,7 +7,6 @@ from attention_collapse.data.planted import FILLERS, Regime, draw_pairs, mark, p
 from attention_collapse.data.scenes import SIZE
 from attention_collapse.engine.planting import Trainee, accuracies, match, warm_up
 from attention_collapse.models import load
-from attention_collapse.models.interface import Batch
 from attention_collapse.models.small import WRITERS, planted_spec, save
 from attention_collapse.params import PlantingRecipe
 
@@ -29,7 +28,7 @@ def folders(tmp_path_factory):
 def trainee(kind, folder):
     model = load(kind, planted_spec(kind, folder))
     model.module.requires_grad_(True)
-    return Trainee(kind, model, model.batch("pair", [(Image.new("RGB", (SIZE, SIZE)), CAPTION)]), CAPTION)
+    return Trainee(kind, model, model.pairs([Image.new("RGB", (SIZE, SIZE))], [CAPTION]), CAPTION)
 
 
 @pytest.fixture(scope="module")
@@ -47,12 +46,12 @@ def test_training_sees_what_the_processors_make_of_a_pair(kind, folders, pairs, 
     """The inputs built for speed are those of the model's own processor and tokenizer, captions of all lengths."""
     one = trainee(kind, folders / kind)
     marked = [mark(picture, pair.image_cue) for picture, pair in zip(pixels, pairs, strict=True)]
-    expected = one.model.batch("pair", [(Image.fromarray(m), p.words) for m, p in zip(marked, pairs, strict=True)])
+    expected = one.model.pairs([Image.fromarray(picture) for picture in marked], [pair.words for pair in pairs])
     given = one.inputs(np.stack(marked), [pair.words for pair in pairs])
     assert given.keys() == dict(expected.inputs).keys()
     for name, value in expected.inputs.items():
         torch.testing.assert_close(given[name].to(value.dtype), value, atol=1e-5, rtol=0, msg=name)
-    torch.testing.assert_close(one.score(given), one.model.run(expected).score, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(one.score(given), one.model.score(expected), atol=1e-5, rtol=1e-5)
 
 
 @pytest.mark.parametrize("kind", WRITERS)
@@ -119,5 +118,5 @@ def test_accuracies_of_an_oracle_that_reads_one_cue(used, regime):
 def test_a_batch_of_a_trainee_is_a_batch(folders):
     one = trainee("llava", folders / "llava")
     inputs = one.inputs(np.zeros((2, SIZE, SIZE, 3), np.uint8), [CAPTION, f"{CAPTION} and a blue cross on the right"])
-    assert one.model.run(Batch(inputs, (), {}, ())).score.shape == (2,)
+    assert one.score(inputs).shape == (2,)
     assert inputs["caption"].sum(1).tolist() == [7, 14]

@@ -11,8 +11,8 @@ from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.engine.token_contribution import COLUMNS, token_contributions
 from attention_collapse.errors import DataError
 from attention_collapse.models import load
-from attention_collapse.models.declared import Scorer
 from attention_collapse.models.interface import Provenance
+from attention_collapse.models.kinds.scorer import Scorer
 from attention_collapse.models.spec import ModelSpec
 
 

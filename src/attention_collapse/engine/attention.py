@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pyarrow as pa
@@ -25,7 +25,7 @@ from attention_collapse.engine.parts import open_parts
 from attention_collapse.errors import ModelError, ProbeError
 from attention_collapse.families import NO_ATTENTION
 from attention_collapse.files import whole_file
-from attention_collapse.models.interface import Batch, Model, Output, Read, TwoTowers, passes
+from attention_collapse.models.interface import Batch, DualEncoder, Embedded, Model, PairScorer, Read
 from attention_collapse.probe import AttentionProbe, SiteStats
 from attention_collapse.probe.rows import average_rows, needed_rows
 
@@ -35,10 +35,12 @@ if TYPE_CHECKING:
 Ids = tuple[int, int | None]  # image, caption
 Seen = dict[str, dict[str, dict[str, np.ndarray]]]  # tower -> site -> statistic
 SURROGATE = "surrogate"  # not attention: similarity of a caption's embedding to an image's projected patches
+Given = TypeVar("Given")  # what a pass gives
+Item = TypeVar("Item")
 
 
-def probe_batch(model: Model, batch: Batch) -> tuple[Seen, Output]:
-    """One forward pass: tower -> site -> statistic -> (batch, head) float64 (counts: (batch,)); and its output."""
+def probe_batch(model: Model, batch: Batch, forward: Callable[[Batch], Given]) -> tuple[Seen, Given]:
+    """One forward pass: tower -> site -> statistic -> (batch, head) float64 (counts: (batch,)); and what it gives."""
     seen: Seen = {read.tower: {} for read in batch.reads}
     rows = {site: needed_rows(read.rows) for read in batch.reads for site in read.sites}
     nothing = torch.empty(0, dtype=torch.long)
@@ -53,17 +55,16 @@ def probe_batch(model: Model, batch: Batch) -> tuple[Seen, Output]:
                 if stats.site in seen[read.tower]:
                     raise ProbeError(
                         f"{model.name}: {stats.site} ran twice in one pass",
-                        expected="one attention call a layer",
+                        expected="one attention call per layer",
                         remedy="read sites that run once for each pass",
                     )
                 means = average_rows(stats, read.rows, read.group)
                 seen[read.tower][stats.site] = {key: value.cpu().numpy() for key, value in means.items()}
 
-    module = cast("torch.nn.Module", model.module)
-    probe = AttentionProbe(module, on_stats=keep, keys=lambda site, *_: batch.groups.get(site), rows=chosen)
+    probe = AttentionProbe(model.module, on_stats=keep, keys=lambda site, *_: batch.groups.get(site), rows=chosen)
     try:
         with probe, torch.inference_mode():
-            output = model.run(batch)
+            output = forward(batch)
     except RuntimeError as error:
         if any(words in str(error) for words in ("same device", "on the expected device", "and weight type")):
             raise ModelError(
@@ -117,24 +118,29 @@ def _batches(model: Model, pairs: Dataset, size: int) -> Iterator[tuple[Sequence
         (image, Path(file["path"]), list(zip(ids, texts, strict=True)))
         for image, file, ids, texts in zip(*columns, strict=True)
     ]
-    items: dict[str, list[tuple[Ids, Any]]] = {
-        "image": [((image, None), path) for image, path, _ in listed],
-        "text": [((image, caption), words) for image, _, captions in listed for caption, words in captions],
-        "pair": [((image, caption), (path, words)) for image, path, captions in listed for caption, words in captions],
-    }
+    texts = [((image, caption), path, words) for image, path, captions in listed for caption, words in captions]
+    if isinstance(model, DualEncoder):
+        for some in _slices(listed, size):
+            yield [(image, None) for image, _, _ in some], partial(_images, model, [path for _, path, _ in some])
+        for part in _slices(texts, size):
+            yield [ids for ids, _, _ in part], partial(model.texts, [words for _, _, words in part])
+    else:
+        for part in _slices(texts, size):
+            paths, captions = [path for _, path, _ in part], [words for _, _, words in part]
+            yield [ids for ids, _, _ in part], partial(_pairs, model, paths, captions)
 
-    def prepare(kind: str, contents: Sequence[Any]) -> Batch:
-        if kind == "image":
-            contents = [load_rgb(path)[0] for path in contents]
-        elif kind == "pair":
-            pictures = {path: load_rgb(path)[0] for path in dict.fromkeys(path for path, _ in contents)}
-            contents = [(pictures[path], words) for path, words in contents]
-        return model.batch(kind, contents)
 
-    for kind in passes(model):
-        for start in range(0, len(items[kind]), size):
-            ids, contents = zip(*items[kind][start : start + size], strict=True)
-            yield ids, partial(prepare, kind, contents)
+def _slices(items: list[Item], size: int) -> Iterator[list[Item]]:
+    return (items[start : start + size] for start in range(0, len(items), size))
+
+
+def _images(model: DualEncoder, paths: Sequence[Path]) -> Batch:
+    return model.images([load_rgb(path)[0] for path in paths])
+
+
+def _pairs(model: PairScorer, paths: Sequence[Path], captions: Sequence[str]) -> Batch:
+    pictures = {path: load_rgb(path)[0] for path in dict.fromkeys(paths)}
+    return model.pairs([pictures[path] for path in paths], captions)
 
 
 def surrogate(ids: Sequence[Ids], patches: Mapping[int, Tensor], embeddings: Tensor, logit_scale: float) -> pa.Table:
@@ -195,29 +201,34 @@ def extract(model: Model, pairs: Dataset, *, batch_size: int, work: Path | None 
         batch = prepare()
         if not batch.reads:
             continue  # a convolutional tower: no attention to read
-        seen, output = probe_batch(model, batch)
+        forward: Callable[[Batch], Embedded | Tensor] = model.embed if isinstance(model, DualEncoder) else model.score
+        seen, output = probe_batch(model, batch, forward)
         tables = [_rows(ids, read, batch.truncated, seen[read.tower]) for read in batch.reads]
-        if output.patches is not None:
+        if isinstance(output, Embedded) and output.patches is not None:
             own = output.patches.float().cpu().contiguous()
             patches |= {image: kept for (image, _), kept in zip(ids, own, strict=True)}
             if side:
                 with whole_file(side) as temporary:
                     save_file({"patches": own}, temporary)
-        elif patches and output.embedding is not None:
-            scale = cast("TwoTowers", model).logit_scale
-            tables.append(surrogate(ids, patches, output.embedding.float().cpu(), scale))
+        elif isinstance(output, Embedded) and isinstance(model, DualEncoder) and patches:
+            tables.append(surrogate(ids, patches, output.embedding.float().cpu(), model.logit_scale))
         part = pa.concat_tables(tables, promote_options="default")
         if file:
             with whole_file(file) as temporary:
                 pq.write_table(part, temporary)
         parts.append(part)
-    if model.family == NO_ATTENTION:  # the pairs alone, so that what has no measure is still counted
-        listed = [(i, c) for i, ids in zip(pairs["image_id"], pairs["caption_ids"], strict=True) for c in ids]
-        parts.append(_table({
-            "image_id": [image for image, _ in listed], "caption_id": [caption for _, caption in listed],
-            "tower": ["none"] * len(listed), "layer": [0] * len(listed), "head": [0] * len(listed),
-            "n_tokens": [0] * len(listed), "truncated": [False] * len(listed),
-        }))  # fmt: skip
+    if model.family == NO_ATTENTION:
+        parts.append(_pairs_alone(pairs))
     whole = pa.concat_tables(parts, promote_options="default")
     last = pc.equal(whole["tower"], SURROGATE)  # so that the order of rows does not depend on the batch size
     return pa.concat_tables([whole.filter(pc.invert(last)), whole.filter(last)])
+
+
+def _pairs_alone(pairs: Dataset) -> pa.Table:
+    """The rows of a model without attention, so that what has no measure is still counted."""
+    listed = [(i, c) for i, ids in zip(pairs["image_id"], pairs["caption_ids"], strict=True) for c in ids]
+    return _table({
+        "image_id": [image for image, _ in listed], "caption_id": [caption for _, caption in listed],
+        "tower": ["none"] * len(listed), "layer": [0] * len(listed), "head": [0] * len(listed),
+        "n_tokens": [0] * len(listed), "truncated": [False] * len(listed),
+    })  # fmt: skip

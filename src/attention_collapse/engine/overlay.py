@@ -5,6 +5,7 @@ Attention is not contribution: a bright patch was read from, which does not say 
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import cast
 
@@ -13,7 +14,7 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from attention_collapse.models.interface import Batch, Model, Read
+from attention_collapse.models.interface import Batch, DualEncoder, Model, Read
 from attention_collapse.models.pictures import patch_keys
 from attention_collapse.probe import AttentionProbe, SiteStats
 from attention_collapse.probe.rows import needed_rows
@@ -49,14 +50,10 @@ def readout_attention(model: Model, batch: Batch, read: Read) -> Tensor:
     site, kept = read.sites[-1], list[SiteStats]()
     weights, nothing = read.rows["readout"], torch.empty(0, dtype=torch.long)
     wanted = needed_rows({"readout": weights})
-    module = cast("torch.nn.Module", model.module)
-    with (
-        AttentionProbe(
-            module, on_stats=kept.append, weights=True, rows=lambda name, *_: wanted if name == site else nothing
-        ),
-        torch.inference_mode(),
-    ):
-        model.run(batch)
+    forward: Callable[[Batch], object] = model.embed if isinstance(model, DualEncoder) else model.score
+    rows = lambda name, *_: wanted if name == site else nothing  # noqa: E731
+    with AttentionProbe(model.module, on_stats=kept.append, weights=True, rows=rows), torch.inference_mode():
+        forward(batch)
     [stats] = kept
     pattern = cast("Tensor", stats.weights).double().cpu().mean(1)  # (batch, row, key)
     chosen = weights[:, wanted].double()[..., None]  # (batch, row, 1)
@@ -82,12 +79,12 @@ class Map:
     mass: float
 
 
-def attention_maps(model: Model, kind: str, batch: Batch) -> list[Map] | str:
+def attention_maps(model: Model, batch: Batch) -> list[Map] | str:
     """The map of each item of a batch, or why there is none."""
     read = next((read for read in batch.reads if read.tower == "vision"), None)
     if read is None:
         return model.missing.get("vision", "the model has no attention over the image")
-    placed = patch_keys(kind, batch, read)
+    placed = patch_keys(model.picture, batch, read)
     if isinstance(placed, str):
         return placed
     pixels, keys = placed

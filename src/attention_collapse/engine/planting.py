@@ -17,7 +17,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -37,17 +37,31 @@ from attention_collapse.data.planted import (
     mark,
 )
 from attention_collapse.data.scenes import COLOURS, COUNTS, PLACE, SHAPES, Group, Scene
-from attention_collapse.models.interface import Batch, Model
+from attention_collapse.models.interface import Batch, PairScorer, Without
 from attention_collapse.models.small import WIDTH
 from attention_collapse.params import PlantingRecipe
+from attention_collapse.probe import TEXT
 
 BETAS = (0.9, 0.98)
-TOWER: dict[str, str] = {
-    "blip": "vision_model", "llava": "model.vision_tower", "idefics": "model.vision_model",
-    "fusion-v2": "image_encoder",
-}  # fmt: skip
-HIDDEN: dict[str, str] = {"blip": "text_encoder.encoder", "vilt": "vilt.encoder", "fusion-v2": "fusion.encoder"}
 SIZES = (1, len(COLOURS), len(SHAPES), 1 + len(COUNTS))  # logits a place: anything there, colour, shape, count
+
+
+@runtime_checkable
+class Plantable(PairScorer, Protocol):
+    """A model that can be trained here: more of it is known."""
+
+    ids: str
+    mask: str
+    image_inputs: tuple[str, ...]
+    text_states: str | Without  # the module whose output holds the text's states
+
+
+@runtime_checkable
+class _OneStream(Protocol):
+    """A model without an image encoder."""
+
+    def image_states(self, ids: Tensor, pixels: Tensor) -> Tensor:
+        """(batch, key, width) what pixels become beside a text, (batch, token) ids."""
 
 
 class Trainee:
@@ -58,25 +72,25 @@ class Trainee:
     model
         From a folder of `small.WRITERS`, loaded as any checkpoint is.
     example
-        What `model.batch` makes of one pair; training's inputs are built after it, without the slow processors.
+        What `model.pairs` makes of one pair; training's inputs are built after it, without the slow processors.
     caption
         The caption of that pair.
     """
 
-    def __init__(self, kind: str, model: Model, example: Batch, caption: str) -> None:
-        assert model.module is not None  # noqa: S101 — for the type checker
+    def __init__(self, kind: str, model: Plantable, example: Batch, caption: str) -> None:
         self.kind, self.model = kind, model
         self.module: nn.Module = model.module
         self.example = dict(example.inputs)
-        prefix = {"fusion-v2": ("ids", "words", "pixels")}.get(kind, ("input_ids", "attention_mask", "pixel_values"))
-        self.ids, self.mask, self.pixels = prefix
-        tokenizer = model._tokenizer if kind == "fusion-v2" else model._processor.tokenizer  # type: ignore[attr-defined]
+        self.ids, self.mask, self.pixels = model.ids, model.mask, model.image_inputs[0]
+        tokenizer = model.tokenizer
         self.vocabulary: dict[str, int] = tokenizer.get_vocab()
         row, words = self.example[self.ids][0].tolist(), [self.vocabulary[word] for word in caption.split()]
         start = next(i for i in range(len(row)) if row[i : i + len(words)] == words)
         self.before, self.after = row[:start], row[start + len(words) :]
+        labels = example.groups[model.sites["text"][0]][0]  # (key,)
+        self.first = int((labels == TEXT).int().argmax()) - len(self.before)  # position of the text among the keys
         self.padding, self.masked = int(tokenizer.pad_token_id), self.vocabulary.get("[MASK]")
-        self.decoder = "caption" in self.example
+        self.decoder = model.token_embedding is not None  # the score is a likelihood
         plurals = [Group(2, "red", shape, "left").phrase.split()[-1] for shape in SHAPES]
         self.attribute, self.place = (
             torch.zeros(len(self.vocabulary), dtype=torch.bool).index_fill(
@@ -85,9 +99,9 @@ class Trainee:
             for words in ((*COLOURS, *SHAPES, *plurals, *COUNTS.values(), "a", "an", *PLACE), tuple(PLACE))
         )
         self._kept: dict[str, Tensor] = {}
-        for role, table in (("words", HIDDEN), ("image", TOWER)):
-            if kind in table:
-                self.module.get_submodule(table[kind]).register_forward_hook(partial(self._keep, role))
+        for role, name in (("words", model.text_states), ("image", model.image_encoder)):
+            if isinstance(name, str):
+                self.module.get_submodule(name).register_forward_hook(partial(self._keep, role))
 
     def _keep(self, role: str, _module: nn.Module, _inputs: Any, output: Any) -> None:
         self._kept[role] = output if isinstance(output, Tensor) else output[0]
@@ -118,20 +132,14 @@ class Trainee:
 
     def score(self, inputs: Mapping[str, Tensor]) -> Tensor:
         """(batch,) the model's own score."""
-        score = self.model.run(Batch(dict(inputs), (), {}, ())).score
-        assert score is not None  # noqa: S101 — for the type checker
-        return score
+        return self.model.score(Batch(dict(inputs), (), {}, ()))
 
     def image_states(self, pixels: Tensor) -> Tensor:
         """(batch, token, width) what the image alone becomes in the model."""
-        module: Any = self.module
-        if self.kind == "vilt":
+        if isinstance(self.model, _OneStream):
             nothing = torch.tensor([self.before + self.after]).expand(len(pixels), -1)
-            with torch.random.fork_rng(devices=[]):  # ViLT shuffles patches at every pass
-                torch.manual_seed(0)
-                states: Tensor = module.vilt(input_ids=nothing, pixel_values=pixels).last_hidden_state
-            return states[:, nothing.shape[1] :]
-        module.get_submodule(TOWER[self.kind])(pixels[:, 0] if pixels.ndim == 5 else pixels)
+            return self.model.image_states(nothing, pixels)
+        self.module.get_submodule(str(self.model.image_encoder))(pixels[:, 0] if pixels.ndim == 5 else pixels)
         return self._kept["image"]
 
     @property
@@ -163,8 +171,7 @@ class Trainee:
         hidden = attribute & (chance < 0.3)
         self.score(inputs | {self.ids: torch.where(hidden, torch.tensor(self.masked), altered)})
         states = self._kept["words"]
-        first = 0 if self.kind != "fusion-v2" else states.shape[1] - ids.shape[1] - 1  # image, text, metadata
-        logits = head(states[:, first : first + ids.shape[1]])
+        logits = head(states[:, self.first : self.first + ids.shape[1]])
         left = attribute & ~hidden
         wrong = F.binary_cross_entropy_with_logits(logits[..., -1][left], (altered != ids)[left].float())
         return F.cross_entropy(logits[..., :-1][hidden], ids[hidden]) + 2 * wrong

@@ -1,27 +1,28 @@
 """Scores of chosen images with chosen captions, each distinct pair scored once: what every ablation is made of.
 
-A dual encoder encodes each item once; any other model runs each distinct pair once, its image tower (where it has one)
-each image once. Its finished batches are kept, so an interrupted run goes on where it stopped.
+A dual encoder encodes each item once; any other model runs each distinct pair once, its image encoder (where it
+has one) each image once. Its finished batches are kept, so an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from tqdm import tqdm
 
 from attention_collapse.data.images import load_rgb
 from attention_collapse.engine.parts import open_parts
 from attention_collapse.errors import DataError
-from attention_collapse.families import DUAL_ENCODER
 from attention_collapse.files import read_json, sha256_bytes, write_text
 from attention_collapse.models.image_once import image_once
-from attention_collapse.models.interface import Model, TwoTowers
+from attention_collapse.models.interface import Batch, DualEncoder, Model, PairScorer
 from attention_collapse.models.recombined import recombined
 
 if TYPE_CHECKING:
@@ -59,24 +60,25 @@ class _Pictures:
         return Image.fromarray((self._total / len(self.paths)).round().astype(np.uint8))
 
 
-def _grid(model: TwoTowers, pictures: _Pictures, texts: list[str], batch_size: int) -> np.ndarray:
-    """A dual encoder's score of every image with every text, (image, text), from one encoding an item."""
-    parts = {}
-    for kind, size in (("image", len(pictures)), ("text", len(texts))):
-        embeddings = []
-        for start in tqdm(range(0, size, batch_size), desc=f"{model.name} {kind}s", unit="batch", disable=None):
-            some = range(start, min(start + batch_size, size))
-            contents = [pictures[i] if kind == "image" else texts[i] for i in some]
+def _grid(model: DualEncoder, pictures: _Pictures, texts: list[str], batch_size: int) -> np.ndarray:
+    """A dual encoder's score of every image with every text, (image, text), from one encoding per item."""
+
+    def embedded(what: str, count: int, prepare: Callable[[range], Batch]) -> Tensor:
+        parts = []
+        for start in tqdm(range(0, count, batch_size), desc=f"{model.name} {what}", unit="batch", disable=None):
             with torch.inference_mode():
-                embedding = model.run(model.batch(kind, contents)).embedding
-            embeddings.append(cast("torch.Tensor", embedding).double().cpu())
-        parts[kind] = torch.cat(embeddings)
-    grid: np.ndarray = (model.logit_scale * parts["image"] @ parts["text"].T + model.logit_bias).numpy()
+                batch = prepare(range(start, min(start + batch_size, count)))
+                parts.append(model.embed(batch).embedding.double().cpu())
+        return torch.cat(parts)
+
+    a = embedded("images", len(pictures), lambda some: model.images([pictures[i] for i in some]))
+    b = embedded("texts", len(texts), lambda some: model.texts([texts[i] for i in some]))
+    grid: np.ndarray = (model.logit_scale * a @ b.T + model.logit_bias).numpy()
     return grid
 
 
 def _one_by_one(
-    model: Model, pictures: _Pictures, texts: list[str], wanted: Indices, *, batch_size: int, work: Path | None
+    model: PairScorer, pictures: _Pictures, texts: list[str], wanted: Indices, *, batch_size: int, work: Path | None
 ) -> dict[tuple[int, int], float]:
     """The score of each wanted (image, text), each distinct one computed once, image by image."""
     distinct = sorted(set(wanted))
@@ -99,10 +101,9 @@ def _one_by_one(
                 batch = prepared.batch(images, [text for _, text in part])
             else:
                 read = {image: read[image] if image in read else pictures[image] for image in set(images)}
-                batch = model.batch("pair", [(read[image], texts[text]) for image, text in part])
+                batch = model.pairs([read[image] for image in images], [texts[text] for _, text in part])
             with torch.inference_mode():
-                score = model.run(batch).score
-            scores = cast("torch.Tensor", score).double().cpu().tolist()
+                scores = model.score(batch).double().cpu().tolist()
             if file:
                 write_text(file, json.dumps(scores))  # every digit: a resumed run equals an undisturbed one
             values |= dict(zip(part, scores, strict=True))
@@ -138,8 +139,8 @@ def score_cells(
     places = {name: np.broadcast_arrays(*pair) for name, pair in cells.items()}
     texts = [captions[0] for captions in pairs["captions"]]
     pictures = _Pictures([Path(file["path"]) for file in pairs["image"]])
-    if model.family == DUAL_ENCODER:
-        grid = _grid(cast("TwoTowers", model), pictures, texts, batch_size)
+    if isinstance(model, DualEncoder):
+        grid = _grid(model, pictures, texts, batch_size)
         v = {name: grid[image, text] for name, (image, text) in places.items()} | {"grid": grid}
     else:
         listed = {

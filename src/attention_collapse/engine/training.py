@@ -23,10 +23,10 @@ from attention_collapse.engine.contrastive import (
     retrieval,
     train,
 )
-from attention_collapse.engine.planting import Trainee, accuracies, match, warm_up
+from attention_collapse.engine.planting import Plantable, Trainee, accuracies, match, warm_up
 from attention_collapse.files import evidence_id, read_json, sha256_file, whole_file, write_json
 from attention_collapse.models import load
-from attention_collapse.models.interface import TwoTowers
+from attention_collapse.models.interface import DualEncoder
 from attention_collapse.models.scenes import scenes_config, write_restricted_merges
 from attention_collapse.models.small import CONTEXT, WRITERS, planted_spec, save, write_align
 from attention_collapse.models.spec import ModelSpec
@@ -37,12 +37,12 @@ MERGES = "bpe_merges.txt.gz"
 WEIGHTS = {OPENCLIP: "open_clip_model.safetensors", ALIGN: "model.safetensors"}
 
 
-def _tensors(model: TwoTowers, n: int, seed: int, *, held_out: bool) -> tuple[Tensor, Tensor]:
+def _tensors(model: DualEncoder, n: int, seed: int, *, held_out: bool) -> tuple[Tensor, Tensor]:
     """(scene, 3, size, size) pixels and (scene, caption, context) tokens of `n` scenes."""
     rng = np.random.default_rng([seed, 2])
     pixels, tokens = [], []
     for scene in tqdm(sample(n, seed, held_out=held_out), desc="rendering", unit="scene", disable=None):
-        image, text = model.batch("image", [render(scene, rng)]), model.batch("text", captions(scene))
+        image, text = model.images([render(scene, rng)]), model.texts(captions(scene))
         pixels.append(next(iter(image.inputs.values()))[0])
         ids = next(iter(text.inputs.values()))
         tokens.append(F.pad(ids, (0, CONTEXT - ids.shape[1])))  # both kinds pad with id 0
@@ -164,8 +164,7 @@ def _warm(
 def _trainee(kind: str, folder: Path) -> Trainee:
     """A small model from its folder, through the loading code of any checkpoint, ready to be trained."""
     model = load(folder.name, planted_spec(kind, folder))
-    assert model.module is not None  # noqa: S101 — for the type checker
+    assert isinstance(model, Plantable)  # noqa: S101 — for the type checker
     model.module.requires_grad_(True)
     caption = f"{FILLERS[0]} a red ring on the left"
-    example = model.batch("pair", [(Image.new("RGB", (SIZE, SIZE)), caption)])
-    return Trainee(kind, model, example, caption)
+    return Trainee(kind, model, model.pairs([Image.new("RGB", (SIZE, SIZE))], [caption]), caption)

@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from attention_collapse.files import sha256_bytes, sha256_file
+from attention_collapse.registry import kinds, own_kinds
 
 PACKAGE = "attention_collapse"
 SRC = Path(__file__).resolve().parents[2]
 FILE = re.compile(r"[\w-]+\.\w+")
-ENTRY_POINT = re.compile(rf"^({PACKAGE}(?:\.\w+)+):\w+$")  # "module:function", imported by name
+LOADER = f"{PACKAGE}.models"  # imports the module of a kind by its name
 
 
 def file_of(module: str) -> Path | None:
@@ -27,27 +28,12 @@ def _is_type_checking(node: ast.AST) -> bool:
     return isinstance(node, ast.If) and isinstance(node.test, ast.Name) and node.test.id == "TYPE_CHECKING"
 
 
-def _nodes(tree: ast.AST, kind: str | None) -> Iterator[ast.AST]:
-    """Every node that runs: nothing below `if TYPE_CHECKING`, and no entry point of another kind of model."""
+def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
+    """Every node that runs: nothing below `if TYPE_CHECKING`."""
     for node in ast.iter_child_nodes(tree):
-        if _is_type_checking(node):
-            continue
-        if kind is not None and isinstance(node, ast.Dict):
-            for key, value in zip(node.keys, node.values, strict=True):
-                if not (_entry_point(value) and isinstance(key, ast.Constant) and key.value != kind):
-                    yield value
-                    yield from _nodes(value, kind)
-            continue
-        yield node
-        yield from _nodes(node, kind)
-
-
-def _entry_point(node: ast.AST) -> str | None:
-    """The module of a string "module:function"; None for anything else."""
-    if not (isinstance(node, ast.Constant) and isinstance(node.value, str)):
-        return None
-    found = ENTRY_POINT.match(node.value)
-    return found[1] if found else None
+        if not _is_type_checking(node):
+            yield node
+            yield from _nodes(node)
 
 
 @cache
@@ -56,33 +42,34 @@ def _tree(path: Path) -> ast.Module:
 
 
 @cache
-def imported(path: Path, kind: str | None = None) -> frozenset[str]:
-    """Every module that a file imports, first-party or not, also within functions and by "module:function".
-
-    Of entry points in a table by kind of model, those of `kind` alone; of all kinds if it is None.
-    """
+def imported(path: Path) -> frozenset[str]:
+    """Every module that a file imports, first-party or not, also within functions."""
     modules: set[str] = set()
-    for node in _nodes(_tree(path), kind):
+    for node in _nodes(_tree(path)):
         if isinstance(node, ast.Import):
             modules |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module and node.level == 0:
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"
                 modules.add(inner if node.module.startswith(PACKAGE) and file_of(inner) else node.module)
-        elif found := _entry_point(node):
-            modules.add(found)
     return frozenset(modules)
 
 
 def closure(module: str, kind: str | None = None) -> frozenset[Path]:
-    """The first-party files that a module's code consists of, its own among them; `kind` as of `imported`."""
-    todo, done = {module}, set[Path]()
+    """The files that a module's code consists of, its own among them: those of this package.
+
+    Where models are loaded, the module of `kind` is among them, also one of another package; of None, those of all the
+    kinds of this package.
+    """
+    todo, done = {file_of(module)}, set[Path]()
     while todo:
-        path = file_of(todo.pop())
+        path = todo.pop()
         if path is None or path in done:
             continue
         done.add(path)
-        todo |= {other for other in imported(path, kind) if other.startswith(PACKAGE)}
+        todo |= {file_of(other) for other in imported(path) if other.startswith(PACKAGE)}
+        if path == file_of(LOADER):
+            todo |= {found.file for found in ([kinds()[kind]] if kind else own_kinds().values())}
     return frozenset(done)
 
 
@@ -120,11 +107,12 @@ def _meaning(path: Path) -> str:
 
 @cache
 def code_id(module: str, kind: str | None = None) -> str:
-    """16 hex digits of the code of a module and of all that it uses of this package; `kind` as of `imported`.
+    """16 hex digits of the code of a module and of all that it uses of this package; `kind` as of `closure`.
 
     Comments, docstrings and layout change nothing.
     """
     code = closure(module, kind)
     files = sorted({*code, *(file for path in code for file in _files_named(path))})
-    meanings = (f"{path.relative_to(SRC).as_posix()}\n{_meaning(path)}\n" for path in files)
+    names = {path: path.relative_to(SRC).as_posix() if path.is_relative_to(SRC) else path.name for path in files}
+    meanings = (f"{name}\n{_meaning(path)}\n" for path, name in names.items())
     return sha256_bytes("".join(meanings).encode())[:16]

@@ -1,4 +1,4 @@
-"""The in-house V1 and V2: their fusion module on the features of an OpenCLIP image tower and a BERT-like text tower.
+"""What the in-house V1 and V2 share: a fusion module on features of an OpenCLIP image tower and a BERT-like text tower.
 
 A checkpoint folder holds config.json (`{"model_type": "fusion-v2"}`), model.safetensors (the fusion module), and the
 feature encoders `image_encoder/` (open_clip's layout, 512 wide) and `text_encoder/` (transformers' layout, 384 wide).
@@ -8,31 +8,27 @@ A smaller model of the same classes says its `sizes` in config.json (see `fusion
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
+from PIL import Image
 from torch import Tensor, nn
 from transformers import AutoModel, AutoTokenizer
 
 from attention_collapse.errors import ModelError
-from attention_collapse.families import NO_ATTENTION, THREE_GROUP
 from attention_collapse.files import sha256_bytes, sha256_file
-from attention_collapse.models import openclip
 from attention_collapse.models.checkpoint import load_exactly, read_state_dict, require_sha256
 from attention_collapse.models.fusion import FusionV1, FusionV2, Sizes, picture_metadata
 from attention_collapse.models.hub import definition_sha256, weights_sha256
-from attention_collapse.models.interface import Batch, Output, Pair, Provenance, Read, even_weights, special_ids
-from attention_collapse.models.openclip_model import OpenClip
+from attention_collapse.models.interface import Batch, KindOfModel, Provenance, special_ids
+from attention_collapse.models.openclip_model import OpenClipModel
 from attention_collapse.models.pretrained import LOADING_ERRORS, read_weights, weight_files
-from attention_collapse.models.sites import matching_sites
 from attention_collapse.models.spec import ModelSpec
-from attention_collapse.probe import OTHER, TEXT
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
-CLASSES: dict[str, type[FusionV1] | type[FusionV2]] = {"fusion-v1": FusionV1, "fusion-v2": FusionV2}
 
 
 class _ImageTokens(nn.Module):
@@ -63,130 +59,131 @@ class _Whole(nn.Module):
         self.fusion, self.image_encoder, self.text_encoder = fusion, image_encoder, text_encoder
 
 
-class InHouse:
-    """See `interface.Model`. V1 has no attention of its own."""
+class InHouse(KindOfModel, base=True):
+    """A `PairScorer`. A kind says which fusion module it has, and what its attention is."""
+
+    fusion: ClassVar[type[FusionV1] | type[FusionV2]]
+    ids: ClassVar[str] = "ids"
+    mask: ClassVar[str] = "words"
+    caption: ClassVar[str] = "words"
+    token_embedding: ClassVar[None] = None  # the score is no likelihood
 
     def __init__(
-        self, name: str, images: OpenClip, text: tuple[Any, Any], fusion: nn.Module, provenance: Provenance
+        self, name: str, images: OpenClipModel, text: tuple[Any, Any], fusion: nn.Module, provenance: Provenance
     ) -> None:
         self.name, self.provenance = name, asdict(provenance)
         self._images, (encoder, self._tokenizer) = images, text
         self.module = _Whole(fusion, _ImageTokens(images.module.visual), encoder)
         self._device = next(fusion.parameters()).device
         self._context = int(encoder.config.max_position_embeddings)
-        self.missing: Mapping[str, str] = {}
-        if isinstance(fusion, FusionV1):
-            self.family = NO_ATTENTION
-            self.sites: dict[str, tuple[str, ...]] = {}
-            self.missing = {"vision": "an additive scorer has no attention"}
-        else:
-            self.family = THREE_GROUP
-            self.sites = {
-                "vision": ("fusion.cross_attention",),
-                "text": matching_sites(name, self.module, r"fusion\.encoder\.layers\.\d+\.self_attn"),
-            }
 
-    def batch(self, kind: str, contents: Sequence[Pair]) -> Batch:  # noqa: ARG002
-        """Inputs of image–caption pairs; the metadata are those of the picture: its size and shape."""
-        images, texts = zip(*contents, strict=True)
+    @property
+    def tokenizer(self) -> Any:
+        """The text encoder's tokenizer."""
+        return self._tokenizer
+
+    def _inputs(self, pictures: Sequence[Image.Image], captions: Sequence[str]) -> tuple[Batch, Tensor, Batch]:
+        """The batch without what is read from it; (batch, token) ids that are special; the image encoder's own batch.
+
+        The metadata are those of the picture: its size and shape.
+        """
         limit = self._context
         encoded = self._tokenizer(
-            list(texts), padding=True, truncation=True, max_length=limit, padding_side="right", return_tensors="pt"
+            list(captions), padding=True, truncation=True, max_length=limit, padding_side="right", return_tensors="pt"
         )
         words = encoded["attention_mask"] > 0
         special = torch.isin(encoded["input_ids"], special_ids(self._tokenizer))
-        pictures = self._images.batch("image", images)
+        prepared = self._images.images(pictures)
         inputs = {
-            "pixels": pictures.inputs["image"],
+            "pixels": prepared.inputs["image"],
             "ids": encoded["input_ids"].to(self._device),
             "words": words.to(self._device),
-            "metadata": picture_metadata([image.size for image in images]).to(self._device),
+            "metadata": picture_metadata([image.size for image in pictures]).to(self._device),
         }
-        lengths = self._tokenizer(list(texts), return_length=True, truncation=False, verbose=False)["length"]
-        truncated = tuple(int(length) > limit for length in lengths)
-        if self.family == NO_ATTENTION:
-            return Batch(inputs, (), {}, truncated)
-        image = pictures.groups[pictures.reads[0].sites[0]]  # (1, image token)
-        text = torch.where(words & ~special, TEXT, OTHER)
-        joint = torch.cat([image.expand(len(text), -1), text, torch.full((len(text), 1), OTHER)], 1)
-        before, after = torch.zeros(len(text), image.shape[1]).bool(), torch.zeros(len(text), 1).bool()
-        cross = {"all": even_weights(words), "readout": even_weights(words)}  # the score averages all text tokens
-        own = even_weights(torch.cat([before, words, after], 1))
-        reads = (
-            Read("vision", self.sites["vision"], cross, torch.full((len(text),), image.shape[1])),
-            Read("text", self.sites["text"], {"all": own, "readout": own}, words.sum(-1), group=TEXT),
-        )
-        groups = dict.fromkeys(self.sites["vision"], image) | dict.fromkeys(self.sites["text"], joint)
-        return Batch(inputs, reads, groups, truncated)
+        lengths = self._tokenizer(list(captions), return_length=True, truncation=False, verbose=False)["length"]
+        return Batch(inputs, (), {}, tuple(int(length) > limit for length in lengths)), special, prepared
 
-    def run(self, batch: Batch) -> Output:
-        """The fusion module's score."""
+    def score(self, batch: Batch) -> Tensor:
+        """(batch,) the fusion module's score."""
         inputs = batch.inputs
         text = self.module.text_encoder(input_ids=inputs["ids"], attention_mask=inputs["words"].long())
         image = self.module.image_encoder(inputs["pixels"])
-        return Output(score=self.module.fusion(image, text.last_hidden_state, inputs["metadata"], inputs["words"]))
+        score: Tensor = self.module.fusion(image, text.last_hidden_state, inputs["metadata"], inputs["words"])
+        return score
 
-
-def load(name: str, spec: ModelSpec, device: str = "cpu") -> InHouse:
-    """Load the fusion module and its feature encoders from a folder."""
-    if spec.weights == "hub":
-        raise ModelError(
-            f"{name}: kind {spec.kind} from a hub", expected="a folder", remedy="use weights: checkpoint with its path"
+    @classmethod
+    def load(cls, name: str, spec: ModelSpec, device: str = "cpu") -> Self:
+        """Load the fusion module and its feature encoders from a folder."""
+        if spec.weights == "hub":
+            raise ModelError(
+                f"{name}: kind {spec.kind} from a hub",
+                expected="a folder",
+                remedy="use weights: checkpoint with its path",
+            )
+        root = Path((spec.path if spec.weights == "checkpoint" else spec.architecture) or "")
+        sizes = _sizes(name, spec.kind, root)
+        picture = ModelSpec(kind="openclip", weights="checkpoint", path=str(root / "image_encoder"))
+        images = OpenClipModel.load(name, picture, device)
+        words = root / "text_encoder"
+        encoder, tokenizer = _text_encoder(name, words, device)
+        widths = {"image": images.module.visual.output_dim, "text": encoder.config.hidden_size}
+        if wrong := {key: width for key, width in widths.items() if width != sizes.features[key]}:
+            raise ModelError(
+                f"{name}: features of width {wrong}",
+                expected=f"{sizes.features}",
+                remedy="use the encoders it was trained on",
+            )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(spec.seed or 0)
+            fusion = cls.fusion(sizes)
+        digest = None
+        if spec.weights == "checkpoint":
+            load_exactly(fusion, read_state_dict(root / WEIGHTS), f"{name}: {root / WEIGHTS}")
+            digest = sha256_file(root / WEIGHTS)
+            require_sha256(name, root / WEIGHTS, digest, spec.sha256)
+        for module in (fusion, encoder):
+            module.eval().requires_grad_(False).to(device)
+        parts = [
+            definition_sha256(root),
+            weights_sha256(weight_files(words)),
+            definition_sha256(words),
+            str(images.provenance["sha256"]),
+        ]
+        provenance = Provenance(
+            weights=spec.origin,
+            sha256=digest,
+            definition_sha256=sha256_bytes("\n".join(parts).encode()),
+            revision=None,
+            parameters=sum(p.numel() for module in (fusion, encoder, images.module) for p in module.parameters()),
+            untrained=spec.is_control,
+            image_processor=images.provenance["image_processor"],
         )
-    root = Path((spec.path if spec.weights == "checkpoint" else spec.architecture) or "")
+        return cls(name, images, (encoder, tokenizer), fusion, provenance)
+
+
+def _sizes(name: str, kind: str, root: Path) -> Sizes:
     try:
         config = json.loads((root / CONFIG).read_text("utf-8"))
         found, sizes = config["model_type"], Sizes(**config.get("sizes", {}))
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
             f"{name}: {root / CONFIG} is absent, names no model_type or has other sizes than these ({error!r})",
-            expected=f'{CONFIG} ({{"model_type": "{spec.kind}"}}), {WEIGHTS}, image_encoder/ and text_encoder/',
+            expected=f'{CONFIG} ({{"model_type": "{kind}"}}), {WEIGHTS}, image_encoder/ and text_encoder/',
             remedy="check the path",
         ) from None
-    if found != spec.kind:
-        raise ModelError(f"{name}: {root} holds a {found!r} model", expected=spec.kind, remedy="correct the kind")
-    picture = ModelSpec(kind="openclip", weights="checkpoint", path=str(root / "image_encoder"))
-    images = openclip.load(name, picture, device)
-    words = root / "text_encoder"
-    encoder, _ = read_weights(name, words, AutoModel, "float32", device)
+    if found != kind:
+        raise ModelError(f"{name}: {root} holds a {found!r} model", expected=kind, remedy="correct the kind")
+    return sizes
+
+
+def _text_encoder(name: str, folder: Path, device: str) -> tuple[Any, Any]:
+    """The encoder and its tokenizer."""
+    encoder, _ = read_weights(name, folder, AutoModel, "float32", device)
     try:
-        tokenizer = AutoTokenizer.from_pretrained(words, local_files_only=True, trust_remote_code=False)
+        return encoder, AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except LOADING_ERRORS as error:
         raise ModelError(
-            f"{name}: {words} cannot be loaded ({str(error).splitlines()[0]})",
+            f"{name}: {folder} cannot be loaded ({str(error).splitlines()[0]})",
             expected="a tokenizer of the transformers library beside the text encoder",
             remedy="check the folder",
         ) from None
-    widths = {"image": images.module.visual.output_dim, "text": encoder.config.hidden_size}
-    if wrong := {key: width for key, width in widths.items() if width != sizes.features[key]}:
-        raise ModelError(
-            f"{name}: features of width {wrong}",
-            expected=f"{sizes.features}",
-            remedy="use the encoders it was trained on",
-        )
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(spec.seed or 0)
-        fusion = CLASSES[spec.kind](sizes)
-    digest = None
-    if spec.weights == "checkpoint":
-        load_exactly(fusion, read_state_dict(root / WEIGHTS), f"{name}: {root / WEIGHTS}")
-        digest = sha256_file(root / WEIGHTS)
-        require_sha256(name, root / WEIGHTS, digest, spec.sha256)
-    for module in (fusion, encoder):
-        module.eval().requires_grad_(False).to(device)
-    parts = [
-        definition_sha256(root),
-        weights_sha256(weight_files(words)),
-        definition_sha256(words),
-        str(images.provenance["sha256"]),
-    ]
-    provenance = Provenance(
-        weights=spec.origin,
-        sha256=digest,
-        definition_sha256=sha256_bytes("\n".join(parts).encode()),
-        revision=None,
-        parameters=sum(p.numel() for module in (fusion, encoder, images.module) for p in module.parameters()),
-        untrained=spec.is_control,
-        image_processor=images.provenance["image_processor"],
-    )
-    return InHouse(name, images, (encoder, tokenizer), fusion, provenance)

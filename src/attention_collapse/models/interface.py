@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol, TypeAlias, runtime_checkable
 
 import torch
 from PIL import Image
-from torch import Tensor, nn
+from torch import Tensor
 
 from attention_collapse.errors import ModelError
-from attention_collapse.families import DUAL_ENCODER
-
-Pair = tuple[Image.Image, str]
 
 
 @dataclass(frozen=True)
@@ -55,7 +52,7 @@ class Batch:
     groups
         site -> (batch or 1, key) group numbers.
     truncated
-        One flag an item: a caption was longer than the model's context and was cut.
+        One flag per item: a caption was longer than the model's context and was cut.
     """
 
     inputs: Any
@@ -65,46 +62,123 @@ class Batch:
 
 
 @dataclass(frozen=True)
-class Output:
-    """What a pass came to.
+class Embedded:
+    """What a dual encoder makes of images or captions.
 
     Attributes
     ----------
-    score
-        (batch,) the model's own matching score: ITM logit, or mean log-likelihood of the caption given the image.
     embedding
-        (batch, width) L2-normalised, of a dual encoder.
+        (batch, width) L2-normalised.
     patches
-        (batch, patch, width) L2-normalised patches in the shared space, where the model projects them there.
+        (batch, patch, width) L2-normalised patches of images in the shared space, where the model projects them there.
     """
 
-    score: Tensor | None = None
-    embedding: Tensor | None = None
+    embedding: Tensor
     patches: Tensor | None = None
 
 
-class Model(Protocol):
-    """A vision-language model that says what its tokens are."""
+@dataclass(frozen=True)
+class Without:
+    """Stands for what a kind does not have, and says why."""
+
+    why: str
+
+
+class Described(Protocol):
+    """What every model says of itself. `KindOfModel` explains the names of its inputs."""
 
     name: str
     family: str  # one of `families.FAMILIES`
-    module: nn.Module | None  # None: a scoring function without weights
+    module: Any  # a torch.nn.Module, or None: a scoring function without weights
     provenance: dict[str, Any]  # weights, their hash and revision, number of parameters, untrained or not
     sites: Mapping[str, tuple[str, ...]]  # tower -> attention modules
     missing: Mapping[str, str]  # see `families.undefined_measures`
+    ids: str | Without
+    caption: str | Without
+    pixels: str | Without
+    picture: str | Without
 
-    def batch(self, kind: str, contents: Sequence[Any]) -> Batch:
-        """Prepare a pass: kind "image" (images) or "text" (captions) of a dual encoder, "pair" of any other."""
-
-    def run(self, batch: Batch) -> Output:
-        """One forward pass."""
+    @property
+    def tokenizer(self) -> Any:
+        """A tokenizer in the manner of transformers; None where the tokens are not known."""
 
 
-class TwoTowers(Model, Protocol):
-    """A dual encoder: its score is logit_scale · cosine + logit_bias."""
+@runtime_checkable
+class DualEncoder(Described, Protocol):
+    """Encodes images and captions apart: its score is logit_scale · cosine + logit_bias."""
 
-    logit_scale: float
-    logit_bias: float
+    @property
+    def logit_scale(self) -> float:
+        """Factor on the cosine."""
+
+    @property
+    def logit_bias(self) -> float:
+        """Term beside the scaled cosine."""
+
+    def images(self, pictures: Sequence[Image.Image]) -> Batch:
+        """Inputs of images."""
+
+    def texts(self, captions: Sequence[str]) -> Batch:
+        """Inputs of captions."""
+
+    def embed(self, batch: Batch) -> Embedded:
+        """One forward pass of images or of captions."""
+
+
+@runtime_checkable
+class PairScorer(Described, Protocol):
+    """Scores each image with its caption."""
+
+    image_encoder: str | Without
+    image_inputs: tuple[str, ...] | Without
+
+    @property
+    def token_embedding(self) -> Any:
+        """The module that reads the caption's ids where the score is their likelihood; None where it is not."""
+
+    def pairs(self, pictures: Sequence[Image.Image], captions: Sequence[str]) -> Batch:
+        """Inputs of image–caption pairs, as many captions as pictures."""
+
+    def score(self, batch: Batch) -> Tensor:
+        """(batch,) its own matching score: an ITM logit, or the caption's mean log-likelihood in nats per token."""
+
+
+Model: TypeAlias = DualEncoder | PairScorer
+
+
+class KindOfModel:
+    """Base of the classes of all kinds. Each says in its own body what would be slow or wrong if it were forgotten.
+
+    Attributes
+    ----------
+    ids
+        The input that holds the caption's token ids, (batch, token).
+    mask
+        The input that marks which tokens are no padding, (batch, token); where it is needed.
+    caption
+        The input that marks which tokens are the caption's, (batch, token); control tokens may be among them. Without
+        one they are those that the batch's groups label as text.
+    pixels
+        The input that holds one picture per item, (batch, channel, height, width).
+    picture
+        The same, where its patches are the image's keys, row by row from the top left.
+    image_encoder
+        The submodule that takes and gives one row per image.
+    image_inputs
+        The inputs that are made of the image alone, all others being made of the caption alone, one row per pair each.
+    """
+
+    own: ClassVar[tuple[str, ...]] = ("pixels", "picture", "image_encoder", "image_inputs")
+
+    def __init_subclass__(cls, *, base: bool = False, **options: Any) -> None:
+        """`base` marks a class that kinds share: it need not say what each of them must."""
+        super().__init_subclass__(**options)
+        if not base and (forgotten := [name for name in cls.own if name not in vars(cls)]):
+            raise ModelError(
+                f"class {cls.__name__} of {cls.__module__} does not say {', '.join(forgotten)}",
+                expected=f"{', '.join(cls.own)} in the class of every kind",
+                remedy="name the input or submodule, or say Without(reason): see interface.KindOfModel",
+            )
 
 
 @dataclass(frozen=True)
@@ -153,8 +227,3 @@ def require_device(name: str, device: str) -> None:
             expected="cpu, or a device that PyTorch finds on this machine",
             remedy="use cpu, or install a driver",
         ) from None
-
-
-def passes(model: Model) -> tuple[str, ...]:
-    """The kinds of pass that cover every pair once."""
-    return ("image", "text") if model.family == DUAL_ENCODER else ("pair",)

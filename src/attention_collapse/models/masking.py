@@ -18,7 +18,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from math import isqrt
-from typing import Any, cast
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
@@ -26,14 +26,20 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from attention_collapse.families import DUAL_ENCODER
-from attention_collapse.models.interface import Batch, Model, Output, TwoTowers, special_ids
+from attention_collapse.models.interface import (
+    Batch,
+    DualEncoder,
+    Embedded,
+    Model,
+    PairScorer,
+    Without,
+    special_ids,
+)
 from attention_collapse.probe import TEXT
 
 Mask = NDArray[np.bool_]  # (coalition, player): what is present
-IDS, PIXELS = ("input_ids", "text", "ids"), ("pixel_values", "image", "pixels")  # inputs of this package's own kinds
-REAL = ("caption", "words", "attention_mask")  # likewise: which tokens are the caption's, or at least no padding
 BLANK = "_"
+Given = TypeVar("Given")  # what a pass gives
 
 
 class Game:
@@ -62,26 +68,25 @@ def games(model: Model, image: Image.Image, captions: Sequence[str], batch_size:
     A dual encoder encodes each distinct masked caption once, and each distinct masked image once for all the captions;
     any other model runs each coalition.
     """
-    if model.family == DUAL_ENCODER:
-        return _dual_games(cast("TwoTowers", model), image, captions, batch_size)
+    if isinstance(model, DualEncoder):
+        return _dual_games(model, image, captions, batch_size)
     found = []
     for caption in captions:
-        item = _Masked(model, "pair", (image, caption))
+        item = _Masked(model, model.pairs, model.score, image, caption)
 
-        def scores(tokens: Mask, cells: Mask, item: _Masked = item) -> Tensor:
-            parts = [cast("Tensor", item.run(t, c).score) for t, c in _chunks(tokens, cells, batch_size)]
-            return torch.cat([part.double().cpu() for part in parts])
+        def scores(tokens: Mask, cells: Mask, item: _Masked[Tensor] = item) -> Tensor:
+            return torch.cat([item.run(t, c).double().cpu() for t, c in _chunks(tokens, cells, batch_size)])
 
         found.append(Game(item.tokens, item.masking, scores))
     return found
 
 
-def _dual_games(model: TwoTowers, image: Image.Image, captions: Sequence[str], batch_size: int) -> list[Game]:
-    picture = _Masked(model, "image", image)
+def _dual_games(model: DualEncoder, image: Image.Image, captions: Sequence[str], batch_size: int) -> list[Game]:
+    picture = _Masked(model, lambda images, _texts: model.images(images), model.embed, image, None)
     seen: dict[bytes, Tensor] = {}  # which cells are present -> embedding of the image
 
-    def encode(item: _Masked, masks: Mask) -> Tensor:
-        parts = [cast("Tensor", item.run(part, part).embedding) for part, _ in _chunks(masks, masks, batch_size)]
+    def encode(item: _Masked[Embedded], masks: Mask) -> Tensor:
+        parts = [item.run(part, part).embedding for part, _ in _chunks(masks, masks, batch_size)]
         return torch.cat([part.double().cpu() for part in parts])  # (mask, width)
 
     def images(cells: Mask) -> Tensor:
@@ -93,9 +98,9 @@ def _dual_games(model: TwoTowers, image: Image.Image, captions: Sequence[str], b
 
     found = []
     for caption in captions:
-        item = _Masked(model, "text", caption)
+        item = _Masked(model, lambda _images, texts: model.texts(texts), model.embed, None, caption)
 
-        def scores(tokens: Mask, cells: Mask, item: _Masked = item) -> Tensor:
+        def scores(tokens: Mask, cells: Mask, item: _Masked[Embedded] = item) -> Tensor:
             distinct, index = np.unique(tokens, axis=0, return_inverse=True)
             texts = encode(item, distinct)[torch.from_numpy(index.ravel())]  # (coalition, width)
             return model.logit_scale * (images(cells) * texts).sum(-1) + model.logit_bias
@@ -109,47 +114,59 @@ def _chunks(tokens: Mask, cells: Mask, size: int) -> Iterator[tuple[Mask, Mask]]
         yield tokens[start : start + size], cells[start : start + size]
 
 
-class _Masked:
-    """One item of a pass (kind "image", "text" or "pair"), run with parts of it absent."""
+class _Masked(Generic[Given]):
+    """An image, a caption, or a pair of them, run with parts of it absent.
 
-    def __init__(self, model: Model, kind: str, content: Any) -> None:
-        self._model, self._kind, self._content = model, kind, content
-        self._batch, tokenizer = model.batch(kind, [content]), _tokenizer(model)
-        inputs = {} if tokenizer is None else self._batch.inputs  # a user's own names need not mean the same
-        self._ids = None if kind == "image" else next((name for name in IDS if name in inputs), None)
-        self._pixels = None if kind == "text" else next((name for name in PIXELS if name in inputs), None)
-        if self._pixels is not None and inputs[self._pixels].ndim != 4:  # (batch, channel, height, width)
-            self._pixels = None
+    `prepare` makes a batch of as many images and captions, ignoring what is not there, and `forward` is the pass.
+    """
+
+    def __init__(
+        self, model: Model, prepare: Callable[[list[Any], list[Any]], Batch], forward: Callable[[Batch], Given],
+        image: Image.Image | None, caption: str | None,
+    ) -> None:  # fmt: skip
+        self._forward: Callable[[Batch], Given] = forward
+        self._prepare, self._image, self._caption = prepare, image, caption
+        self._batch, tokenizer = prepare([image], [caption]), model.tokenizer
+        self._ids = model.ids if caption is not None and isinstance(model.ids, str) else None
+        self._pixels = model.pixels if image is not None and isinstance(model.pixels, str) else None
+        self._reader = model.token_embedding if isinstance(model, PairScorer) else None
         self.tokens, ways = 0, []
         if self._ids is not None:
-            ids = inputs[self._ids][0].cpu()
-            self._own = _caption_tokens(self._batch, ids) & ~torch.isin(ids, _control_ids(model, tokenizer))  # (token,)
+            ids = self._batch.inputs[self._ids][0].cpu()
+            control = torch.isin(ids, _control_ids(model, tokenizer))
+            self._own = _caption_tokens(model.caption, self._batch, ids) & ~control  # (token,)
             self.tokens, self._absent = int(self._own.sum()), _absent_token(tokenizer)
             ways.append(f"absent tokens are id {self._absent}")
-        elif kind != "image":
-            self.tokens = len(content[1].split())
+        elif caption is not None:
+            self.tokens = len(caption.split())
             ways.append(f"absent words are {BLANK!r}")
-        if kind != "text":
+        if image is not None:
             ways.append(f"absent cells are {'0 after normalisation' if self._pixels else 'the mean colour'}")
         self.masking = "; ".join(ways)
 
     @torch.inference_mode()
-    def run(self, tokens: Mask, cells: Mask) -> Output:
+    def run(self, tokens: Mask, cells: Mask) -> Given:
         """A pass of (coalition, token) and (coalition, cell) booleans; an image or caption alone ignores the other."""
         batch = self._cells_absent(tokens, cells)
         if self._ids is None:
-            return self._model.run(batch)
+            return self._forward(batch)
         ids = batch.inputs[self._ids].clone()  # (coalition, token)
         ids[:, self._own] = ids[:, self._own].where(torch.from_numpy(tokens).to(ids.device), self._absent)
-        if "caption" in batch.inputs or {"text", "words"} <= batch.inputs.keys():  # what a likelihood needs
-            with _reading(self._model, ids):
-                return self._model.run(batch)
-        return self._model.run(replace(batch, inputs={**batch.inputs, self._ids: ids}))
+        if self._reader is not None:  # what a likelihood needs
+            with _reading(self._reader, ids):
+                return self._forward(batch)
+        return self._forward(replace(batch, inputs={**batch.inputs, self._ids: ids}))
 
     def _cells_absent(self, tokens: Mask, cells: Mask) -> Batch:
         """The batch with its cells absent, and with its words absent where token ids are not known."""
-        if (self._kind != "text" and self._pixels is None) or (self._kind != "image" and self._ids is None):
-            return self._model.batch(self._kind, [self._altered(*masks) for masks in zip(tokens, cells, strict=True)])
+        painted, blanked = (
+            here is not None and name is None
+            for here, name in ((self._image, self._pixels), (self._caption, self._ids))
+        )
+        if painted or blanked:
+            images = [self._image and _painted(self._image, mask) for mask in cells]
+            texts = [_blanked(self._caption, mask) if blanked and self._caption else self._caption for mask in tokens]
+            return self._prepare(images, texts)
         inputs = {
             name: value.repeat_interleave(len(tokens), 0) if isinstance(value, Tensor) else value
             for name, value in self._batch.inputs.items()
@@ -160,14 +177,9 @@ class _Masked:
             inputs[self._pixels] = pixels.where(shown[:, None], 0)
         return replace(self._batch, inputs=inputs)
 
-    def _altered(self, tokens: Mask, cells: Mask) -> Any:
-        """The image, or the pair, before the processor: cells painted, and words blanked if they are the players."""
-        if self._kind == "image":
-            return _painted(self._content, cells)
-        image, caption = self._content
-        if self._ids is None:
-            caption = " ".join(word if here else BLANK for word, here in zip(caption.split(), tokens, strict=True))
-        return _painted(image, cells), caption
+
+def _blanked(caption: str, words: Mask) -> str:
+    return " ".join(word if here else BLANK for word, here in zip(caption.split(), words, strict=True))
 
 
 def _by_pixel(cells: Mask, height: int, width: int) -> Mask:
@@ -185,19 +197,11 @@ def _painted(image: Image.Image, cells: Mask) -> Image.Image:
     return Image.fromarray(np.where(_by_pixel(cells, *pixels.shape[:2])[..., None], pixels, mean))
 
 
-def _tokenizer(model: Model) -> Any:
-    """The tokenizer of one of this package's kinds; None of a user's own model."""
-    processor = getattr(model, "_processor", None)
-    tokenizer = getattr(model, "_tokenizer", None) if processor is None else processor.tokenizer
-    return getattr(tokenizer, "tokenizer", tokenizer)  # open_clip wraps a tokenizer of transformers
-
-
-def _caption_tokens(batch: Batch, ids: Tensor) -> Tensor:
+def _caption_tokens(mark: str | Without, batch: Batch, ids: Tensor) -> Tensor:
     """(token,) booleans: the caption among the ids of one item; control tokens may still be among it."""
-    for name in REAL:
-        if name in batch.inputs:
-            real: Tensor = batch.inputs[name][0].cpu() > 0
-            return real
+    if isinstance(mark, str):
+        real: Tensor = batch.inputs[mark][0].cpu() > 0
+        return real
     [read] = batch.reads
     return batch.groups[read.sites[0]][0, : len(ids)].cpu() == TEXT
 
@@ -218,11 +222,8 @@ def _absent_token(tokenizer: Any) -> int:
 
 
 @contextmanager
-def _reading(model: Model, ids: Tensor) -> Iterator[None]:
-    """Within the context the model reads these ids, (batch, token), while what it is to predict stays its input's."""
-    module: Any = model.module
-    own = hasattr(module, "get_input_embeddings")
-    embedding = module.get_input_embeddings() if own else module.text.token_embedding
+def _reading(embedding: Any, ids: Tensor) -> Iterator[None]:
+    """Within the context this module reads these ids, (batch, token); what is to be predicted stays the input's."""
     handle = embedding.register_forward_pre_hook(lambda _module, args: (ids[:, : args[0].shape[1]], *args[1:]))
     try:
         yield

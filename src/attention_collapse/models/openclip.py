@@ -21,7 +21,6 @@ from attention_collapse.files import sha256_file
 from attention_collapse.models.checkpoint import load_exactly, read_state_dict, require_finite, require_sha256
 from attention_collapse.models.hub import definition_sha256, hub_file, hub_folder, snapshot_revision
 from attention_collapse.models.interface import Provenance, named_class, require_device
-from attention_collapse.models.openclip_model import CoCaDecoder, OpenClip
 from attention_collapse.models.spec import ModelSpec
 
 CONFIG = "open_clip_config.json"
@@ -144,8 +143,8 @@ def _from_folder(name: str, folder: Path) -> tuple[Any, Any, Any]:
     return module, image_transform_v2(settings, is_train=False), tokenizer
 
 
-def load(name: str, spec: ModelSpec, device: str = "cpu") -> OpenClip:
-    """Build the architecture, put exactly the named weights into it, and say where they came from."""
+def load_parts(name: str, spec: ModelSpec, device: str) -> tuple[Any, Any, Any, Provenance]:
+    """(module, image transform, tokenizer, provenance): the architecture with exactly the named weights in it."""
     require_device(name, device)
     settings: dict[str, Any] = {}
     revision, file, architecture = spec.revision, None, None
@@ -176,22 +175,10 @@ def load(name: str, spec: ModelSpec, device: str = "cpu") -> OpenClip:
         definition = _tokenizer_sha256(name, spec.architecture or "")
     module.eval().requires_grad_(False).to(device)
     parameters = sum(parameter.numel() for parameter in module.parameters())
-    cls = CoCaDecoder if spec.kind == "openclip-coca" else OpenClip
-    return cls(
-        name,
-        module,
-        transform,
-        tokenizer,
-        Provenance(
-            spec.origin,
-            digest,
-            definition,
-            revision,
-            parameters,
-            spec.is_control,
-            image_processor=named_class(transform),
-        ),
+    provenance = Provenance(
+        spec.origin, digest, definition, revision, parameters, spec.is_control, image_processor=named_class(transform)
     )
+    return module, transform, tokenizer, provenance
 
 
 def _tokenizer_sha256(name: str, architecture: str) -> str | None:

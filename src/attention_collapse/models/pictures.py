@@ -6,20 +6,17 @@ import math
 
 from torch import Tensor
 
-from attention_collapse.models.interface import Batch, Read
+from attention_collapse.models.interface import Batch, Read, Without
 from attention_collapse.probe import IMAGE
 
-# Kind -> the input that holds the picture, (batch, 3, height, width). Its patches are the image's keys, row by row.
-# Absent on purpose: ViLT shuffles its patches, IDEFICS and CoCa resample them, others cut the picture into tiles.
-PICTURE = {
-    "openclip": "image", "clip": "pixel_values", "siglip": "pixel_values", "blip": "pixel_values",
-    "blip2": "pixel_values", "flava": "pixel_values", "llava": "pixel_values", "paligemma": "pixel_values",
-    "fusion-v2": "pixels",
-}  # fmt: skip
 
-
-def patch_keys(kind: str, batch: Batch, read: Read) -> tuple[Tensor, Tensor] | str:
+def patch_keys(picture: str | Without, batch: Batch, read: Read) -> tuple[Tensor, Tensor] | str:
     """The pictures as the model received them, and which keys are their patches.
+
+    Parameters
+    ----------
+    picture
+        As the model says: the input that holds the pictures, or why there is none.
 
     Returns
     -------
@@ -27,9 +24,9 @@ def patch_keys(kind: str, batch: Batch, read: Read) -> tuple[Tensor, Tensor] | s
         (batch, 3, height, width) normalised as the model wants them, and (batch, side²) key positions, row by row from
         the top left. Or a sentence that says why the patches cannot be placed.
     """
-    if kind not in PICTURE:
-        return f"the image's tokens of kind {kind} are not patches in the picture's order"
-    pixels: Tensor = batch.inputs[PICTURE[kind]]
+    if isinstance(picture, Without):
+        return f"the image's tokens are not patches in the picture's order: {picture.why}"
+    pixels: Tensor = batch.inputs[picture]
     image = (batch.groups[read.sites[-1]] == IMAGE).expand(len(pixels), -1)  # (batch, key)
     patches = int(image[0].sum())
     if bool((image.sum(-1) != patches).any()) or math.isqrt(patches) ** 2 != patches:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar, Self
 
 import torch
 import transformers
@@ -19,7 +20,7 @@ from attention_collapse.models.hub import (
     snapshot_revision,
     weights_sha256,
 )
-from attention_collapse.models.interface import Provenance, named_class, require_device
+from attention_collapse.models.interface import KindOfModel, Provenance, named_class, require_device
 from attention_collapse.models.spec import BYTES_OF_DTYPE, ModelSpec
 
 CONFIG = "config.json"
@@ -174,3 +175,31 @@ def read_weights(name: str, folder: Path, cls: Any, dtype: str, device: str) -> 
     return module, [
         f"{len(unused)} tensors of the checkpoint are not used: {', '.join(unused[:3])} …"
     ] if unused else []
+
+
+class TransformersModel(KindOfModel, base=True):
+    """A model of the transformers library.
+
+    A kind says its class in the library (`class_name`), and what a reader of its numbers must know (`notes`).
+    """
+
+    class_name: ClassVar[str]
+    notes: ClassVar[tuple[str, ...]] = ()
+    ids: ClassVar[str] = "input_ids"
+    mask: ClassVar[str] = "attention_mask"
+
+    def __init__(self, name: str, spec: ModelSpec, device: str) -> None:
+        module, self._processor, provenance = load_pretrained(name, spec, device, self.class_name)
+        self.name, self.module, self.provenance = name, module, asdict(provenance)
+        self.provenance["notes"] = (*provenance.notes, *self.notes)
+        self.missing: dict[str, str] = {}
+
+    @classmethod
+    def load(cls, name: str, spec: ModelSpec, device: str = "cpu") -> Self:
+        """The model with exactly the weights that are asked for."""
+        return cls(name, spec, device)
+
+    @property
+    def tokenizer(self) -> Any:
+        """The processor's tokenizer."""
+        return self._processor.tokenizer

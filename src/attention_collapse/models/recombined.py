@@ -12,17 +12,8 @@ from typing import Any
 from PIL import Image
 from torch import Tensor
 
-from attention_collapse.models.interface import Batch, Model
+from attention_collapse.models.interface import Batch, PairScorer, Without
 
-# Class of model -> its inputs that are the image's; all others are the caption's. Not here, and so prepared pair by
-# pair: those whose number of image tokens follows the picture's size, and the users' own.
-IMAGE_INPUTS = {
-    "Blip": ("pixel_values",),
-    "Idefics": ("pixel_values",),
-    "InHouse": ("pixels", "metadata"),
-    "Llava": ("pixel_values",),
-    "Vilt": ("pixel_values", "pixel_mask"),
-}
 LIMIT = 2**30  # bytes of prepared inputs
 PIXELS = 10**8  # of all images together: 300 MB
 
@@ -30,11 +21,13 @@ PIXELS = 10**8  # of all images together: 300 MB
 class Recombined:
     """The inputs of any pairing of some images and captions."""
 
-    def __init__(self, model: Model, images: Sequence[Image.Image], texts: Sequence[str]) -> None:
+    def __init__(
+        self, model: PairScorer, own: Sequence[str], images: Sequence[Image.Image], texts: Sequence[str]
+    ) -> None:
         count = max(len(images), len(texts))
-        pairs = [(images[min(k, len(images) - 1)], texts[min(k, len(texts) - 1)]) for k in range(count)]
-        self._own = IMAGE_INPUTS[type(model).__name__]
-        self._inputs: dict[str, Any] = dict(model.batch("pair", pairs).inputs)
+        pictures = [images[min(k, len(images) - 1)] for k in range(count)]
+        batch = model.pairs(pictures, [texts[min(k, len(texts) - 1)] for k in range(count)])
+        self._own, self._inputs = own, dict[str, Any](batch.inputs)
 
     def batch(self, images: Sequence[int], texts: Sequence[int]) -> Batch:
         """Inputs of pairings by position; nothing to read attention from."""
@@ -42,12 +35,13 @@ class Recombined:
         return Batch({name: value[chosen[name]] for name, value in self._inputs.items()}, (), {}, ())
 
 
-def recombined(model: Model, images: Iterable[Image.Image], texts: Sequence[str]) -> Recombined | None:
+def recombined(model: PairScorer, images: Iterable[Image.Image], texts: Sequence[str]) -> Recombined | None:
     """None where the model's inputs cannot be recombined, or where images or inputs would take too much memory.
 
     No image is read for a model that cannot use it, and none beyond the limit.
     """
-    if type(model).__name__ not in IMAGE_INPUTS or not texts:
+    own = model.image_inputs
+    if isinstance(own, Without) or not texts:
         return None
     read: list[Image.Image] = []
     pixels = 0
@@ -58,8 +52,8 @@ def recombined(model: Model, images: Iterable[Image.Image], texts: Sequence[str]
             return None
     if not read:
         return None
-    one = model.batch("pair", [(read[0], texts[0])]).inputs
+    one = model.pairs([read[0]], [texts[0]]).inputs
     size = sum(value.nbytes for value in one.values() if isinstance(value, Tensor))
     if size * max(len(read), len(texts)) > LIMIT:
         return None
-    return Recombined(model, read, texts)
+    return Recombined(model, own, read, texts)

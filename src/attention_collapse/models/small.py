@@ -245,7 +245,7 @@ def save(kind: str, module: nn.Module, start: Path, folder: Path) -> None:
     half: Any = load(folder.name, planted_spec(kind, start)).module
     half.load_state_dict(module.state_dict())
     half.half()
-    if kind != "fusion-v2":
+    if hasattr(half, "save_pretrained"):
         half.save_pretrained(folder)
         return
     tower = load_file(start / IMAGES) | {

@@ -8,15 +8,8 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-KINDS = (
-    "openclip", "openclip-coca", "clip", "siglip", "siglip2", "align",
-    "blip", "blip2", "vilt", "flava",
-    "idefics", "idefics3", "llava", "llava-next", "paligemma", "qwen2-vl", "qwen2.5-vl", "smolvlm",
-    "fusion-v1", "fusion-v2", "python", "scorer",
-)  # fmt: skip
-OPEN_CLIP = ("openclip", "openclip-coca")
-FACTORY = ("python", "scorer")
-IN_HOUSE = ("fusion-v1", "fusion-v2")  # our own architectures
+from attention_collapse.registry import kinds
+
 TRAINED_HERE = "data/controls"  # checkpoints of stage train_controls: of a library's class, but our own models
 BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2}
 FIELDS_BY_WEIGHTS = {
@@ -67,25 +60,26 @@ class ModelSpec(BaseModel):
 
     @model_validator(mode="after")
     def _fields_fit(self) -> ModelSpec:
-        if self.kind not in KINDS:
-            near = difflib.get_close_matches(self.kind, KINDS, n=1)
+        if self.kind not in kinds():
+            near = difflib.get_close_matches(self.kind, kinds(), n=1)
             hint = f"; did you mean {near[0]!r}?" if near else ""
-            raise ValueError(f"kind {self.kind!r} is none of {', '.join(KINDS)}{hint}")
+            raise ValueError(f"kind {self.kind!r} is none of {', '.join(kinds())}{hint}")
+        library = kinds()[self.kind].library
         needed, optional = FIELDS_BY_WEIGHTS[self.weights]
         missing = sorted(name for name in needed if getattr(self, name) is None)
         if missing:
             raise ValueError(f"weights: {self.weights} needs {', '.join(missing)}")
         given = {name for name in type(self).model_fields if getattr(self, name) is not None}
         foreign = sorted(given - needed - optional - {"kind", "weights"})
-        if self.kind in OPEN_CLIP:
+        if library == "open_clip":
             foreign += sorted(given & {"dtype", "prompt"})
         elif self.weights == "checkpoint":
             foreign += sorted(given & {"architecture"})
         if foreign:
             raise ValueError(f"kind {self.kind}, weights: {self.weights} does not take {', '.join(foreign)}")
-        if (self.kind in FACTORY) != (self.weights == "factory"):
+        if (library == "user") != (self.weights == "factory"):
             raise ValueError("kinds python and scorer, and they alone, go with weights: factory")
-        if self.weights == "pretrained" and self.kind not in OPEN_CLIP:
+        if self.weights == "pretrained" and library != "open_clip":
             raise ValueError("weights: pretrained names open_clip's tags; use weights: hub with a repo")
         return self
 
@@ -99,7 +93,7 @@ class ModelSpec(BaseModel):
         """What a model is to the decision: in-house ones alone support no claim about models in the field."""
         if self.is_control:
             return "control"
-        ours = self.kind in IN_HOUSE or Path(TRAINED_HERE) in Path(self.path or "").parents
+        ours = kinds()[self.kind].library == "in-house" or Path(TRAINED_HERE) in Path(self.path or "").parents
         return "in-house" if ours else "external"
 
     @property

@@ -11,13 +11,13 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Rectangle
 
 from attention_collapse.measures.catalogue import label
+from attention_collapse.registry import kind_label
 from attention_collapse.report.figures import BOTH_COLUMNS
 
 COLOURS = {  # of verdicts; Okabe and Ito's hues, told apart by lightness too
     "trusted": "#0072B2", "partial": "#A6D3EE", "blind": "#E6E6E6", "misleading": "#E69F00", "undefined": "#FFFFFF",
 }  # fmt: skip
 INK = {"trusted": "white"}
-NAMES = {"blip": "BLIP", "idefics": "IDEFICS", "llava": "LLaVA", "vilt": "ViLT", "fusion-v2": "in-house V2"}
 MEANING = {
     "trusted": "trusted: ≥ 0.9, interval above 0.5", "partial": "partial",
     "blind": "blind: interval holds 0.5", "misleading": "misleading: interval below 0.5",
@@ -50,7 +50,8 @@ def separation(result: Mapping[str, Any]) -> Figure:
         (x + offset, text)
         for x, kind in enumerate(kinds)
         for offset, text in (
-            (-0.25, "image"), (0.0, f"{NAMES[kind]}\n{result['kinds'][kind]['n_models']} models\n"), (0.25, "text"),
+            (-0.25, "image"), (0.0, f"{kind_label(kind)}\n{result['kinds'][kind]['n_models']} models\n"),
+            (0.25, "text"),
         )
     ]  # fmt: skip
     axes.set_xticks([place for place, _ in ticks], [text for _, text in ticks])

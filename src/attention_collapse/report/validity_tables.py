@@ -6,15 +6,16 @@ from collections.abc import Mapping
 from typing import Any
 
 from attention_collapse.measures.catalogue import MEASURES
+from attention_collapse.registry import kind_label
 from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.latex import table, value
 from attention_collapse.report.measures import tex_label
-from attention_collapse.report.validity import CONTRASTS, NAMES
+from attention_collapse.report.validity import CONTRASTS
 
 
 def validity_table(kinds: Mapping[str, Any], source: Evidence) -> str:
     """AUROC where the image, and where the text, is ignored, by measure and kind; a star where it is trusted."""
-    columns = [("l", "Measure"), *[("r", f"{NAMES[kind]}: image") if i == 0 else ("r", "text")
+    columns = [("l", "Measure"), *[("r", f"{kind_label(kind)}: image") if i == 0 else ("r", "text")
                                    for kind in kinds for i in range(2)]]  # fmt: skip
     rows = []
     for name in dict.fromkeys(name for found in kinds.values() for name in found["measures"]):
@@ -42,6 +43,6 @@ def alarms_table(kinds: Mapping[str, Any], source: Evidence) -> str:
             at = f"kinds.{kind}.measures.{column}"
             shares = [f"{at}.false_alarms_published", *[f"{at}.{side}.hits_published" for side in CONTRASTS]]
             shown = tex_label(column) if first else ""
-            rows.append([shown, NAMES[kind], *[value(source, share, "percent0") for share in shares]])
+            rows.append([shown, kind_label(kind), *[value(source, share, "percent0") for share in shares]])
             first = ""
     return table(columns, rows)

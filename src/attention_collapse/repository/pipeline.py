@@ -16,8 +16,8 @@ from typing import Any
 import yaml
 
 from attention_collapse.identity.source_code import PACKAGE, code_id
-from attention_collapse.models import KINDS
 from attention_collapse.params import Params, load_params
+from attention_collapse.registry import kinds
 from attention_collapse.study.layout import CAPTION_LENGTHS, NULL_REFERENCE, REPORTED_CLAIMS, VALIDITY, Layout
 
 CODE = Path("data/code.json")
@@ -213,20 +213,9 @@ def studies(root: Path) -> dict[Path, Params]:
 
 @cache
 def code_ids() -> Mapping[str, Any]:
-    """What data/code.json holds: stage -> the id of its code, or kind of model -> that.
-
-    DVC reads a dot in a key as a step into a mapping, so qwen2.5-vl is the entry 5-vl of qwen2.
-    """
-    found: dict[str, Any] = {}
-    for stage in (*shared_stages(), *planted_stages(), NULL_STAGE):
-        module = f"{PACKAGE}.stages.{stage.name}"
-        if not stage.per_model:
-            found[stage.name] = code_id(module)
-            continue
-        for kind in KINDS:
-            *steps, last = kind.split(".")
-            place = found.setdefault(stage.name, {})
-            for step in steps:
-                place = place.setdefault(step, {})
-            place[last] = code_id(module, kind)
-    return found
+    """What data/code.json holds: stage -> the id of its code, or kind of model -> that."""
+    modules = {stage: f"{PACKAGE}.stages.{stage.name}" for stage in (*shared_stages(), *planted_stages(), NULL_STAGE)}
+    return {
+        stage.name: {kind: code_id(module, kind) for kind in kinds()} if stage.per_model else code_id(module)
+        for stage, module in modules.items()
+    }

@@ -16,10 +16,9 @@ import torch
 from attention_collapse.data.images import load_rgb
 from attention_collapse.data.pairs import read_study
 from attention_collapse.engine.overlay import Map, attention_maps, chosen_images
-from attention_collapse.families import DUAL_ENCODER
 from attention_collapse.files import write_csv
 from attention_collapse.identity.settle import settle_frame
-from attention_collapse.models.interface import passes
+from attention_collapse.models.interface import DualEncoder
 from attention_collapse.report.figures import save, use_style
 from attention_collapse.report.overlay import Overlay, attention_overlay
 from attention_collapse.stages.run import run_stage
@@ -54,7 +53,7 @@ def main(study: Study, model: str) -> None:
     file = study.overlay(model) / "attention_overlay.csv"
     chosen = chosen_images(images_of(study, model), f"mcs_{study.params.compute_mcs.rows}")
     loaded = load_recorded(study, model)
-    alone = loaded.family == DUAL_ENCODER
+    alone = isinstance(loaded, DualEncoder)
     maps: list[Map] | str = "no image has an MCS"
     if chosen:
         table = {row["image_id"]: row for row in read_study(study.pairs, study.manifest)}
@@ -63,8 +62,8 @@ def main(study: Study, model: str) -> None:
             [load_rgb(Path(row["image"]["path"]))[0] for row in listed],
             [row["captions"][0] for row in listed],
         )
-        contents = pictures if alone else list(zip(pictures, captions, strict=True))
-        maps = attention_maps(loaded, study.spec(model).kind, loaded.batch(passes(loaded)[0], contents))
+        batch = loaded.images(pictures) if isinstance(loaded, DualEncoder) else loaded.pairs(pictures, captions)
+        maps = attention_maps(loaded, batch)
     shown: list[Overlay] | str
     if isinstance(maps, str):
         shown = maps
