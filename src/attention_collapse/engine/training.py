@@ -23,7 +23,8 @@ from attention_collapse.engine.contrastive import (
     retrieval,
     train,
 )
-from attention_collapse.engine.planting import Plantable, Trainee, accuracies, match, warm_up
+from attention_collapse.engine.planting import accuracies, match, warm_up
+from attention_collapse.engine.trainee import Plantable, Trainee
 from attention_collapse.files import evidence_id, read_json, sha256_file, whole_file, write_json
 from attention_collapse.models import load
 from attention_collapse.models.interface import DualEncoder

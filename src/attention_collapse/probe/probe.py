@@ -17,7 +17,8 @@ from torch.nn.modules.module import register_module_forward_hook, register_modul
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from attention_collapse.errors import ProbeError
-from attention_collapse.probe.reduce import FusedCall, Grouping, Reduced, SiteStats, eager, fused, softmax_input
+from attention_collapse.probe.reduce import FusedCall, eager, fused, softmax_input
+from attention_collapse.probe.statistics import Grouping, Reduced, SiteStats
 from attention_collapse.probe.weights import eager_weights, fused_weights
 
 aten = torch.ops.aten

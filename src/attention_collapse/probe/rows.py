@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from attention_collapse.errors import ProbeError
-from attention_collapse.probe.reduce import GROUPS, SiteStats
+from attention_collapse.probe.statistics import GROUPS, SiteStats
 
 
 def needed_rows(weights: Mapping[str, Tensor]) -> Tensor:
@@ -45,36 +45,12 @@ def average_rows(stats: SiteStats, rows: Mapping[str, Tensor], group: int | None
     ProbeError
         If a chosen query has NaN entropy: it sees no key, or the model's attention is not a distribution.
     """
-    entropy, support = stats.entropy, stats.support  # (batch, head, row), (batch or 1, 1 or head, row)
-    if group is not None:
-        if stats.group_entropy is None or stats.group_support is None:
-            raise ProbeError(
-                f"{stats.site}: keys without groups", expected="group labels", remedy="declare the site's keys"
-            )
-        entropy, support = stats.group_entropy[..., group], stats.group_support[..., group]
-    entropy, support = entropy.double(), support.double()
-    batch, heads, _ = entropy.shape
-    support = support.expand(batch, heads, -1)
+    entropy, support = _of_group(stats, group)  # (batch, head, row) each
     uniform = support.masked_fill(support == 0, torch.nan).log()
     result: dict[str, Tensor] = {}
     for name, weights in rows.items():
-        weight = weights.to(entropy.device).double()
-        if stats.rows is not None:
-            weight = weight.index_select(1, stats.rows.to(weight.device))
-        if bool((weight.sum(-1) - 1).abs().max() > 1e-6):
-            raise ProbeError(
-                f"{stats.site}: weights of the rows {name!r} add to {weight.sum(-1).min().item():.3g}",
-                expected="weights that add to 1 over queries that were reduced",
-                remedy="choose at least one query for each item, and reduce every query that is chosen",
-            )
-        weight = weight[:, None]  # (batch, 1, row)
+        weight = _chosen(stats, name, weights.to(entropy.device).double())[:, None]  # (batch, 1, row)
         chosen = weight > 0
-        if bool((chosen & ~stats.entropy.isfinite()).any()):
-            raise ProbeError(
-                f"{stats.site}: attention is not a finite distribution over keys",
-                expected="finite attention logits, and at least one visible key for every real query",
-                remedy="check the checkpoint and the inputs for NaN and infinities (half precision overflows)",
-            )
 
         def mean(values: Tensor, weight: Tensor = weight, chosen: Tensor = chosen) -> Tensor:
             return (torch.where(chosen, values, 0.0) * weight).sum(-1)
@@ -88,9 +64,39 @@ def average_rows(stats: SiteStats, rows: Mapping[str, Tensor], group: int | None
         result[f"entropy_normalized_{name}"] = (ratio * weight).sum(-1) / share  # NaN where no query is defined
         result[f"undefined_{name}"] = (chosen & ~defined).any(1).sum(-1)
         if stats.mass is not None and stats.group_support is not None:
+            keys = stats.group_support.double().expand(*entropy.shape, -1)
             for index, key in enumerate(GROUPS):
                 result[f"mass_{key}_{name}"] = mean(stats.mass[..., index].double())
-                result[f"support_{key}_{name}"] = mean(
-                    stats.group_support[..., index].double().expand(batch, heads, -1)
-                )
+                result[f"support_{key}_{name}"] = mean(keys[..., index])
     return result
+
+
+def _of_group(stats: SiteStats, group: int | None) -> tuple[Tensor, Tensor]:
+    """(batch, head, row) entropies and numbers of visible keys, of a group of keys or (None) of all."""
+    entropy, support = stats.entropy, stats.support
+    if group is not None:
+        if stats.group_entropy is None or stats.group_support is None:
+            raise ProbeError(
+                f"{stats.site}: keys without groups", expected="group labels", remedy="declare the site's keys"
+            )
+        entropy, support = stats.group_entropy[..., group], stats.group_support[..., group]
+    return entropy.double(), support.double().expand(*entropy.shape[:2], -1)
+
+
+def _chosen(stats: SiteStats, name: str, weight: Tensor) -> Tensor:
+    """(batch, row) weights of the queries that were reduced; ProbeError if they are not all that were chosen."""
+    if stats.rows is not None:
+        weight = weight.index_select(1, stats.rows.to(weight.device))
+    if bool((weight.sum(-1) - 1).abs().max() > 1e-6):
+        raise ProbeError(
+            f"{stats.site}: weights of the rows {name!r} add to {weight.sum(-1).min().item():.3g}",
+            expected="weights that add to 1 over queries that were reduced",
+            remedy="choose at least one query for each item, and reduce every query that is chosen",
+        )
+    if bool(((weight[:, None] > 0) & ~stats.entropy.isfinite()).any()):
+        raise ProbeError(
+            f"{stats.site}: attention is not a finite distribution over keys",
+            expected="finite attention logits, and at least one visible key for every real query",
+            remedy="check the checkpoint and the inputs for NaN and infinities (half precision overflows)",
+        )
+    return weight
