@@ -53,8 +53,8 @@ def run(study):
     fetch_coco.main(study)
     for model in study.params.models:
         extract_attention.main(study, model)
-        contribution.main(study, model)
         compute_mcs.main(study, model)
+        contribution.main(study, model)
     stats.main(study)
 
 
@@ -234,3 +234,21 @@ def test_one_image_gives_reasons_instead_of_intervals(tmp_path, tiny_openclip):
     assert result["diagnostics"]["mcs"]["shapiro_p"] is None and "3 or more" in result["diagnostics"]["mcs"]["reason"]
     figures.main(one)
     assert (one.plots / "trained" / "layer_wise_attention.png").is_file()
+
+
+def test_a_model_is_loaded_twice_and_each_picture_read_once_by_extraction(tmp_path, tiny_openclip, monkeypatch):
+    from attention_collapse.engine import attention
+    from attention_collapse.stages import overlay
+    from attention_collapse.study import checkpoints
+
+    coco_folder(tmp_path / "in", n=4, captions=2)
+    study = tiny_study(tmp_path, tiny_openclip)
+    loads, reads, load, load_rgb = [], [], checkpoints.load, attention.load_rgb
+    monkeypatch.setattr(checkpoints, "load", lambda name, *rest: (loads.append(name), load(name, *rest))[1])
+    monkeypatch.setattr(attention, "load_rgb", lambda path: (reads.append(path), load_rgb(path))[1])
+    run(study)
+    figures.main(study)
+    overlay.main(study)
+    assert sorted(loads) == ["fresh-0"] * 2 + ["trained"] * 2
+    assert len(reads) == 2 * 4 and len(set(reads)) == 4  # each of two models reads each of four pictures once
+    assert (study.overlays / "trained" / "attention_overlay.png").is_file()

@@ -25,7 +25,7 @@ from attention_collapse.models.interface import Batch, Embedded, Provenance, Wit
 from attention_collapse.models.kinds.scorer import Scorer
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Stats
-from attention_collapse.stages import contribution, extract_attention, fetch_coco
+from attention_collapse.stages import compute_mcs, contribution, extract_attention, fetch_coco
 
 
 @pytest.fixture
@@ -275,6 +275,7 @@ def test_the_stage_writes_a_row_an_image_and_a_summary_that_agrees(tmp_path, tin
     study = tiny_study(tmp_path, tiny_openclip)
     fetch_coco.main(study)
     extract_attention.main(study, "trained")
+    compute_mcs.main(study, "trained")
     contribution.main(study, "trained")
     rows, summary = pd.read_csv(study.contributions_table("trained")), read_json(study.contributions("trained"))
     assert len(rows) == summary["n_images"] == 6 and summary["partners"] == 8
@@ -291,6 +292,7 @@ def test_an_interrupted_stage_goes_on_where_it_stopped(tmp_path, tiny_openclip, 
     study = tiny_study(tmp_path, tiny_openclip, fused=fused)
     fetch_coco.main(study)
     extract_attention.main(study, "fused")
+    compute_mcs.main(study, "fused")
     contribution.main(study, "fused")
     work, files = study.data / "contribution" / ".fused.parts", [study.contributions_table, study.contributions]
     whole = [file("fused").read_bytes() for file in files]

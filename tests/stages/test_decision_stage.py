@@ -199,12 +199,14 @@ def test_check_says_what_is_missing_without_a_traceback(here, capsys):
     study = write(here, {"a": entry()})
     assert cli(["check", "--study", "nowhere"]) == 1
     assert "no study 'nowhere'" in capsys.readouterr().err
+    status, out = check(capsys, "--measure", "karma")
+    assert status == 1 and "the measure is 'karma'" in out.err and "one of mcs, " in out.err
     study.statistics.unlink()
     status, out = check(capsys)
     assert status == 1 and "stats.json: no such file" in out.err
-    for wrong in (["--measure", "karma"], ["--max-imbalance", "80"], ["--max-imbalance", "0.4"]):
+    for wrong in ("80", "0.4"):
         with pytest.raises(SystemExit) as stopped:
-            check(capsys, *wrong)
+            check(capsys, "--max-imbalance", wrong)
         assert stopped.value.code == 2
     (here / "params.yaml").unlink()
     assert check(capsys)[0] == 1

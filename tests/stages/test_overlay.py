@@ -1,25 +1,37 @@
 """The pairs are chosen by rule, and the map is the readout's own attention."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
 from PIL import Image
 
-from attention_collapse.engine.overlay import attention_maps, chosen_images, readout_attention
+from attention_collapse.engine.maps import attention_maps, readout_attention
+from attention_collapse.engine.summary import extremes
 from attention_collapse.models import load
 from attention_collapse.models.interface import Batch, Read, Without
 from attention_collapse.models.pictures import patch_keys
 from attention_collapse.models.spec import ModelSpec
+from attention_collapse.params import Params
 from attention_collapse.probe import IMAGE, OTHER
 from attention_collapse.report.overlay import Overlay, attention_overlay
+from attention_collapse.study.layout import Study
+from attention_collapse.study.maps import Seen, grey, read_maps, write_maps
+
+SPEC = {"kind": "openclip", "weights": "checkpoint", "path": "x"}
 
 
 def test_lowest_median_and_highest_are_chosen_and_ties_go_by_id():
     images = pd.DataFrame({"image_id": [5, 4, 3, 2, 1], "mcs_all": [0.9, 0.5, 0.5, np.nan, 0.1]})
-    assert chosen_images(images, "mcs_all") == [("lowest", 1, 0.1), ("median", 3, 0.5), ("highest", 5, 0.9)]
-    assert chosen_images(images.iloc[:1], "mcs_all") == [("lowest", 5, 0.9)]  # once, not three times
-    assert chosen_images(images.iloc[3:4], "mcs_all") == [] and chosen_images(images, "mcs_readout") == []
+
+    def chosen(table, score="mcs_all"):
+        return [tuple(row) for row in extremes(table, score).itertuples(index=False)]
+
+    assert chosen(images) == [("lowest", 1, 0.1), ("median", 3, 0.5), ("highest", 5, 0.9)]
+    assert chosen(images.iloc[:1]) == [("lowest", 5, 0.9)]  # once, not three times
+    assert chosen(images.iloc[3:4]) == [] and chosen(images, "mcs_readout") == []
 
 
 @pytest.fixture(scope="module")
@@ -78,3 +90,24 @@ def test_a_model_without_a_map_says_why():
     figure = attention_overlay("m", "the vision tower is convolutional and has no attention", "image")
     assert not figure.axes
     assert "convolutional" in " ".join(text.get_text() for text in figure.texts).replace("\n", " ")
+
+
+def test_maps_are_written_once_and_read_back_and_small_differences_leave_them(tmp_path):
+    study = Study(Params.model_validate({"study": "s", "params_file": "p", "models": {"m": SPEC}}), tmp_path)
+    rng = np.random.default_rng(0)
+    pixels, grid = rng.normal(size=(16, 12)), rng.random((4, 4))
+    found = [Seen(7, 70, grey(pixels), grid / grid.mean(), 0.25)]
+    write_maps(study, "m", "text", found)
+    readout, [back] = read_maps(study, "m")
+    assert readout == "text" and (back.image_id, back.caption_id, back.mass) == (7, 70, 0.25)
+    assert np.array_equal(back.seen, found[0].seen) and np.allclose(back.grid, found[0].grid, rtol=1e-5)
+    assert back.seen.min() == 0 and back.seen.max() == 255  # from the least to the greatest
+    before = {file: file.read_bytes() for file in study.maps("m").iterdir()}
+    near = found[0].seen.astype(int) + np.where(found[0].seen < 250, 2, 0)
+    write_maps(study, "m", "text", [replace(found[0], seen=near.astype(np.uint8), grid=back.grid * (1 + 1e-6))])
+    assert {file: file.read_bytes() for file in study.maps("m").iterdir()} == before
+    write_maps(study, "m", "text", [replace(found[0], seen=(near + 3).clip(0, 255).astype(np.uint8))])
+    assert study.maps("m").joinpath("7.png").read_bytes() != before[study.maps("m") / "7.png"]
+    write_maps(study, "m", "image", "the vision tower is convolutional")
+    assert read_maps(study, "m") == ("image", "the vision tower is convolutional")
+    assert not list(study.maps("m").glob("*.png"))

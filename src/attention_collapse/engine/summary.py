@@ -13,6 +13,25 @@ from attention_collapse.measures.attention import ATTENTION_MEASURES, ROWS
 from attention_collapse.measures.mcs import VISION_COLLAPSE, thirds
 from attention_collapse.measures.record import undefined_measures, using
 
+PLACES = ("lowest", "median", "highest")
+
+
+def extremes(images: pd.DataFrame, score: str) -> pd.DataFrame:
+    """The images of lowest, median (the lower of two) and highest score, ties by id: place, image_id, score.
+
+    Images without the score are left out, and no image is chosen twice.
+    """
+    if score not in images:
+        return pd.DataFrame({"place": [], "image_id": [], "score": []})
+    ranked = images.dropna(subset=[score]).sort_values([score, "image_id"], ignore_index=True)
+    places: dict[int, str] = {}
+    for place, index in zip(PLACES, (0, (len(ranked) - 1) // 2, len(ranked) - 1), strict=True):
+        if len(ranked):
+            places.setdefault(index, place)
+    chosen = ranked.loc[sorted(places), ["image_id", score]].rename(columns={score: "score"}).reset_index(drop=True)
+    chosen.insert(0, "place", [places[index] for index in sorted(places)])
+    return chosen
+
 
 def _share_above(values: pd.Series[float]) -> float:
     """Share of the defined values above the published threshold; NaN if none is defined."""

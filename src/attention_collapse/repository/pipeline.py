@@ -103,7 +103,7 @@ def shared_stages(folders: Sequence[str] = ()) -> tuple[Stage, ...]:
     pairs = (of.manifest, of.pairs)
     measures, causal = of.pairs_table(key).parents[1], of.contributions_table(key).parent
     scores, contributions = of.scores(key).parent, of.contributions(key).parent
-    tables = (of.pairs_table(key), of.layers_table(key), of.heads_table(key))
+    tables = (of.pairs_table(key), of.layers_table(key), of.heads_table(key), of.extremes(key))
     return (
         Stage("fetch_coco", ("study", "fetch_coco"), settled=_posix(of.manifest), cached=_posix(of.pairs)),
         Stage(
@@ -112,8 +112,9 @@ def shared_stages(folders: Sequence[str] = ()) -> tuple[Stage, ...]:
         ),
         Stage(
             "contribution", (model, "extract_attention", "contribution", *RESAMPLING),
-            _posix(of.checkpoint(key), *pairs),
-            settled=_posix(of.contributions_table(key)), metrics=_posix(of.contributions(key)), per_model=True,
+            _posix(of.checkpoint(key), of.extremes(key), *pairs),
+            settled=_posix(of.contributions_table(key), of.maps(key)), metrics=_posix(of.contributions(key)),
+            per_model=True,
         ),
         Stage(
             "compute_mcs", (model, "extract_attention", "compute_mcs"), _posix(of.checkpoint(key), *pairs),
@@ -130,8 +131,7 @@ def shared_stages(folders: Sequence[str] = ()) -> tuple[Stage, ...]:
         ),
         Stage("figures", ("study",), _posix(measures, contributions, of.statistics), drawn=_posix(of.plots)),
         Stage(
-            "overlay", (model, "extract_attention", "compute_mcs"),
-            _posix(of.checkpoint(key), of.pairs_table(key), *pairs), settled=_posix(of.overlay(key)), per_model=True,
+            "overlay", ("models",), _posix(measures, of.maps(key).parent, *pairs), drawn=_posix(of.overlays),
         ),
         Stage(
             "reports", ("models", "stats", "contribution"),

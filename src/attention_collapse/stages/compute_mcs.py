@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 
-from attention_collapse.engine.scores import Scores, by_head, score_pairs
-from attention_collapse.engine.summary import summarise
+from attention_collapse.engine.scores import Scores, by_head, by_image, score_pairs
+from attention_collapse.engine.summary import extremes, summarise
 from attention_collapse.identity.settle import settle_frame, settle_json
 from attention_collapse.measures.attention import ATTENTION_MEASURES
 from attention_collapse.stages.run import run_stage
@@ -27,6 +27,7 @@ def main(study: Study, model: str) -> None:
         settle_frame(study.layers_table(model), fresh.layers),
         fresh.alignment,
     )
+    settle_frame(study.extremes(model), extremes(by_image(scores.pairs), f"mcs_{rows}"))
     result = summarise(scores, rows, about["family"], about["missing"])
     result |= {
         "model": model,

@@ -1,23 +1,32 @@
 """Stage contribution: what a model's score depends on, image or text, for every kind of model, attention or not.
 
-Finished batches are kept beside the output, so an interrupted run goes on where it stopped.
+While the model is loaded, it also writes where it looks in the images of its lowest, median and highest MCS. Finished
+batches are kept beside the output, so an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
 
 import shutil
+from typing import TYPE_CHECKING
 
+import pandas as pd
 import torch
 
 from attention_collapse.data.pairs import read_study
 from attention_collapse.engine.contribution import BASELINES, OF_PAIRS, OF_TOKENS, contributions, described, summarise
+from attention_collapse.engine.maps import Map, attention_maps
 from attention_collapse.engine.parts import same_run
 from attention_collapse.engine.token_contribution import token_contributions
 from attention_collapse.files import sha256_file
 from attention_collapse.identity.settle import settle_frame, settle_json
+from attention_collapse.models.interface import DualEncoder, Model
 from attention_collapse.stages.run import run_stage
 from attention_collapse.study.checkpoints import known_pins, load_recorded
 from attention_collapse.study.layout import Study, evidence_of
+from attention_collapse.study.maps import Seen, grey, pictures_of, write_maps
+
+if TYPE_CHECKING:
+    from datasets import Dataset
 
 SHOWN = ("shapley_share", "accuracy", "perceptual_score_image", "perceptual_score_text")
 
@@ -66,8 +75,23 @@ def main(study: Study, model: str) -> None:
     }
     settle_json(study.contributions(model), result, settings.device)
     shutil.rmtree(work, ignore_errors=True)
+    _write_maps(study, model, loaded, pairs)
     shown = (f"{OF_PAIRS[name].label} {result[name]['mean']:.4f}" for name in SHOWN)
     print(f"{model}: " + ", ".join(shown))
+
+
+def _write_maps(study: Study, model: str, loaded: Model, pairs: Dataset) -> None:
+    chosen = pictures_of(pairs, pd.read_csv(study.extremes(model))["image_id"].astype(int).tolist())
+    maps: list[Map] | str = "no image has an MCS"
+    if chosen:
+        pictures, captions = [picture for _, _, picture, _ in chosen], [caption for *_, caption in chosen]
+        batch = loaded.images(pictures) if isinstance(loaded, DualEncoder) else loaded.pairs(pictures, captions)
+        maps = attention_maps(loaded, batch)
+    found: list[Seen] | str = maps if isinstance(maps, str) else [
+        Seen(image, caption, grey(item.seen), item.grid, item.mass)
+        for (image, caption, *_), item in zip(chosen, maps, strict=True)
+    ]  # fmt: skip
+    write_maps(study, model, "image" if isinstance(loaded, DualEncoder) else "text", found)
 
 
 if __name__ == "__main__":

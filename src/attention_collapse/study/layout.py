@@ -130,9 +130,18 @@ class Layout:
         """Committed figures and plot data."""
         return self.root / "plots" / self.name
 
-    def overlay(self, model: str) -> Path:
-        """Attention over pictures of the pairs; committed for our own scenes alone (.gitignore)."""
-        return self.root / "plots" / f"{self.name}-overlay" / model
+    def extremes(self, model: str) -> Path:
+        """Committed: the images of the model's lowest, median and highest MCS."""
+        return self.data / "measures" / model / "extremes.csv"
+
+    def maps(self, model: str) -> Path:
+        """Where the model looks in these images, and what it saw of them; committed for our own scenes alone."""
+        return self.data / "maps" / model
+
+    @property
+    def overlays(self) -> Path:
+        """Those maps over the pictures; committed for our own scenes alone (.gitignore)."""
+        return self.root / "plots" / f"{self.name}-overlay"
 
     @property
     def paper(self) -> Path:

@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from typing import cast
 
 import numpy as np
-import pandas as pd
 import torch
 from torch import Tensor
 
@@ -18,25 +17,6 @@ from attention_collapse.models.interface import Batch, DualEncoder, Model, Read
 from attention_collapse.models.pictures import patch_keys
 from attention_collapse.probe import AttentionProbe, SiteStats
 from attention_collapse.probe.rows import needed_rows
-
-PLACES = ("lowest", "median", "highest")
-
-
-def chosen_images(images: pd.DataFrame, score: str) -> list[tuple[str, int, float]]:
-    """(place, image_id, value) of the images of lowest, median (the lower of two) and highest score, ties by id.
-
-    Images without the score are left out, and no image is chosen twice.
-    """
-    if score not in images:
-        return []
-    ranked = images.dropna(subset=[score]).sort_values([score, "image_id"], ignore_index=True)
-    places: dict[int, str] = {}
-    for place, index in zip(PLACES, (0, (len(ranked) - 1) // 2, len(ranked) - 1), strict=True):
-        if len(ranked):
-            places.setdefault(index, place)
-    return [
-        (place, int(ranked["image_id"][index]), float(ranked[score][index])) for index, place in sorted(places.items())
-    ]
 
 
 def readout_attention(model: Model, batch: Batch, read: Read) -> Tensor:
