@@ -72,6 +72,6 @@ def test_a_study_is_a_parameter_file(package):
     code = "import json; from dvc.repo import Repo; print(json.dumps([s.addressing for s in Repo().index.stages]))"
     stages = json.loads(run(env, "-c", code, cwd=root).splitlines()[-1])
     own = {stage.split(":")[-1] for stage in stages if stage.startswith("studies/mine/")}
-    assert {"fetch_coco", "extract_attention@m", "compute_mcs@m", "overlay@m", "stats", "reports"} <= own
+    assert {"fetch_coco", "extract_attention@m", "compute_mcs@m", "overlay", "stats", "reports"} <= own
     checked = run(env, "-m", "attention_collapse.cli", "pipeline", cwd=root)
     assert "every dvc.yaml is what repository/pipeline.py says" in checked

@@ -56,7 +56,7 @@ def main() -> None:
         report("a figure's code edited")
         edit(clone / "params.yaml", "seed: 2, control_for", "seed: 7, control_for")
         report("one model's parameter changed")
-        edit(clone / "src/attention_collapse/measures/scores.py", '"""From the table', '"""From a table')
+        edit(clone / "src/attention_collapse/engine/scores.py", '"""From the table', '"""From a table')
         report("a comment of a measure edited")
 
 

@@ -85,7 +85,7 @@ def test_the_tree_passes(tree):
         (NUMBERS, r"(\\acfile.*\n)(.*\n)", r"\g<2>\g<1>", "follows no \\acfile"),
         (NUMBERS, r"(\\acdef.*)", r"\g<1>{9}", "9 is typed by hand"),
         ("paper/sections/method.tex", r"nats", r"\\acdef{embedded.confidence}{3}{0.990}{9}", "0.990 is typed by hand"),
-        (REPORT, rf"({MEAN_LABEL}\]: .*#L)[0-9]+", r"\g<1>9", "which is confidence"),
+        (REPORT, rf"({MEAN_LABEL}\]: .*#L)[0-9]+", r"\g<1>9", "which is alpha"),
         (REPORT, rf"({MEAN_LABEL}\]: .*#L)[0-9]+", r"\g<1>99999", "holds no scalar"),
         (REPORT, rf"({MEAN_LABEL}\]: )\.\./", r"\g<1>", "which has no run here"),
         (REPORT, rf"({MEAN_LABEL}\]: .*)stats", r"\g<1>decision", "which has no run here"),
