@@ -151,10 +151,14 @@ class Stats(Section):
 
 
 class Decision(Section):
-    """Which measure counts, which one confirms a GO, and how many models it takes (docs/measures.md, section 6)."""
+    """Which measure counts, and how many models a decision takes (docs/measures.md, section 6).
 
-    measure: str = "shapley_share"
-    confirm_with: str = "shapley_share_mean_image"
+    `confirm_margin`: a severe model counts for a GO if its accuracy loses no more than this with the modality that it
+    ignores swapped.
+    """
+
+    measure: str = "reliance_share"
+    confirm_margin: float = Field(default=0.05, ge=0, lt=1)
     models_tested: int = Field(default=3, ge=1)
     models_severe: int = Field(default=2, ge=1)
 

@@ -8,6 +8,7 @@ import pytest
 from conftest import ROOT, coco_folder
 
 from attention_collapse.engine import statistics
+from attention_collapse.engine.contribution import INCOMPETENT
 from attention_collapse.errors import PipelineError
 from attention_collapse.files import read_json
 from attention_collapse.params import Params, Stats
@@ -98,21 +99,29 @@ def test_statistics_cover_models_and_controls(study):
 
 
 def test_severity_stands_beside_its_power(study):
-    models = read_json(study.statistics)["models"]
+    """Of this model if it were no random one; as it is, it is not judged."""
     images, shares = images_of(study, "trained"), pd.read_csv(study.contributions_table("trained"))
+    reasons, params = read_json(study.scores("trained"))["reasons"], study.params.stats
+    columns = statistics.columns_of(images, shares, "all", reasons)
+    severity = statistics.judge(columns, {}, params, reasons, tested=1)["severity"]
     for measure, values in (
         ("mcs_calibrated", images["mcs_calibrated_all"]),
         ("shapley_share", shares["shapley_share"]),
     ):
-        entry = models["trained"]["severity"][measure]
+        entry = severity[measure]
         assert entry["mean"] == pytest.approx(np.maximum(values, 1 - values).mean(), rel=1e-5)
         assert (entry["value"], entry["alternative"], entry["margin"]) == (0.8, "greater", 0.05)
-        assert entry["p_holm"] == entry["p"] and 0 <= entry["power"] <= 1  # a family of one
+        assert 0 <= entry["power"] <= 1
+    assert severity["mass_share"]["n"] == 0  # a dual encoder attends to no other modality
+    assert severity["mass_share"]["reason"] == reasons["mass_share"]
+    lost = shares["lost_image"].mean() / (shares["lost_image"] + shares["lost_text"]).mean()
+    assert severity["reliance_share"]["share"] == pytest.approx(lost)
+    models = read_json(study.statistics)["models"]
+    for measure, entry in models["trained"]["severity"].items():
+        assert (entry["n"], entry["mean"], entry["p"]) == (0, None, None), measure
+        assert INCOMPETENT in entry["reason"] or measure == "mass_share"
         assert "p_holm" not in models["fresh-0"]["severity"][measure]
-    none = models["trained"]["severity"]["mass_share"]  # a dual encoder attends to no other modality
-    assert none["p"] is None and none["n"] == 0
-    assert none["reason"] == read_json(study.scores("trained"))["reasons"]["mass_share"]
-    assert models["trained"]["diagnostics"]["mass_share"]["reason"] == none["reason"]
+    assert models["trained"]["diagnostics"]["mass_share"]["reason"] == reasons["mass_share"]
 
 
 def test_causal_measures_are_those_of_the_contribution_metrics(study):

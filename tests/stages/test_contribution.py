@@ -119,7 +119,7 @@ def test_a_constant_model_has_no_share_and_is_at_chance(pairs, model):
     assert frame["emap_gap"].isna().all() if model.family != DUAL_ENCODER else (frame["emap_gap"] == 0).all()
     share = engine.summarise(frame, Stats())["shapley_share"]
     assert np.isnan(share["mean"]) and (share["n"], share["n_undefined"]) == (0, 6)
-    assert share["reason"] == "0 defined values, 2 or more needed"
+    assert share["reason"] == f"{engine.INCOMPETENT}: accuracy 0.500"
 
 
 def test_dual_encoders_encode_each_item_once_and_score_as_pair_by_pair(pairs, tiny_openclip, monkeypatch):
@@ -279,8 +279,11 @@ def test_the_stage_writes_a_row_an_image_and_a_summary_that_agrees(tmp_path, tin
     contribution.main(study, "trained")
     rows, summary = pd.read_csv(study.contributions_table("trained")), read_json(study.contributions("trained"))
     assert len(rows) == summary["n_images"] == 6 and summary["partners"] == 8
-    for name in ("score", "shapley_image", "shapley_share", "interaction_mean_image", "accuracy", "emap_gap"):
+    for name in ("score", "shapley_image", "interaction_mean_image", "accuracy", "emap_gap", "choice_image"):
         assert summary[name]["mean"] == pytest.approx(rows[name].mean(), rel=1e-4, abs=1e-6), name
+    for name in ("shapley_share", "reliance_share", "t_shap"):  # of a model with random weights
+        assert summary[name]["mean"] is None and engine.INCOMPETENT in summary[name]["reason"]
+    assert rows["shapley_share"].notna().all()  # the table keeps what was measured
     assert len(summary["evidence_id"]) == 16 and summary["baseline"] != summary["baseline_mean_image"]
 
 
@@ -340,3 +343,20 @@ def test_a_share_of_two_small_values_may_move_far_and_one_of_large_ones_not():
     a, b = 5.0, 5.0
     corners = [abs(a + i) / (abs(a + i) + abs(b + j)) for i in (-1e-5, 1e-5) for j in (-1e-5, 1e-5)]
     assert max(abs(value - 0.5) for value in corners) <= slack[1] * (1 + 1e-5)
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "competent"),
+    [
+        ([1.0] * 6, True),  # without variance there is no interval, but no doubt either
+        ([1.0] * 40 + [0.0] * 10, True),
+        ([1.0] * 27 + [0.0] * 23, False),  # 0.54: its interval holds one half
+        ([0.5] * 6, False),
+        ([0.0] * 6, False),
+    ],
+)
+def test_competence_first(accuracy, competent):
+    summary = engine.described(pd.Series(accuracy), Stats(n_resamples=500))
+    assert (engine.incompetence(summary) == "") is competent
+    if not competent:
+        assert engine.incompetence(summary).startswith(f"{engine.INCOMPETENT}: accuracy {np.mean(accuracy):.3f}")

@@ -5,6 +5,7 @@ import json
 import pytest
 
 from attention_collapse.cli import main as cli
+from attention_collapse.engine.contribution import INCOMPETENT
 from attention_collapse.errors import ParamsError, PipelineError
 from attention_collapse.files import read_json, write_json
 from attention_collapse.measures.catalogue import SEVERITY_MEASURES
@@ -14,10 +15,14 @@ from attention_collapse.study.layout import Study
 from attention_collapse.study.results import results_of
 
 SEVERE = {"mean": 0.9, "ci_low": 0.88, "ci_high": 0.92, "share_severe": 1.0, "p": 1e-9, "log10_p": -9.0,
-          "p_holm": 3e-9, "power": 0.99, "n_needed": 20, "n": 100}  # fmt: skip
+          "p_holm": 3e-9, "p_balanced_holm": 1.0, "n_to_settle": 20, "ignored": "the image", "n": 100}  # fmt: skip
 BALANCED = SEVERE | {"mean": 0.6, "ci_low": 0.58, "ci_high": 0.62, "share_severe": 0.0, "p": 1.0, "log10_p": 0.0,
-                     "p_holm": 1.0}  # fmt: skip
-NOTHING = dict.fromkeys(SEVERE) | {"n": 0, "reason": "no query of a dual encoder sees both groups"}
+                     "p_holm": 1.0, "p_balanced_holm": 1e-9}  # fmt: skip
+NOTHING = dict.fromkeys(SEVERE) | {
+    "n": 0,
+    "ignored": "neither",
+    "reason": "no query of a dual encoder sees both groups",
+}
 UNDEFINED = {"mass_share": "no query of a dual encoder sees both groups"}
 
 
@@ -26,7 +31,8 @@ def entry(control=False, **measures):
     severity |= measures
     if control:  # Holm's family is the models under test
         severity = {name: {k: v for k, v in one.items() if k != "p_holm"} for name, one in severity.items()}
-    return {"control": control, "family": "dual encoder", "severity": severity}
+    lost = {"perceptual_score_image": {"mean": 0.01}}
+    return {"control": control, "family": "dual encoder", "severity": severity} | lost
 
 
 BOTH = {"mcs_calibrated": SEVERE, "shapley_share": SEVERE}
@@ -41,7 +47,7 @@ def write(root, models, *, stats=None, **settings):
             specs[name] = {"kind": "clip", "weights": "untrained", "architecture": "a/b", "seed": 0}
         if name.startswith("ours"):
             specs[name] = {"kind": "fusion-v2", "weights": "checkpoint", "path": "x"}
-    settings = {"measure": "mcs_calibrated", "confirm_with": "shapley_share"} | settings
+    settings = {"measure": "mcs_calibrated"} | settings
     data = {"study": "s", "params_file": "params.yaml", "models": specs, "decision": settings, "stats": stats or {}}
     (root / "params.yaml").write_text(json.dumps(data))  # JSON is YAML
     study = Study(Params.model_validate(data), root)
@@ -57,21 +63,29 @@ def run(root, models, **settings):
     return read_json(study.decision)
 
 
-def test_go_by_both_measures(tmp_path):
-    found = run(tmp_path, {"a": entry(**BOTH), "b": entry(**BOTH), "c": entry(), "control-0": entry(control=True)})
-    assert (found["decision"], found["confirmed"], found["severe_all"]) == ("GO", True, "NEED_MORE_DATA")
+def test_go_where_accuracy_confirms(tmp_path):
+    models = {"a": entry(**BOTH), "b": entry(**BOTH), "c": entry(), "control-0": entry(control=True)}
+    found = run(tmp_path, models)
+    assert (found["decision"], found["severe_all"]) == ("GO", "NEED_MORE_DATA")
     assert found["measures"]["mcs"]["decision"] == "NO_GO"
     assert found["measures"]["mcs_calibrated"]["gates"]["models_tested"]["found"] == 3  # the control is none of them
     assert found["measures"]["mass_share"]["decision"] == "NEED_MORE_DATA"
-    assert found["measures"]["mass_share"]["not_defined_for"] == dict.fromkeys("abc", UNDEFINED["mass_share"])
+    assert found["measures"]["mass_share"]["not_judged"] == dict.fromkeys("abc", UNDEFINED["mass_share"])
     assert (found["images_needed"], found["models_needed"]) == (0, 0)
+    # The hard foils are the stricter witness: by them this model loses its accuracy without the image.
+    models["a"] |= {"perceptual_image_hard": {"mean": 0.4}}
+    found = run(tmp_path, models)
+    assert found["decision"] == "NEED_MORE_DATA" and found["measures"]["mcs_calibrated"]["external_confirmed"] == "b"
 
 
-def test_a_go_that_the_causal_measure_does_not_confirm_is_none(tmp_path):
-    attention_only = entry(mcs_calibrated=SEVERE)
-    found = run(tmp_path, {"a": attention_only, "b": attention_only, "c": entry()})
-    assert (found["decision"], found["confirmed"]) == ("NEED_MORE_DATA", False)
-    assert "mcs_calibrated says GO" in found["reason"] and "shapley_share says NO_GO" in found["reason"]
+def test_a_model_whose_score_means_nothing_is_not_judged(tmp_path):
+    chance = f"{INCOMPETENT}: accuracy 0.510 [0.410, 0.610]"
+    void = dict.fromkeys(SEVERITY_MEASURES, NOTHING | {"reason": chance})
+    models = {"a": entry(), "b": entry(), "c": entry()} | {"random": entry(**void)}
+    found = run(tmp_path, models)
+    assert found["measures"]["mcs_calibrated"]["not_judged"] == {"random": chance}
+    assert found["decision"] == "NO_GO" and found["diagnostic_success"]
+    assert run(tmp_path, {"a": entry(), "b": entry(), "random": entry(**void)})["decision"] == "NEED_MORE_DATA"
 
 
 def test_the_measures_and_gates_are_the_parameters(tmp_path):
@@ -110,7 +124,7 @@ def test_a_control_that_failed_is_a_diagnostic_failure(tmp_path):
     assert run(tmp_path, {"a": entry(), "control-0": broken})["diagnostic_success"] is False
 
 
-@pytest.mark.parametrize("key", ["n", "mean", "ci_low", "ci_high", "p", "p_holm", "power", "n_needed"])
+@pytest.mark.parametrize("key", sorted(SEVERE.keys() - {"share_severe", "log10_p"}))
 def test_a_missing_key_is_named(tmp_path, key):
     short = {name: value for name, value in BALANCED.items() if name != key}
     with pytest.raises(PipelineError, match=rf"models\.a\.severity\.mcs has no '{key}'"):

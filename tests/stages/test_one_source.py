@@ -26,7 +26,7 @@ def gates(**changed):
 
     spec = {"kind": "clip", "weights": "hub", "repo": "a/b"}
     params = Params.model_validate({"study": "s", "params_file": "p", "models": {"a": spec}, "stats": changed})
-    statistics = {"models": {"a": entry(shapley_share=SEVERE | {"power": 0.85})}}
+    statistics = {"models": {"a": entry(shapley_share=SEVERE)}}
     found = decide_study(params, statistics, {"a": {"reasons": {"mass_share": "no"}, "n_images": 100}}, "f")
     return found["measures"]["shapley_share"]
 
@@ -37,25 +37,15 @@ def test_confidence_moves_intervals_levels_plan_gate_and_check():
     assert wide["severity"]["mcs"]["power_alpha"] == 0.005 and narrow["severity"]["mcs"]["power_alpha"] == 0.025
     assert wide["a_priori"]["alpha"] == 0.01 and wide["a_priori"]["n"] > narrow["a_priori"]["n"]
     assert gates(confidence=0.99)["gates"]["p"]["required"] == 0.01 and gates()["gates"]["p"]["required"] == 0.05
-    model = Severity(False, 9, 0.9, 0.88, 0.92, p_holm=0.03, power=0.9, n_needed=9)
+    model = Severity(False, 9, 0.9, 0.88, 0.92, p_holm=0.03, p_balanced_holm=0.9, n_to_settle=9)
     assert _exceeds(model, 0.8, Stats()) and not _exceeds(model, 0.8, Stats(confidence=0.99))
 
 
-def test_power_moves_the_plan_the_images_needed_and_what_is_undecided():
+def test_power_moves_the_plan_and_the_images_needed():
     high, usual = judged(power=0.95), judged()
     assert high["a_priori"]["power"] == 0.95 and high["a_priori"]["n"] > usual["a_priori"]["n"]
     assert high["severity"]["mcs"]["n_needed"] > usual["severity"]["mcs"]["n_needed"]
-
-    def undecided(power):
-        from test_decision_stage import BALANCED
-
-        from attention_collapse.stats.decision import Gates, sort_models
-
-        keys = ("n", "mean", "ci_low", "ci_high", "p_holm", "n_needed")
-        model = Severity(in_house=False, power=0.85, **{key: BALANCED[key] for key in keys})
-        return sort_models({"a": model}, Gates(3, 2, alpha=0.05, imbalance=0.8, power=power)).undecided
-
-    assert undecided(Stats().power) == () and undecided(Stats(power=0.95).power) == ("a",)
+    assert high["severity"]["mcs"]["n_to_settle"] > usual["severity"]["mcs"]["n_to_settle"]
 
 
 def test_severe_moves_the_test_the_share_the_gate_and_what_planted_models_are_judged_by():

@@ -6,14 +6,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from attention_collapse.stats.decision import Decision, Gates, Severity, combine, decide, is_severe
+from attention_collapse.stats.decision import Gates, Severity, decide, is_balanced, is_severe
 
 GO, PIVOT, NO_GO, MORE = "GO", "PIVOT", "NO_GO", "NEED_MORE_DATA"
-GATES = Gates(3, 2, alpha=0.05, imbalance=0.8, power=0.8)
-SEVERE = Severity(False, 100, 0.9, 0.88, 0.92, p_holm=0.001, power=0.95, n_needed=40)
-BALANCED = Severity(False, 100, 0.6, 0.58, 0.62, p_holm=1.0, power=0.95, n_needed=40)
-WEAK = Severity(False, 10, 0.78, 0.6, 0.95, p_holm=0.6, power=0.3, n_needed=250)
-FAILED = Severity(False, 1, 0.7, None, None, p_holm=None, power=None, n_needed=None, reason="1 defined value")
+GATES = Gates(3, 2, alpha=0.05, imbalance=0.8, confirm_margin=0.05)
+# in house?, images, imbalance with its interval, p of "not above the gate", p of "not below it", images to settle it
+SEVERE = Severity(False, 100, 0.9, 0.88, 0.92, 0.001, 0.999, 40, ignored="the image", lost=0.01)
+BALANCED = Severity(False, 100, 0.6, 0.58, 0.62, 1.0, 0.001, 40)
+WEAK = Severity(False, 10, 0.78, 0.6, 0.95, 0.6, 0.4, 250)
+NEAR = Severity(False, 4000, 0.82, 0.795, 0.83, 0.06, 0.9, 9000)  # a great sample that straddles the gate
+FAILED = Severity(False, 1, 0.7, None, None, None, None, None, reason="1 defined value")
+UNCONFIRMED = replace(SEVERE, lost=0.4)
 
 
 def ours(model):
@@ -37,17 +40,20 @@ ROWS = [
     ((SEVERE, ours(SEVERE), ours(SEVERE)), MORE, 1, 0),
     ((SEVERE, WEAK, BALANCED), MORE, 0, 250),  # the weak one may be the second
     ((SEVERE, SEVERE, FAILED), MORE, 0, None),  # two tested; a test that does not exist says no number
-    # PIVOT: only in-house models severe, every external one had the power
+    ((SEVERE, UNCONFIRMED, BALANCED), MORE, 1, 0),  # the accuracy of one contradicts its share
+    ((replace(SEVERE, lost=None), SEVERE, BALANCED), MORE, 1, 0),  # and what is unknown confirms nothing
+    # PIVOT: only in-house models severe, every external one shown not to be
     ((ours(SEVERE), BALANCED, BALANCED), PIVOT, 0, 0),
-    ((ours(SEVERE), ours(WEAK), BALANCED), PIVOT, 0, 0),  # the power that is asked for is the external models'
+    ((ours(SEVERE), ours(WEAK), BALANCED), PIVOT, 0, 0),  # what is asked of is the external models
     ((ours(SEVERE), BALANCED, WEAK), MORE, 0, 250),
     ((ours(SEVERE), ours(SEVERE), ours(SEVERE)), MORE, 1, 0),  # says nothing of external models: none was tested
-    # NO_GO: none severe, all had the power
+    # NO_GO: every model shown not to be severe; three that straddle the gate are not, whatever their power
+    ((NEAR, NEAR, NEAR), MORE, 0, 9000),
     ((BALANCED, BALANCED, BALANCED), NO_GO, 0, 0),
     ((BALANCED, BALANCED, ours(BALANCED)), NO_GO, 0, 0),
     ((BALANCED, BALANCED, WEAK), MORE, 0, 250),
     ((BALANCED, BALANCED, ours(WEAK)), MORE, 0, 250),
-    ((BALANCED, replace(WEAK, n_needed=900), WEAK), MORE, 0, 900),
+    ((BALANCED, replace(WEAK, n_to_settle=900), WEAK), MORE, 0, 900),
     # one model, or none
     ((BALANCED,), MORE, 2, 0),
     ((SEVERE,), MORE, 2, 0),
@@ -75,16 +81,27 @@ def test_each_row_of_the_table(models, decision, models_needed, images_needed):
         ({"mean": 0.8}, False),  # above 0.80, not at it
         ({"mean": 0.801}, True),
         ({"p_holm": None}, False),
-        ({"power": 0.1}, True),  # a severe model needs no power to have shown it
     ],
 )
 def test_severe_is_above_the_gate_and_significant(change, severe):
     assert is_severe(replace(SEVERE, **change), GATES) is severe
 
 
-def test_the_power_gate_includes_its_bound():
-    for power, decision in ((0.8, NO_GO), (0.799, MORE), (None, MORE)):
-        assert decide(study(BALANCED, BALANCED, replace(BALANCED, power=power)), GATES)["decision"] == decision
+@pytest.mark.parametrize(
+    ("change", "balanced"),
+    [
+        ({}, True),
+        ({"p_balanced_holm": 0.05}, False),  # below α, not at it
+        ({"p_balanced_holm": None}, False),
+        ({"mean": 0.8}, False),
+        ({"n": 10**6}, True),
+    ],
+)
+def test_not_severe_is_shown_by_an_upper_limit(change, balanced):
+    assert is_balanced(replace(BALANCED, **change), GATES) is balanced
+    assert decide(study(BALANCED, BALANCED, replace(BALANCED, **change)), GATES)["decision"] == (
+        NO_GO if balanced else MORE
+    )
 
 
 def test_two_of_three_and_three_of_three_stand_side_by_side():
@@ -111,25 +128,21 @@ def test_gates_are_shown_with_the_value_they_turn_on():
     assert not alone["imbalance"]["met"] and not alone["models_severe"]["met"]
 
 
-def test_those_that_lack_power_are_named():
+def test_those_that_are_undecided_are_named():
     found = decide(study(SEVERE, WEAK, ours(WEAK), FAILED, BALANCED), GATES)
     assert (found["severe"], found["severe_external"], found["undecided"]) == ("m0", "m0", "m1, m2, m3")
-    assert found["external_without_power"] == "m1, m3" and found["images_unknown_for"] == "m3"
+    assert found["external_undecided"] == "m1, m3" and found["images_unknown_for"] == "m3"
     assert found["models"]["m3"]["reason"] == "1 defined value" and "reason" not in found["models"]["m0"]
-
-
-@pytest.mark.parametrize("counts", Decision)
-@pytest.mark.parametrize("confirms", Decision)
-def test_a_go_needs_both(counts, confirms):
-    expected = MORE if counts == GO and confirms != GO else counts
-    assert combine(counts, confirms) == expected
+    assert found["models"]["m0"]["ignored"] == "the image" and found["models"]["m4"]["not_severe"]
 
 
 SHARE = st.floats(0, 1)
 MODELS = st.builds(
-    lambda in_house, mean, p, power, n_needed: Severity(in_house, 50, mean, mean, mean, p, power, n_needed),
-    st.booleans(), st.floats(0.5, 1), st.one_of(st.none(), SHARE, st.just(0.0)), st.one_of(st.none(), SHARE),
-    st.one_of(st.none(), st.integers(2, 10_000)),
+    lambda in_house, mean, p, lost, n: Severity(
+        in_house, 50, mean, mean, mean, p, None if p is None else 1 - p, n, lost=lost
+    ),
+    st.booleans(), st.floats(0.5, 1), st.one_of(st.none(), SHARE, st.just(0.0), st.just(1.0)),
+    st.one_of(st.none(), SHARE), st.one_of(st.none(), st.integers(2, 10_000)),
 )  # fmt: skip
 STUDIES = st.lists(st.one_of(st.sampled_from([SEVERE, ours(SEVERE), BALANCED, ours(BALANCED)]), MODELS), max_size=7)
 
@@ -137,15 +150,16 @@ STUDIES = st.lists(st.one_of(st.sampled_from([SEVERE, ours(SEVERE), BALANCED, ou
 def rows_that_hold(models):
     """Section 6 in sets, written apart from the code: the rows whose conditions hold."""
     severe = [m for m in models if m.p_holm is not None and m.p_holm < 0.05 and m.mean > 0.8]
-    powered = [m for m in models if m.p_holm is not None and m.power is not None and m.power >= 0.8]
+    shown = [m for m in models if m.p_balanced_holm is not None and m.p_balanced_holm < 0.05 and m.mean < 0.8]
+    confirmed = [m for m in severe if m.lost is not None and m.lost <= 0.05]
     external = [m for m in models if not m.in_house]
     enough = sum(m.p_holm is not None for m in models) >= 3
     rows = []
-    if enough and sum(not m.in_house for m in severe) >= 2:
+    if enough and sum(not m.in_house for m in confirmed) >= 2:
         rows.append(GO)
-    if enough and severe and all(m.in_house for m in severe) and external and all(m in powered for m in external):
+    if enough and severe and all(m.in_house for m in severe) and external and all(m in shown for m in external):
         rows.append(PIVOT)
-    if enough and not severe and all(m in powered for m in models):
+    if enough and not severe and all(m in shown for m in models):
         rows.append(NO_GO)
     return rows
 

@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats as sp
 
-from attention_collapse.stats.severity import severity_columns
+from attention_collapse.measures.reliance import reliance_share
+from attention_collapse.stats.severity import severity_columns, severity_of_means, to_settle
 
 
 def severity(shares, **options):
@@ -25,6 +26,8 @@ def test_the_imbalance_looks_at_both_sides():
 def test_a_share_and_its_complement_are_as_severe():
     s = np.random.default_rng(1).beta(8, 2, 60)
     one, other = severity(s), severity(1 - s)
+    assert (one.pop("ignored"), other.pop("ignored")) == ("the text", "the image")  # their direction is kept
+    assert one.pop("share") == pytest.approx(1 - other.pop("share"))
     assert one == {key: pytest.approx(value, nan_ok=True) for key, value in other.items()}
 
 
@@ -78,3 +81,54 @@ def test_the_level(monkeypatch):
     found = severity_columns(shares, threshold=0.8, margin=0.05, alpha=0.05, power=0.8, n_resamples=100, rng=0)
     p = [result["p"] for result in found.values()]
     assert np.mean(np.array(p) <= 0.05) <= 0.055 and sp.kstest(p, "uniform").pvalue > 0.001
+
+
+def test_both_sides_are_one_test_seen_from_two():
+    s = np.random.default_rng(4).beta(9, 2, 80)
+    found = severity(s)
+    assert found["p"] + found["p_balanced"] == pytest.approx(1)
+    assert found["p_balanced"] == pytest.approx(sp.ttest_1samp(np.maximum(s, 1 - s), 0.8, alternative="less").pvalue)
+
+
+def test_the_images_to_settle_it_are_those_of_the_distance_found():
+    # A mean 0.05 beyond the bound at sd 0.1: d = 0.5, one-sided, as above: 27 images.
+    values = 0.85 + 0.1 * np.array([-1, 1, -1, 1]) * math.sqrt(3) / 2
+    assert to_settle({"mean": 0.85, "sd": 0.1}, 0.8, alpha=0.05, power=0.8) == 27
+    assert severity(values)["n_to_settle"] == 27
+    assert math.isnan(to_settle({"mean": 0.8, "sd": 0.1}, 0.8, alpha=0.05, power=0.8))
+
+
+def of_means(lost_image, lost_text, **options):
+    given = {"threshold": 0.8, "alpha": 0.05, "power": 0.8, "n_resamples": 2000, "rng": 0} | options
+    return severity_of_means([lost_image, lost_text], reliance_share, **given)
+
+
+def test_a_share_of_two_means_by_hand():
+    rng = np.random.default_rng(5)
+    image, text = rng.gamma(2, 0.05, 200), rng.gamma(2, 1, 200)  # means near 0.1 and 2
+    found = of_means(image, text)
+    share = image.mean() / (image.mean() + text.mean())
+    assert found["share"] == pytest.approx(share) and found["mean"] == pytest.approx(1 - share)
+    assert found["ignored"] == "the image" and found["p"] < 0.01 and found["p_balanced"] > 0.9
+    assert found["ci_low"] < found["mean"] < found["ci_high"] and found["ci_low"] > 0.8
+    mirrored = of_means(text, image)
+    assert mirrored["ignored"] == "the text" and mirrored["mean"] == pytest.approx(found["mean"])
+    assert mirrored["p"] == pytest.approx(found["p"], abs=1e-3)
+    even = of_means(text, rng.permutation(text))
+    assert even["p_balanced"] < 0.01 and even["p"] > 0.5 and even["ci_low"] == 0.5
+    nothing = of_means(np.zeros(9), np.zeros(9))
+    assert math.isnan(nothing["mean"]) and nothing["reason"] == "nothing moves the score" and nothing["n"] == 0
+
+
+@pytest.mark.slow
+def test_the_level_of_both_claims_about_a_ratio():
+    """At the bound itself neither claim is made more often than α."""
+    rng, severe, balanced, runs = np.random.default_rng(6), 0, 0, 2000
+    for _ in range(runs):
+        image, text = rng.gamma(2, 1, 80), rng.gamma(2, 4, 80)  # share 0.2: imbalance 0.8
+        found = of_means(image, text, n_resamples=400, rng=rng)
+        severe += found["p"] < 0.05
+        balanced += found["p_balanced"] < 0.05
+    # The exact 99 % bound of a binomial at 0.05; BCa of a skew ratio at n = 80 is allowed half a point.
+    most = sp.binom.ppf(0.99, runs, 0.055)
+    assert severe <= most and balanced <= most

@@ -15,7 +15,7 @@ from scipy import stats as sp
 
 from attention_collapse.stats import ties
 from attention_collapse.stats.claims import agrees
-from attention_collapse.stats.decision import Gates, Severity, decide, is_severe
+from attention_collapse.stats.decision import Gates, Severity, decide, is_confirmed, is_severe
 from attention_collapse.stats.diagnostics import diagnose
 from attention_collapse.stats.effect_size import cohen_d_interval
 from attention_collapse.stats.meta import random_effects
@@ -98,7 +98,7 @@ def check(statistic, kind, n, columns=1, seeds=4):
         assert not moved(statistic(*given), statistic(*other), allowed), f"seed {seed}"
 
 
-GATES = Gates(3, 2, alpha=0.05, imbalance=0.8, power=0.8)
+GATES = Gates(3, 2, alpha=0.05, imbalance=0.8, confirm_margin=0.05)
 
 
 @pytest.mark.parametrize(("kind", "n"), CASES)
@@ -212,11 +212,12 @@ def test_models_together(kind, n):
 def test_bounds_met_but_for_rounding(sign):
     """At a bound is at it: rules that ask for more, for less, or for at least so much."""
     e = sign * NOISE
-    model = Severity(False, 100, 0.9, 0.8, 1.0, p_holm=0.01, power=0.8 + e, n_needed=100)
+    model = Severity(False, 100, 0.9, 0.8, 1.0, p_holm=0.01, p_balanced_holm=0.99, n_to_settle=100, lost=0.05 + e)
+    assert is_confirmed(model, GATES)  # a loss at the margin is no more than it
     assert not is_severe(dataclasses.replace(model, mean=0.8 + e), GATES)
     assert not is_severe(dataclasses.replace(model, p_holm=0.05 + e), GATES)
-    undecided = decide({"m": dataclasses.replace(model, p_holm=1.0)}, GATES)["undecided"]
-    assert undecided == "none"  # power 0.8 is power enough
+    below = dataclasses.replace(model, mean=0.7, p_holm=1.0, p_balanced_holm=0.05 + e)
+    assert decide({"m": below}, GATES)["undecided"] == "m"
     at = [Contrast(0.9 + e, 0.6, 1.0, 0.9, {}), Contrast(0.95, 0.5 + e, 1.0, 0.9, {})]
     assert verdict(at[:1]) == "trusted" and verdict(at) == "partial"
     assert verdict([Contrast(0.3, 0.1, 0.5 + e, 0.3, {})]) == "blind"

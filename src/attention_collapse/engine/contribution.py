@@ -20,8 +20,11 @@ from attention_collapse.measures.matching import (
     additive_projection,
     won,
 )
+from attention_collapse.measures.reliance import sobol_parts
 from attention_collapse.models.interface import Model
 from attention_collapse.params import Stats
+from attention_collapse.stats import ties
+from attention_collapse.stats.of_means import describe_of_means
 from attention_collapse.stats.one_sample import describe
 
 if TYPE_CHECKING:
@@ -31,8 +34,10 @@ BASELINES = {
     "": "another pair's image, another pair's caption",
     "_mean_image": "the data set's mean image, another pair's caption",
 }
+OF_MEANS = {name: measure for name, measure in CONTRIBUTION_MEASURES.items() if measure.level == "means"}
 OF_PAIRS = {name: measure for name, measure in CONTRIBUTION_MEASURES.items() if measure.level == "pair"}
 OF_TOKENS = tuple(name for name, found in CONTRIBUTION_MEASURES.items() if found.level == "token" and not found.formula)
+INCOMPETENT = "its score does not tell matching from not"
 FEWEST = 3  # images: a partner of the image and one of the text, from two other pairs
 
 
@@ -132,7 +137,8 @@ def contributions(
     right = _right(v, grid, foil[:, 0])
     more, less = (_right(v, grid, foil[:, 0], lead) for lead in (2 * error, -2 * error))  # of both scores
     slack = {name: np.nan_to_num(more[name] - less[name]) for name in right}
-    return pd.concat([pd.DataFrame(ids), columns_of(v | right, slack, error)], axis=1)
+    parts = {} if grid is None else {f"{name}_of_pair": part for name, part in sobol_parts(grid).items()}
+    return pd.concat([pd.DataFrame(ids), columns_of(v | right | parts, slack, error)], axis=1)
 
 
 def _right(
@@ -165,12 +171,49 @@ def described(values: pd.Series, stats: Stats) -> dict[str, Any]:
 
 
 def summarise(values: pd.DataFrame, stats: Stats) -> dict[str, Any]:
-    """Mean and interval over images of each measure of `contributions`."""
-    result: dict[str, Any] = {name: described(values[name], stats) for name in OF_PAIRS}
+    """Mean and interval over images of each measure of `contributions`.
+
+    A model whose accuracy against a foil is not shown to be above chance has no share of what its score depends on: the
+    score means nothing.
+    """
+    settings: dict[str, Any] = {
+        "confidence": stats.confidence, "n_resamples": stats.n_resamples, "rng": stats.seed,
+    }  # fmt: skip
+    known = {name: measure for name, measure in OF_PAIRS.items() if name in values}
+    result: dict[str, Any] = {name: described(values[name], stats) for name in known}
+    for name, measure in OF_MEANS.items():
+        if all(key in values for key in measure.inputs):
+            columns = [values[key] for key in measure.inputs]
+            result[name] = describe_of_means(columns, measure.of_means, **settings)
     if len(values) < FEWEST:
         reason = f"{len(values)} images: nothing to draw ablation partners from, {FEWEST} or more needed"
         return {name: summary | {"reason": reason} for name, summary in result.items()}
-    for name, measure in OF_PAIRS.items():
-        if measure.absent and values[name].isna().all():
-            result[name]["reason"] = measure.absent
+    for name, summary in result.items():
+        if CONTRIBUTION_MEASURES[name].absent and not summary["n"]:
+            summary["reason"] = CONTRIBUTION_MEASURES[name].absent
+    if reason := incompetence(result["accuracy"]):
+        result |= {name: void(summary, reason) for name, summary in result.items() if needs_competence(name)}
     return result
+
+
+def incompetence(accuracy: Mapping[str, Any]) -> str:
+    """Why a model's score is not worth taking apart, from its accuracy against a foil; "" if it is.
+
+    Without an interval (all right, say) the mean itself must be above chance.
+    """
+    low = accuracy["ci_low"] if np.isfinite(accuracy["ci_low"]) else accuracy["mean"]
+    if not accuracy["n"] or ties.above(low, 0.5):
+        return ""
+    interval = f" [{low:.3f}, {accuracy['ci_high']:.3f}]" if np.isfinite(accuracy["ci_high"]) else ""
+    return f"{INCOMPETENT}: accuracy {accuracy['mean']:.3f}{interval}"
+
+
+def needs_competence(name: str) -> bool:
+    """Whether the measure of that name is void for a model at chance."""
+    return CONTRIBUTION_MEASURES[name].needs_competence
+
+
+def void(summary: Mapping[str, Any], reason: str) -> dict[str, Any]:
+    """A summary without values, and why."""
+    undefined = {"mean": np.nan, "sd": np.nan, "ci_low": np.nan, "ci_high": np.nan}
+    return dict(summary) | undefined | {"n": 0, "n_undefined": summary["n"] + summary["n_undefined"], "reason": reason}

@@ -6,12 +6,18 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
+from attention_collapse.engine.contribution import INCOMPETENT
 from attention_collapse.errors import ParamsError
 from attention_collapse.files import need
 from attention_collapse.measures.catalogue import SEVERITY_MEASURES
 from attention_collapse.params import Params
-from attention_collapse.stats.decision import Gates, Severity, combine, decide, named
+from attention_collapse.stats.decision import Gates, Severity, decide, named
+from attention_collapse.stats.severity import IMAGE, TEXT
 
+CONFIRMED_BY = {  # the modality that is ignored -> the accuracy that swapping it costs, the strictest first
+    IMAGE: ("perceptual_image_hard", "perceptual_score_image"),
+    TEXT: ("perceptual_score_text",),
+}
 READINGS = ("decision", "severe_two_of_three", "severe_all")
 
 
@@ -33,9 +39,18 @@ def read_severity(statistics: Any, model: str, measure: str, file: str, *, in_ho
     """The severity of one model under test; PipelineError names a missing key."""
     entry = severity_entry(statistics, model, measure, file)
     where = f"{file}: models.{model}.severity.{measure}"
-    keys = ("n", "mean", "ci_low", "ci_high", "p_holm", "power", "n_needed")
+    keys = ("n", "mean", "ci_low", "ci_high", "p_holm", "p_balanced_holm", "n_to_settle", "ignored")
     values = {key: need(entry, key, where) for key in keys}
-    return Severity(in_house=in_house, reason=entry.get("reason", ""), **values)
+    lost = _lost(statistics["models"][model], str(entry["ignored"]))
+    return Severity(in_house=in_house, lost=lost, reason=entry.get("reason", ""), **values)
+
+
+def _lost(results: Mapping[str, Any], ignored: str) -> float | None:
+    """Accuracy lost with the ignored modality swapped: against hard foils, where there are any, of the image."""
+    for name in CONFIRMED_BY.get(ignored, ()):
+        if (found := results.get(name)) and found["mean"] is not None:
+            return float(found["mean"])
+    return None
 
 
 def require_severity_measure(name: str, where: str) -> None:
@@ -61,6 +76,8 @@ def diagnostic_failures(statistics: Any, scores: Mapping[str, Mapping[str, Any]]
             if measure in about["reasons"]:
                 continue
             entry = severity_entry(statistics, model, measure, file)
+            if INCOMPETENT in entry.get("reason", ""):
+                continue
             if entry["n"] < about["n_images"]:
                 failures.append(f"{model} {measure} ({about['n_images'] - entry['n']} images undefined)")
             elif entry["p"] is None:
@@ -69,7 +86,7 @@ def diagnostic_failures(statistics: Any, scores: Mapping[str, Mapping[str, Any]]
 
 
 def decide_study(params: Params, statistics: Any, scores: Mapping[str, Mapping[str, Any]], file: str) -> dict[str, Any]:
-    """The decision of a study by the measure that counts, confirmed by another, and by every measure side by side.
+    """The decision of a study by the measure that counts, and by every measure side by side.
 
     Parameters
     ----------
@@ -79,15 +96,15 @@ def decide_study(params: Params, statistics: Any, scores: Mapping[str, Mapping[s
         model -> its metrics, which say what its kind does not define.
     """
     chosen, stats, models = params.decision, params.stats, params.models
-    for key in ("measure", "confirm_with"):
-        require_severity_measure(getattr(chosen, key), f"decision.{key}")
+    require_severity_measure(chosen.measure, "decision.measure")
     gates = Gates(
-        chosen.models_tested, chosen.models_severe, alpha=stats.alpha, imbalance=stats.severe, power=stats.power
-    )
+        chosen.models_tested, chosen.models_severe, alpha=stats.alpha, imbalance=stats.severe,
+        confirm_margin=chosen.confirm_margin,
+    )  # fmt: skip
+    under_test = [name for name, spec in models.items() if spec.standing != "control"]
     measures: dict[str, dict[str, Any]] = {}
     for measure in SEVERITY_MEASURES:
-        under_test = [name for name, spec in models.items() if spec.standing != "control"]
-        lacking = {name: scores[name]["reasons"][measure] for name in under_test if measure in scores[name]["reasons"]}
+        lacking = _lacking(statistics, scores, measure, under_test, file)
         measures[measure] = decide(
             {
                 name: read_severity(statistics, name, measure, file, in_house=models[name].standing == "in-house")
@@ -96,22 +113,30 @@ def decide_study(params: Params, statistics: Any, scores: Mapping[str, Mapping[s
             },
             gates,
         )
-        measures[measure]["not_defined_for"] = lacking
-    counts, confirms = measures[chosen.measure], measures[chosen.confirm_with]
-    combined = {name: combine(counts[name], confirms[name]) for name in READINGS}
-    # A GO that waits for its confirmation waits for what the confirming measure needs.
-    waiting = confirms if counts["decision"] == "GO" else counts
+        measures[measure]["not_judged"] = lacking
+    counts = measures[chosen.measure]
     failures = diagnostic_failures(statistics, scores, file)
     return {
-        **combined,
+        **{name: counts[name] for name in READINGS},
         "measure": chosen.measure,
-        "confirm_with": chosen.confirm_with,
-        "confirmed": confirms["decision"] == "GO",
-        "reason": f"{chosen.measure} says {counts['decision']} ({counts['reason']}); "
-        f"{chosen.confirm_with} says {confirms['decision']} ({confirms['reason']})",
-        "images_needed": waiting["images_needed"],
-        "models_needed": waiting["models_needed"],
+        "reason": f"{chosen.measure}: {counts['reason']}",
+        "images_needed": counts["images_needed"],
+        "models_needed": counts["models_needed"],
         "diagnostic_success": not failures,
         "diagnostic_failures": named(failures),
         "measures": measures,
     }
+
+
+def _lacking(
+    statistics: Any, scores: Mapping[str, Mapping[str, Any]], measure: str, under_test: list[str], file: str
+) -> dict[str, str]:
+    """Model -> why it is no model under test for a measure: its kind does not define it, or its score means nothing."""
+    found = {}
+    for name in under_test:
+        entry = severity_entry(statistics, name, measure, file)
+        if measure in scores[name]["reasons"]:
+            found[name] = scores[name]["reasons"][measure]
+        elif INCOMPETENT in entry.get("reason", ""):
+            found[name] = entry["reason"]
+    return found

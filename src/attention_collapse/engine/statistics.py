@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from attention_collapse.engine.contribution import incompetence
 from attention_collapse.measures.attention import ATTENTION_MEASURES
 from attention_collapse.measures.catalogue import MEASURES, SEVERITY_MEASURES
 from attention_collapse.measures.contribution import CONTRIBUTION_MEASURES
@@ -23,12 +24,15 @@ from attention_collapse.stats.meta import random_effects
 from attention_collapse.stats.one_sample import describe_columns, holm, one_sample_columns
 from attention_collapse.stats.paired import paired_columns
 from attention_collapse.stats.power import images_needed
-from attention_collapse.stats.severity import severity_columns
+from attention_collapse.stats.severity import NEITHER, severity_columns, severity_of_means
 
 OF_IMAGES = {name: found for name, found in ATTENTION_MEASURES.items() if found.level in ("pair", "image")}
+_OF_MEANS = {key for measure in SEVERITY_MEASURES.values() if measure.level == "means" for key in measure.inputs}
 CAUSAL = [name for name, measure in CONTRIBUTION_MEASURES.items() if "detail" not in measure.uses]
-TESTED = [  # causal measures whose values per image are tested
-    name for name, measure in CONTRIBUTION_MEASURES.items() if measure.uses - {"detail"}
+TESTED = [  # causal columns per image that are tested: measures, and what measures of means are made of
+    name
+    for name, measure in CONTRIBUTION_MEASURES.items()
+    if (measure.uses - {"detail"} and measure.level == "pair") or name in _OF_MEANS
 ]
 TESTS = {
     hypothesis.name: (name, hypothesis) for name, measure in OF_IMAGES.items() for hypothesis in measure.hypotheses
@@ -90,13 +94,12 @@ def judge(
     }  # fmt: skip
     result: dict[str, Any] = describe_columns({name: columns[name] for name in OF_IMAGES}, **settings)
     result |= (known := {name: causal[name] for name in CAUSAL if name in causal})
-    result["severity"] = severity_columns(
-        {name: columns[name] for name in SEVERITY_MEASURES}, threshold=params.severe, margin=params.margin,
-        power=params.power,
-        alpha=params.alpha / max(1, tested), **settings,
-    )  # fmt: skip
+    result["severity"] = _severity(columns, params, tested, settings)
     result["diagnostics"] = {name: diagnose(columns[name]) for name in DIAGNOSED}
     missing = dict(reasons) | {name: found["reason"] for name, found in known.items() if not found["n"]}
+    if known and (reason := incompetence(known["accuracy"])):
+        result["severity"] = {name: not_judged(entry, reason) for name, entry in result["severity"].items()}
+        missing = {name: why for name, why in missing.items() if name not in result["severity"]} | dict(reasons)
     for part in (result, result["severity"], result["diagnostics"]):
         for name in missing.keys() & part.keys():
             part[name]["reason"] = missing[name]
@@ -107,6 +110,29 @@ def judge(
     result["reading_original"] = original_reading(result["mcs"]["mean"])
     result["reading_null"] = null_reading(result["mcs_calibrated"])
     return result
+
+
+def _severity(
+    columns: Mapping[str, pd.Series], params: Stats, tested: int, settings: Mapping[str, Any]
+) -> dict[str, dict[str, Any]]:
+    """The severity of a model by each measure that a decision can be taken by."""
+    bounds: dict[str, Any] = {
+        "threshold": params.severe, "power": params.power, "alpha": params.alpha / max(1, tested), **settings,
+    }  # fmt: skip
+    of_images = {name: columns[name] for name, found in SEVERITY_MEASURES.items() if found.level != "means"}
+    result = severity_columns(of_images, margin=params.margin, **bounds)
+    for name, measure in SEVERITY_MEASURES.items():
+        if measure.level == "means":
+            result[name] = severity_of_means([columns[key] for key in measure.inputs], measure.of_means, **bounds)
+    return result
+
+
+def not_judged(entry: Mapping[str, Any], reason: str) -> dict[str, Any]:
+    """The severity of a model whose score means nothing: no number, and why."""
+    kept = {"value", "alternative", "margin", "power_alpha"}
+    undefined = {key: value if key in kept else math.nan for key, value in entry.items() if not isinstance(value, str)}
+    undefined |= {"n": 0, "n_undefined": entry["n"] + entry["n_undefined"]}
+    return undefined | {"alternative": entry.get("alternative", "greater"), "ignored": NEITHER, "reason": reason}
 
 
 def layer_bands(layers: pd.DataFrame, rows: str, params: Stats) -> dict[str, dict[str, float]]:
@@ -135,10 +161,12 @@ def layer_bands(layers: pd.DataFrame, rows: str, params: Stats) -> dict[str, dic
 
 
 def add_holm(family: Iterable[dict[str, Any]]) -> None:
-    """Holm's correction of one family of tests, as `p_holm` of each."""
+    """Holm's correction of one family of tests, as `p_holm` (and `p_balanced_holm`) of each."""
     members = list(family)
-    for member, value in zip(members, holm([member["p"] for member in members]), strict=True):
-        member["p_holm"] = value
+    for key in ("p", "p_balanced"):
+        if all(key in member for member in members):
+            for member, value in zip(members, holm([member[key] for member in members]), strict=True):
+                member[f"{key}_holm"] = value
 
 
 def pairs_of_models(

@@ -51,8 +51,8 @@ class Measure:
     share_of
         What it is a share of; `of_text` where it is the text's and not the image's.
     level
-        What a row of the formula's columns is: "pair", "layer" or "image" (captions averaged), or "token" for a game
-        of tokens.
+        What the formula's columns are: values of a "pair", a "layer" or an "image" (captions averaged), or "means" over
+        images, of which it is a function; "token" for a game of tokens.
     about
         ATTENTION (where the model looks) or CONTRIBUTION (what its score depends on).
     undefined
@@ -88,7 +88,7 @@ class Measure:
     null: str | float | None = None
     share_of: str = ""
     of_text: bool = False
-    level: Literal["pair", "layer", "image", "token"] = "pair"
+    level: Literal["pair", "layer", "image", "means", "token"] = "pair"
     about: str = ATTENTION
     undefined: Mapping[str, str] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
@@ -113,6 +113,12 @@ class Measure:
             raise TypeError(f"{self.name} has no formula")  # a fault of this package
         return self.formula(*(columns[name] for name in self.inputs))
 
+    def of_means(self, *means: Any) -> Floats:
+        """The measure from the means of its columns, in the order of `inputs`."""
+        if self.formula is None:
+            raise TypeError(f"{self.name} has no formula")  # a fault of this package
+        return self.formula(*means)
+
     def is_possible(self, family: str, columns: Mapping[str, Any]) -> bool:
         """Whether the family defines the measure and its columns are there."""
         return self.formula is not None and family not in self.undefined and all(key in columns for key in self.inputs)
@@ -127,6 +133,11 @@ class Measure:
     def claims(self) -> bool:
         """Whether it is taken to say that a modality is ignored."""
         return bool(self.image_ignored or self.text_ignored)
+
+    @property
+    def needs_competence(self) -> bool:
+        """Whether it says nothing of a score that does not tell matching from not, as a share of it does."""
+        return self.about == CONTRIBUTION and bool(self.share_of or self.level == "means")
 
     @property
     def is_two_sided(self) -> bool:

@@ -121,12 +121,14 @@ def _severity(sources: Sources, model: str) -> str:
             code(measure), number(statistics, f"{at}.n"), estimate(statistics, at),
             number(statistics, f"{at}.share_severe", "percent1"), number(statistics, f"{at}.log10_p", "log10p"),
             number(statistics, f"{at}.p_holm", "p"), effect(statistics, f"{at}.cohen_d"),
-            number(statistics, f"{at}.power"), number(statistics, f"{at}.n_needed"),
+            number(statistics, f"{at}.p_balanced_holm", "p"), number(statistics, f"{at}.n_to_settle"),
             text(decision, f"measures.{measure}.models.{model}.severe"),
+            text(decision, f"measures.{measure}.models.{model}.not_severe"),
         ])  # fmt: skip
     columns = [
         ("l", "Measure"), ("r", "images"), ("l", f"imbalance ({level(statistics)})"), ("r", "severe images"),
-        ("r", "p"), ("r", "p (Holm)"), ("l", "Cohen's d"), ("r", "power"), ("r", "images needed"), ("l", "severe"),
+        ("r", "p"), ("r", "p severe (Holm)"), ("l", "Cohen's d"), ("r", "p not severe (Holm)"),
+        ("r", "images to settle it"), ("l", "severe"), ("l", "not severe"),
     ]  # fmt: skip
     return table(columns, rows)
 

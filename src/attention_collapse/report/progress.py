@@ -30,12 +30,12 @@ def _results(sources: Sources) -> str:
         rows.append([
             code(model), sources.standing[model], number(statistics, f"{at}.mcs.n"),
             estimate(statistics, f"{at}.mcs"), number(statistics, f"{at}.mcs_null.mean"),
-            estimate(statistics, f"{at}.mcs_calibrated"), estimate(statistics, f"{at}.shapley_share"),
+            estimate(statistics, f"{at}.mcs_calibrated"), estimate(statistics, f"{at}.reliance_share"),
             text(statistics, f"{at}.reading_original"), text(statistics, f"{at}.reading_null"),
         ])  # fmt: skip
     columns = [
         ("l", "Model"), ("l", "standing"), ("r", "images"), ("l", f"MCS ({level(statistics)})"), ("r", "null"),
-        ("l", "calibrated"), ("l", "Shapley share of the image"), ("l", "original reading"), ("l", "null reading"),
+        ("l", "calibrated"), ("l", "reliance share of the image"), ("l", "original reading"), ("l", "null reading"),
     ]  # fmt: skip
     return table(columns, rows) if rows else "No model of this study has results: nothing is claimed.\n"
 
@@ -92,9 +92,9 @@ def _recommendation(sources: Sources) -> str:
     if decision is None:
         return "None: a study that has not run decides nothing.\n"
     advice = {
-        "GO": "Go on: several external models are severe by the measure that counts, and by the one that confirms.",
-        "PIVOT": "Turn to the in-house models: only they are severe, and the external ones were tested with power.",
-        "NO_GO": "Stop: no model is severe, and the tests had the power to show it.",
+        "GO": "Go on: several external models are severe by the measure that counts, and their accuracy confirms it.",
+        "PIVOT": "Turn to the in-house models: only they are severe, and every external one is shown not to be.",
+        "NO_GO": "Stop: every model is shown not to be severe.",
         "NEED_MORE_DATA": "Decide nothing yet. What would settle it stands below: images, models, or both.",
     }[decision.data["decision"]]
     return f"{advice}\n\n{headline(decision)}"

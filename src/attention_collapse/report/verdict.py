@@ -9,7 +9,8 @@ GATES = {
     "models_tested": "models tested, at least",
     "models_severe": "external models severe, at least",
     "p": "p (Holm) of that many models, below",
-    "imbalance": "mean imbalance of that many models, above",
+    "imbalance": "imbalance of that many models, above",
+    "confirmed": "of them confirmed by accuracy, at least",
 }
 
 
@@ -50,17 +51,20 @@ def _models(decision: Evidence, measure: str) -> str:
         at = f"measures.{measure}.models.{model}"
         rows.append([
             code(model), number(decision, f"{at}.n"), number(decision, f"{at}.mean"),
-            interval(decision, f"{at}."), number(decision, f"{at}.p_holm", "p"), number(decision, f"{at}.power"),
-            number(decision, f"{at}.n_needed"), text(decision, f"{at}.severe"), text(decision, f"{at}.reason"),
+            interval(decision, f"{at}."), text(decision, f"{at}.ignored"), number(decision, f"{at}.p_holm", "p"),
+            number(decision, f"{at}.p_balanced_holm", "p"), number(decision, f"{at}.lost"),
+            text(decision, f"{at}.severe"), text(decision, f"{at}.not_severe"),
+            number(decision, f"{at}.n_to_settle"), text(decision, f"{at}.reason"),
         ])  # fmt: skip
     columns = [
-        ("l", "Model under test"), ("r", "images"), ("r", "imbalance"), ("l", "CI"), ("r", "p (Holm)"), ("r", "power"),
-        ("r", "images needed"), ("l", "severe"), ("l", "why not tested"),
+        ("l", "Model under test"), ("r", "images"), ("r", "imbalance"), ("l", "CI"), ("l", "used less"),
+        ("r", "p severe (Holm)"), ("r", "p not severe (Holm)"), ("r", "accuracy lost without it"), ("l", "severe"),
+        ("l", "not severe"), ("r", "images to settle it"), ("l", "why not tested"),
     ]  # fmt: skip
-    lacking = [f"- {code(model)}: {text(decision, f'measures.{measure}.not_defined_for.{model}')}"
-               for model in found["not_defined_for"]]  # fmt: skip
+    lacking = [f"- {code(model)}: {text(decision, f'measures.{measure}.not_judged.{model}')}"
+               for model in found["not_judged"]]  # fmt: skip
     parts = [table(columns, rows)] if rows else ["No model under test defines this measure.\n"]
-    return "\n".join([*parts, *(["Not defined for:", "", *lacking, ""] if lacking else [])])
+    return "\n".join([*parts, *(["Not judged:", "", *lacking, ""] if lacking else [])])
 
 
 def headline(decision: Evidence) -> str:
@@ -70,20 +74,30 @@ def headline(decision: Evidence) -> str:
         f"- decision: **{text(decision, 'decision')}**: {text(decision, 'reason')}",
         f"- if two external models must be severe (two of three): {text(decision, 'severe_two_of_three')}",
         f"- if all must be (three of three): {text(decision, 'severe_all')}",
-        f"- a GO by {text(decision, 'measure')} is confirmed by {text(decision, 'confirm_with')}: "
-        f"{text(decision, 'confirmed')}",
-        f"- images that would settle it: {number(decision, 'images_needed')} for each model that is undecided; further "
-        f"models needed: {number(decision, 'models_needed')}",
+        f"- the measure that counts: {text(decision, 'measure')}; a severe model counts for a GO if its accuracy "
+        "confirms it",
+        *_needed(decision),
         f"- DIAGNOSTIC_SUCCESS: {success} (failed: {text(decision, 'diagnostic_failures')})", "",
     ])  # fmt: skip
+
+
+def _needed(decision: Evidence) -> list[str]:
+    """What would settle a decision that waits; nothing where nothing would."""
+    lines = []
+    if decision.data["images_needed"]:
+        lines.append(f"- images that would settle every undecided model: {number(decision, 'images_needed')} for each")
+    if decision.data["models_needed"]:
+        lines.append(f"- further models needed: {number(decision, 'models_needed')}")
+    return lines
 
 
 def decision_report(decision: Evidence, study: str) -> str:
     """The whole report."""
     parts = [
         f"# Decision of study {code(study)}", "", f"From {run(decision)}.", "", headline(decision),
-        "The measure that counts, and the one that must confirm a GO, were named in the parameters before the run. "
-        "Controls are no models under test.", "",
+        "The measure that counts is named in the parameters; their history in git says when it was chosen, and the "
+        "comment beside it on which evidence. Controls are no models under test, and neither is a model whose score "
+        "tells matching from not no better than chance.", "",
         "## By every measure", "", _measures(decision),
     ]  # fmt: skip
     for measure in decision.data["measures"]:

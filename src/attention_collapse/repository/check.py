@@ -43,7 +43,7 @@ def _exceeds(model: Severity, threshold: float, stats: Stats) -> bool | None:
     None: there is no such test, or no interval.
     """
     if threshold == stats.severe:
-        gates = Gates(1, 1, alpha=stats.alpha, imbalance=stats.severe, power=stats.power)
+        gates = Gates(1, 1, alpha=stats.alpha, imbalance=stats.severe, confirm_margin=0)
         return None if model.p_holm is None else is_severe(model, gates)
     return None if model.ci_low is None else model.ci_low > threshold
 

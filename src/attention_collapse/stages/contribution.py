@@ -13,7 +13,17 @@ import pandas as pd
 import torch
 
 from attention_collapse.data.pairs import read_study
-from attention_collapse.engine.contribution import BASELINES, OF_PAIRS, OF_TOKENS, contributions, described, summarise
+from attention_collapse.engine.contribution import (
+    BASELINES,
+    OF_PAIRS,
+    OF_TOKENS,
+    contributions,
+    described,
+    incompetence,
+    needs_competence,
+    summarise,
+    void,
+)
 from attention_collapse.engine.maps import Map, attention_maps
 from attention_collapse.engine.parts import same_run
 from attention_collapse.engine.token_contribution import token_contributions
@@ -28,7 +38,7 @@ from attention_collapse.study.maps import Seen, grey, pictures_of, write_maps
 if TYPE_CHECKING:
     from datasets import Dataset
 
-SHOWN = ("shapley_share", "accuracy", "perceptual_score_image", "perceptual_score_text")
+SHOWN = ("accuracy", "perceptual_score_image", "perceptual_score_text")
 
 
 def main(study: Study, model: str) -> None:
@@ -55,7 +65,10 @@ def main(study: Study, model: str) -> None:
     values = settle_frame(table, values)
     result = summarise(values, study.params.stats)
     explained = values[values["image_id"].isin(tokens["image_id"])]  # the first images
-    result |= {name: described(explained[name], study.params.stats) for name in OF_TOKENS}
+    games = {name: described(explained[name], study.params.stats) for name in OF_TOKENS}
+    if reason := incompetence(result["accuracy"]):
+        games |= {name: void(summary, reason) for name, summary in games.items() if needs_competence(name)}
+    result |= games
     result |= {
         "model": model,
         "study": study.params.study,
@@ -77,7 +90,8 @@ def main(study: Study, model: str) -> None:
     shutil.rmtree(work, ignore_errors=True)
     _write_maps(study, model, loaded, pairs)
     shown = (f"{OF_PAIRS[name].label} {result[name]['mean']:.4f}" for name in SHOWN)
-    print(f"{model}: " + ", ".join(shown))
+    shares = incompetence(result["accuracy"]) or f"reliance share of the image {result['reliance_share']['mean']:.4f}"
+    print(f"{model}: {', '.join(shown)}; {shares}")
 
 
 def _write_maps(study: Study, model: str, loaded: Model, pairs: Dataset) -> None:

@@ -1,11 +1,15 @@
-"""The decision table (docs/measures.md, section 6): what the severity tests of a study's models add up to.
+"""The decision table of docs/measures.md, section 6: what the severity tests of a study's models add up to.
+
+A model is severe if the lower limit of its imbalance lies above the bound, not severe if its upper limit lies below it,
+and undecided otherwise; no power, however great, turns "undecided" into "not severe".
 
 The table leaves three things open, settled here and nowhere else:
 
 - The gate of models tested holds for every decision but NEED_MORE_DATA: one model supports no claim about models.
 - PIVOT says that external models are *not* severe, so at least one of them must have been tested.
-- A model whose kind does not define a measure is no model under test for that measure: no number of images would
-  give it one. A model that should have the measure, but whose test does not exist, is undecided.
+- A model whose kind does not define a measure, or whose score tells matching from not no better than chance, is no
+  model under test for that measure: no number of images would give it one. A model that should have the measure, but
+  whose test does not exist, is undecided.
 """
 
 from __future__ import annotations
@@ -39,20 +43,20 @@ class Gates:
         Level of the one-sided test, after Holm's correction.
     imbalance
         Mean imbalance above which a model is severe, 0.5 to 1; the value of the tests' null hypothesis.
-    power
-        Least power to show severity that makes "not severe" a finding.
+    confirm_margin
+        Accuracy that a model which ignores a modality may lose with it swapped.
     """
 
     models_tested: int
     models_severe: int
     alpha: float
     imbalance: float
-    power: float
+    confirm_margin: float
 
 
 @dataclass(frozen=True)
 class Severity:
-    """One model's test of H0 "mean imbalance ≤ the gate" for one measure; None where a value does not exist.
+    """What is known of one model's imbalance by one measure; None where a value does not exist.
 
     Attributes
     ----------
@@ -61,13 +65,15 @@ class Severity:
     n
         Images with a defined value.
     mean, ci_low, ci_high
-        Mean over images of max(s, 1 − s), 0.5 to 1, and its interval.
-    p_holm
-        One-sided p-value, corrected over the models under test.
-    power
-        Simulated power to show severity with these n images.
-    n_needed
-        Images for the power that is asked for; None if no number is known.
+        The imbalance max(s, 1 − s), 0.5 to 1, and its interval.
+    ignored
+        The modality that it speaks of: "the image", "the text" or "neither".
+    p_holm, p_balanced_holm
+        One-sided p-values of H0 "imbalance ≤ the gate" and of H0 "≥ the gate", each corrected over the models.
+    n_to_settle
+        Images with which the imbalance found would be told from the gate; None if no number is known.
+    lost
+        Accuracy lost with the ignored modality swapped, which confirms severity where it is small; None if unknown.
     reason
         Why a value is None, else "".
     """
@@ -78,8 +84,10 @@ class Severity:
     ci_low: float | None
     ci_high: float | None
     p_holm: float | None
-    power: float | None
-    n_needed: int | None
+    p_balanced_holm: float | None
+    n_to_settle: int | None
+    ignored: str = "neither"
+    lost: float | None = None
     reason: str = ""
 
 
@@ -96,11 +104,15 @@ def _imbalanced(model: Severity, gates: Gates) -> bool:
     return model.mean is not None and bool(ties.above(model.mean, gates.imbalance))
 
 
-def _shows_balance(model: Severity, gates: Gates) -> bool:
-    """Not severe, by a test that would have shown severity."""
-    if model.p_holm is None or model.power is None or ties.below(model.power, gates.power):
-        return False
-    return not is_severe(model, gates)
+def is_balanced(model: Severity, gates: Gates) -> bool:
+    """Mean imbalance below the gate, and the test says so at α."""
+    shown = model.p_balanced_holm is not None and bool(ties.below(model.p_balanced_holm, gates.alpha))
+    return shown and model.mean is not None and bool(ties.below(model.mean, gates.imbalance))
+
+
+def is_confirmed(model: Severity, gates: Gates) -> bool:
+    """Severe, and by its accuracy too: swapping the ignored modality costs next to nothing."""
+    return is_severe(model, gates) and model.lost is not None and not ties.above(model.lost, gates.confirm_margin)
 
 
 @dataclass(frozen=True)
@@ -111,25 +123,27 @@ class Sorted:
     undecided: tuple[str, ...]
     external: tuple[str, ...]
     external_severe: tuple[str, ...]
+    external_confirmed: tuple[str, ...]
     external_undecided: tuple[str, ...]
     tested: tuple[str, ...]
     under_test: tuple[str, ...]
 
 
 def sort_models(models: Mapping[str, Severity], gates: Gates) -> Sorted:
-    """Which models are severe, which undecided (neither severe nor with the power to have shown it)."""
+    """Which models are severe, which shown not to be, and which undecided."""
 
     def those(condition: Callable[[Severity], bool]) -> tuple[str, ...]:
         return tuple(name for name, model in models.items() if condition(model))
 
     def undecided(model: Severity) -> bool:
-        return not is_severe(model, gates) and not _shows_balance(model, gates)
+        return not is_severe(model, gates) and not is_balanced(model, gates)
 
     return Sorted(
         severe=those(lambda model: is_severe(model, gates)),
         undecided=those(undecided),
         external=those(lambda model: not model.in_house),
         external_severe=those(lambda model: is_severe(model, gates) and not model.in_house),
+        external_confirmed=those(lambda model: is_confirmed(model, gates) and not model.in_house),
         external_undecided=those(lambda model: undecided(model) and not model.in_house),
         tested=those(lambda model: model.p_holm is not None),
         under_test=tuple(models),
@@ -151,7 +165,7 @@ def _table(found: Sorted, gates: Gates, *, enough_severe: bool) -> Decision:
 
 def _readings(found: Sorted, gates: Gates) -> dict[str, Decision]:
     """The decision, and the two readings of "how many must be severe": two, or every model tested."""
-    count = len(found.external_severe)
+    count = len(found.external_confirmed)
     enough = {
         "decision": count >= gates.models_severe,
         "severe_two_of_three": count >= 2,
@@ -164,7 +178,7 @@ def _models_needed(found: Sorted, gates: Gates) -> int:
     """The fewest further models without which no number of images leads to a decision."""
     needed = gates.models_tested - len(found.under_test)
     if found.external_severe:  # neither PIVOT nor NO_GO can follow, so GO must become possible
-        needed = max(needed, gates.models_severe - len(found.external_severe) - len(found.external_undecided))
+        needed = max(needed, gates.models_severe - len(found.external_confirmed) - len(found.external_undecided))
     if found.severe and not found.external:
         needed = max(needed, 1)
     return max(needed, 0)
@@ -196,6 +210,11 @@ def _gate_rows(models: Mapping[str, Severity], found: Sorted, gates: Gates) -> d
             "found": p[place] if place < len(p) else None,
             "met": sum(_significant(model, gates) for model in external) >= gates.models_severe,
         },
+        "confirmed": {
+            "required": gates.models_severe,
+            "found": len(found.external_confirmed),
+            "met": len(found.external_confirmed) >= gates.models_severe,
+        },
         "imbalance": {
             "required": gates.imbalance,
             "found": means[place] if place < len(means) else None,
@@ -211,7 +230,9 @@ def named(names: tuple[str, ...] | list[str]) -> str:
 
 def _reason(found: Sorted, decision: Decision, models_needed: int) -> str:
     tested, external = len(found.tested), len(found.external)
-    severe = f"{len(found.external_severe)} of {external} external models severe"
+    severe = (
+        f"{len(found.external_severe)} of {external} external models severe, {len(found.external_confirmed)} confirmed"
+    )
     if decision is not Decision.NEED_MORE_DATA:
         in_house = len(found.severe) - len(found.external_severe)
         return f"{tested} models tested, {severe}, {in_house} in-house ones; {len(found.undecided)} undecided"
@@ -235,8 +256,8 @@ def decide(models: Mapping[str, Severity], gates: Gates) -> dict[str, Any]:
     -------
     dict
         decision, severe_two_of_three and severe_all (the decision if at least two external models, or all models,
-        must be severe), reason, gates, names of the severe, undecided and underpowered external models, n_tested;
-        images_needed: where more data is needed, the images that would give every undecided model its power, 0 if none
+        must be severe), reason, gates, names of the severe, confirmed and undecided models, n_tested;
+        images_needed: where more data is needed, the images that would settle every undecided model, 0 if none
         is undecided and None if no number is known for one of them (images_unknown_for names those); models_needed:
         the fewest further models without which no number of images leads to a decision; models: each model's numbers
         and what they meet.
@@ -245,8 +266,8 @@ def decide(models: Mapping[str, Severity], gates: Gates) -> dict[str, Any]:
     readings = _readings(found, gates)
     decision = readings["decision"]
     waiting = found.undecided if decision is Decision.NEED_MORE_DATA else ()
-    unknown = tuple(name for name in waiting if models[name].n_needed is None)
-    images_needed = max((models[name].n_needed or 0 for name in waiting), default=0)
+    unknown = tuple(name for name in waiting if models[name].n_to_settle is None)
+    images_needed = max((models[name].n_to_settle or 0 for name in waiting), default=0)
     models_needed = _models_needed(found, gates) if decision is Decision.NEED_MORE_DATA else 0
     return {
         **readings,
@@ -256,7 +277,8 @@ def decide(models: Mapping[str, Severity], gates: Gates) -> dict[str, Any]:
         "severe": named(found.severe),
         "severe_external": named(found.external_severe),
         "undecided": named(found.undecided),
-        "external_without_power": named(found.external_undecided),
+        "external_undecided": named(found.external_undecided),
+        "external_confirmed": named(found.external_confirmed),
         "images_needed": None if unknown else images_needed,
         "images_unknown_for": named(unknown),
         "models_needed": models_needed,
@@ -268,24 +290,18 @@ def decide(models: Mapping[str, Severity], gates: Gates) -> dict[str, Any]:
                 "ci_low": model.ci_low,
                 "ci_high": model.ci_high,
                 "p_holm": model.p_holm,
-                "power": model.power,
-                "n_needed": model.n_needed,
+                "p_balanced_holm": model.p_balanced_holm,
+                "n_to_settle": model.n_to_settle,
+                "ignored": model.ignored,
+                "lost": model.lost,
                 "p_met": _significant(model, gates),
                 "imbalance_met": _imbalanced(model, gates),
                 "severe": name in found.severe,
+                "not_severe": is_balanced(model, gates),
+                "confirmed": is_confirmed(model, gates),
                 "undecided": name in found.undecided,
                 **({"reason": model.reason} if model.reason else {}),
             }
             for name, model in models.items()
         },
     }
-
-
-def combine(counts: str, confirms: str) -> Decision:
-    """The decision by the measure that counts, where a GO must be confirmed by a second measure.
-
-    A GO that is not confirmed is no decision: the measures disagree, and NEED_MORE_DATA says so.
-    """
-    if counts == Decision.GO and confirms != Decision.GO:
-        return Decision.NEED_MORE_DATA
-    return Decision(counts)

@@ -1,0 +1,201 @@
+"""How far the score, and the choices made by it, move when a modality is another pair's.
+
+Reliance is a normalised total effect: unchanged by any a · v + b with a ≠ 0, 0 for a modality that is never read, 1
+and 1 for a score of pure interaction, ½ and ½ for an additive one whose parts vary alike. It is a ratio of two means
+over images, and no mean of ratios (Saltelli et al. 2008, "Global Sensitivity Analysis", for the total effect).
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from attention_collapse.measures.matching import won
+from attention_collapse.measures.record import BY_SEVERITY, CONTRIBUTION, Floats, Measure
+
+NO_GRID = "needs the score of every image with every text, N × N passes of this model"
+
+
+def _squared(own: Floats, swapped: Floats) -> Floats:
+    """Mean over the partners of (own − swapped)²: (pair, 1) and (pair, partner) scores -> (pair,), in score²."""
+    found: Floats = ((own - swapped) ** 2).mean(1)
+    return found
+
+
+def lost_image(both: Floats, text: Floats) -> Floats:
+    """How far the score moves with another pair's image: (pair,), in units of the score squared."""
+    return _squared(both, text)
+
+
+def lost_text(both: Floats, image: Floats) -> Floats:
+    """How far the score moves with another pair's text: (pair,), in units of the score squared."""
+    return _squared(both, image)
+
+
+def lost_both(both: Floats, neither: Floats) -> Floats:
+    """How far the score moves with the image of one other pair and the text of a third: (pair,), score squared."""
+    return _squared(both, neither)
+
+
+def squared_slack(own: Floats, swapped: Floats, error: float) -> Floats:
+    """How far errors of both scores may move the mean of their squared differences."""
+    found: Floats = (4 * error * np.abs(own - swapped) + 4 * error**2).mean(1)
+    return found
+
+
+def _ratio(part: Floats, whole: Floats) -> Floats:
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.where(whole > 0, part / whole, np.nan)
+
+
+def reliance_image(lost_image: Floats, lost_both: Floats) -> Floats:
+    """E[(v − v with another image)²] ÷ E[(v − v with both another's)²]: 0 and more, 0 where the image is not read."""
+    return _ratio(lost_image, lost_both)
+
+
+def reliance_text(lost_text: Floats, lost_both: Floats) -> Floats:
+    """The same of the text."""
+    return _ratio(lost_text, lost_both)
+
+
+def reliance_share(lost_image: Floats, lost_text: Floats) -> Floats:
+    """reliance_image ÷ (reliance_image + reliance_text): 0 (image never read) to 1 (text never read)."""
+    return _ratio(lost_image, lost_image + lost_text)
+
+
+def choice_image(both: Floats, text: Floats) -> Floats:
+    """Of two images for one text, does the score prefer the right one? (pair,), mean over partners, ½ for a tie.
+
+    Blind to any offset of the caption's own: both images are scored with the same caption.
+    """
+    found: Floats = won(both, text).mean(1)
+    return found
+
+
+def choice_text(both: Floats, image: Floats) -> Floats:
+    """Of two texts for one image, does the score prefer the right one? As `choice_image`, but not blind to offsets."""
+    found: Floats = won(both, image).mean(1)
+    return found
+
+
+def tie_slack(own: Floats, swapped: Floats, error: float) -> Floats:
+    """Share of partners whose score is too near to the pair's own to say which is greater."""
+    found: Floats = (np.abs(own - swapped) <= 2 * error).mean(1)
+    return found
+
+
+def flip_rate_image(both: Floats, foil: Floats, text: Floats, text_foil: Floats) -> Floats:
+    """Does the choice between caption and foil change with another pair's image? (pair,), share of the partners."""
+    found: Floats = (np.sign(both - foil) != np.sign(text - text_foil)).mean(1)
+    return found
+
+
+def flip_rate_text(both: Floats, foil: Floats, image: Floats) -> Floats:
+    """Does the choice between text and foil change with another pair's text? (pair,), share of the partners."""
+    found: Floats = (np.sign(both - foil) != np.sign(image - foil)).mean(1)
+    return found
+
+
+def flip_image_slack(both: Floats, foil: Floats, text: Floats, text_foil: Floats, error: float) -> Floats:
+    """Share of partners for which one of the two choices is too close to call."""
+    return np.minimum(tie_slack(both, foil, error) + tie_slack(text, text_foil, error), 1.0)
+
+
+def flip_text_slack(both: Floats, foil: Floats, image: Floats, error: float) -> Floats:
+    """As `flip_image_slack`."""
+    return np.minimum(tie_slack(both, foil, error) + tie_slack(image, foil, error), 1.0)
+
+
+def sobol_parts(grid: Floats) -> dict[str, Floats]:
+    """The parts of the variance of a grid of scores, per pair: of its image, of its text, and in all.
+
+    Parameters
+    ----------
+    grid
+        (image, text) scores, n × n.
+
+    Returns
+    -------
+    dict
+        grid_image, grid_text, grid_all: (pair,) each, in units of the score squared. Their means over pairs are the
+        variance of the row means, that of the column means, and that of all scores.
+    """
+    centred = grid - grid.mean()
+    return {
+        "grid_image": centred.mean(1) ** 2, "grid_text": centred.mean(0) ** 2, "grid_all": (centred**2).mean(1),
+    }  # fmt: skip
+
+
+def sobol_image(grid_image: Floats, grid_all: Floats) -> Floats:
+    """First-order share of the image in the variance of all N × N scores, 0 to 1 (Sobol 1993)."""
+    return _ratio(grid_image, grid_all)
+
+
+def sobol_text(grid_text: Floats, grid_all: Floats) -> Floats:
+    """First-order share of the text, 0 to 1."""
+    return _ratio(grid_text, grid_all)
+
+
+def sobol_interaction(grid_image: Floats, grid_text: Floats, grid_all: Floats) -> Floats:
+    """What neither has alone, 0 to 1: 1 − the two first-order shares; 0 for an additive score."""
+    return _ratio(np.maximum(grid_all - grid_image - grid_text, 0.0), grid_all)
+
+
+def _same(values: Floats) -> Floats:
+    return values
+
+
+DETAIL, JUDGED = frozenset({"detail"}), frozenset({"severity", "pooled"})
+LOST = tuple(
+    Measure(
+        formula, f"squared change, {what} swapped", f"mean (v − v with {what} of another pair)²", "score²", 0, np.inf,
+        about=CONTRIBUTION, uses=DETAIL, slack=squared_slack,
+    )
+    for formula, what in ((lost_image, "image"), (lost_text, "text"), (lost_both, "both"))
+)  # fmt: skip
+RELIANCE = (
+    Measure(
+        reliance_image, "reliance on the image", "squared change with another image over that with both swapped",
+        "ratio", 0, np.inf, level="means", about=CONTRIBUTION, image_ignored=-1, heading="reliance: image",
+    ),
+    Measure(
+        reliance_text, "reliance on the text", "squared change with another text over that with both swapped",
+        "ratio", 0, np.inf, level="means", about=CONTRIBUTION, text_ignored=-1, heading="reliance: text",
+    ),
+    Measure(
+        reliance_share, "reliance share of the image", "reliance on the image over that on image and text", "share",
+        0, 1, level="means", null=0.5, share_of="of what moves the score", about=CONTRIBUTION, image_ignored=-1,
+        text_ignored=1, bounds=BY_SEVERITY, uses=JUDGED, heading="reliance share",
+    ),
+)  # fmt: skip
+CHOICE = (
+    Measure(
+        choice_image, "choice between two images", "does the score prefer the right image for a text? ½ for a tie",
+        "accuracy", 0, 1, null=0.5, about=CONTRIBUTION, image_ignored=-1, slack=tie_slack,
+    ),
+    Measure(
+        choice_text, "choice between two texts", "does the score prefer the right text for an image? ½ for a tie",
+        "accuracy", 0, 1, null=0.5, about=CONTRIBUTION, text_ignored=-1, slack=tie_slack,
+    ),
+    Measure(
+        flip_rate_image, "choices that flip, image swapped", "caption against foil is decided otherwise",
+        "share", 0, 1, null=0.0, about=CONTRIBUTION, image_ignored=-1, slack=flip_image_slack,
+    ),
+    Measure(
+        flip_rate_text, "choices that flip, text swapped", "text against foil is decided otherwise",
+        "share", 0, 1, null=0.0, about=CONTRIBUTION, text_ignored=-1, slack=flip_text_slack,
+    ),
+)  # fmt: skip
+GRID = tuple(
+    Measure(
+        _same, f"grid: {what}", f"squared deviation in the grid of scores, {what}", "score²", 0, np.inf, name=name,
+        inputs=(f"{name}_of_pair",), about=CONTRIBUTION, uses=DETAIL, absent=NO_GRID,
+    )
+    for name, what in (("grid_image", "image"), ("grid_text", "text"), ("grid_all", "all"))
+)  # fmt: skip
+SOBOL = tuple(
+    Measure(
+        formula, f"Sobol share, {what}", f"share of the variance of all scores: {what}", "share", 0, 1, level="means",
+        about=CONTRIBUTION, absent=NO_GRID,
+    )
+    for formula, what in ((sobol_image, "image"), (sobol_text, "text"), (sobol_interaction, "interaction"))
+)  # fmt: skip
