@@ -14,6 +14,7 @@ from attention_collapse.measures.catalogue import MEASURES
 from attention_collapse.measures.record import Measure
 from attention_collapse.params import Stats
 from attention_collapse.stats import ties
+from attention_collapse.stats.of_means import pseudo_values
 from attention_collapse.stats.validity import Contrast, contrast, flagged, rank_correlation, threshold, verdict
 
 BALANCED, TEXT, IMAGE = "balanced", "text-shortcut", "image-shortcut"
@@ -133,6 +134,7 @@ def judge_kind(
     table
         As of `judge`, with every measure and the models that do not count.
     """
+    table = _with_means(table)
     faults = {name: learned(values, name.rsplit("-", 1)[0]) for name, values in models.items()}
     names = table["regime"] + "-" + table["seed"].astype(str)
     counted = table[names.map(lambda name: not faults[name])]
@@ -142,6 +144,20 @@ def judge_kind(
         measures |= {column: judge(counted, column, measure, planted, stats) for column in columns}
     excluded = {name: fault for name, fault in faults.items() if fault}
     return {"measures": measures, "excluded": excluded, "n_models": len(faults) - len(excluded)}
+
+
+def _with_means(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with the measures that are functions of means over images, as each image's pseudo-value."""
+    models = list(table.groupby(["regime", "seed"], sort=False))
+    found = {}
+    for name, measure in CLAIMING.items():
+        if measure.level == "means" and all(key in table for key in measure.inputs):
+            parts = [
+                pd.Series(pseudo_values([rows[key] for key in measure.inputs], measure.of_means), rows.index)
+                for _, rows in models
+            ]
+            found[name] = pd.concat(parts)
+    return table.assign(**found)
 
 
 def trusted(kind: Mapping[str, Any]) -> set[str]:
