@@ -121,6 +121,7 @@ class Contribution(Section):
 
     partners: int = Field(default=8, ge=1)
     t_shap_images: int = Field(default=16, ge=1)
+    t_shap_permutations: int = Field(default=10, ge=1)
     seed: int = Field(default=0, ge=0)
 
 

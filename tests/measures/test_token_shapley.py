@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.measures import token_shapley as module
-from attention_collapse.measures.token_shapley import grid_side, text_share, token_shapley
+from attention_collapse.measures.token_shapley import _explain, grid_side, reliability, text_share, token_shapley
 
 
 def additive(weights):
@@ -38,7 +38,7 @@ def test_an_additive_game_gives_each_player_its_weight():
     weights = [1.0, -2.0, 0.5, 3.0, 0.0, -1.5]
     result = token_shapley(additive(weights), text=2, image=4, seed=0)
     assert np.allclose(result.phi, weights, atol=1e-12)
-    assert result.share == pytest.approx(3 / 8) and result.evaluations == 13
+    assert result.share == pytest.approx(3 / 8) and result.evaluations == 10 * 13
 
 
 def test_one_antithetic_permutation_is_exact_for_pairwise_interactions():
@@ -50,7 +50,7 @@ def test_one_antithetic_permutation_is_exact_for_pairwise_interactions():
 @pytest.mark.parametrize("players", [2, 3, 5])
 def test_a_large_budget_gives_the_definition_of_shapley(players):
     value, many = tabled(players, players), 4000
-    found = token_shapley(value, text=1, image=players - 1, seed=0, evaluations=many * (2 * players + 1), floor_draws=0)
+    found = token_shapley(value, text=1, image=players - 1, seed=0, permutations=many, floor_draws=0)
     # A marginal contribution has a standard deviation of at most √2, a mean of the chain and its reverse no more.
     assert np.allclose(found.phi, exact(value, players), atol=5 * sqrt(2 / many))
     assert found.share == pytest.approx(text_share(exact(value, players), 1), abs=0.05)
@@ -79,7 +79,7 @@ def test_noise_has_the_share_of_its_number_of_players(text, budget):
     differences along it. Values without meaning are as likely in any order, so turning the cycle changes nothing: all
     |φ| have one distribution, and the text's expected share is text ÷ (text + image)."""
     image = grid_side(text) ** 2
-    options = {"text": text, "image": image, "evaluations": budget * (2 * (text + image) + 1)}
+    options = {"text": text, "image": image, "permutations": budget}
     rng = np.random.default_rng(0)
     shares = [
         token_shapley(lambda z: rng.normal(size=len(z)), seed=seed, floor_draws=0, **options).share
@@ -101,11 +101,11 @@ def test_the_grid_has_about_as_many_cells_as_there_are_tokens_with_start_and_end
 
 def test_each_distinct_coalition_is_asked_for_once():
     asked = []
-    token_shapley(lambda z: (asked.append(z), z.sum(1))[1], text=3, image=4, seed=0, evaluations=4 * 15)
+    token_shapley(lambda z: (asked.append(z), z.sum(1))[1], text=3, image=4, seed=0, permutations=4)
     [rows] = asked
     assert rows.dtype == bool and rows.shape[1] == 7 and len(rows) == len(np.unique(rows, axis=0))
     assert not rows[0].any() and rows[-1].all() and len(rows) <= 4 * 12 + 2
-    token_shapley(lambda z: (asked.append(z), z.sum(1))[1], text=3, image=4, seed=0)
+    token_shapley(lambda z: (asked.append(z), z.sum(1))[1], text=3, image=4, seed=0, permutations=1)
     assert len(asked[1]) == 14  # 2p of 2p + 1: the empty one comes twice
 
 
@@ -114,7 +114,7 @@ def test_slots_beyond_the_text_are_dummies_and_captions_then_share_the_coalition
     for text in (4, 6):
         weights = np.r_[np.arange(1.0, text + 1), -np.ones(4)]
         value = lambda z, w=weights, t=text: (cells.append(np.unique(z[:, t:], axis=0)), z @ w)[1]  # noqa: E731
-        found.append(token_shapley(value, text=text, image=4, seed=3, slots=6, floor_draws=400))
+        found.append(token_shapley(value, text=text, image=4, seed=3, slots=6, permutations=1, floor_draws=400))
         assert np.allclose(found[-1].phi, weights) and found[-1].evaluations == 2 * (text + 4) + 1
     assert len(cells[0]) == 8 and np.array_equal(*cells)
     assert found[0].floor == pytest.approx(0.5, abs=0.03)  # 4 of 8 players: the dummies do not count
@@ -139,23 +139,21 @@ def test_compiling_is_only_off_while_shap_is_imported():
 
 def test_a_budget_is_spent_in_whole_permutations_and_one_too_small_is_an_error():
     value = additive(np.ones(5))
-    assert token_shapley(value, text=2, image=3, seed=0, evaluations=32).evaluations == 22
-    with pytest.raises(
-        ParamsError, match="10 evaluations for a game of 2 tokens(.|\n)*11 or more, 2p \\+ 1(.|\n)*raise the budget"
-    ):
-        token_shapley(value, text=2, image=3, seed=0, evaluations=10)
+    assert token_shapley(value, text=2, image=3, seed=0, permutations=2).evaluations == 22
+    with pytest.raises(ParamsError, match="0 permutations of 2 tokens(.|\n)*1 or more of each(.|\n)*raise the number"):
+        token_shapley(value, text=2, image=3, seed=0, permutations=0)
     with pytest.raises(ParamsError, match="0 tokens(.|\n)*skip captions without tokens"):
         token_shapley(value, text=0, image=5, seed=0)
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf])
 def test_scores_that_are_no_numbers_are_errors(bad):
-    with pytest.raises(DataError, match="1 NaN or infinite scores for 10 coalitions(.|\n)*half precision"):
+    with pytest.raises(DataError, match="1 NaN or infinite scores for [0-9]+ coalitions(.|\n)*half precision"):
         token_shapley(lambda z: np.where(z.all(1), bad, 1.0), text=2, image=3, seed=0)
 
 
 def test_scores_that_do_not_fit_are_errors():
-    with pytest.raises(DataError, match="scores of shape \\(3,\\) for 10 coalitions"):
+    with pytest.raises(DataError, match="scores of shape \\(3,\\) for [0-9]+ coalitions"):
         token_shapley(lambda z: np.ones(3), text=2, image=3, seed=0)
 
 
@@ -164,3 +162,36 @@ def test_values_that_do_not_add_up_are_an_error(monkeypatch):
     monkeypatch.setattr(module, "_explain", lambda *given: inner(*given) * 1.01)
     with pytest.raises(DataError, match="miss v\\(all\\)(.|\n)*pinned version of shap"):
         token_shapley(additive(np.ones(5)), text=2, image=3, seed=0)
+
+
+def test_the_halves_are_games_of_their_own_permutations_and_average_to_the_whole():
+    value = tabled(6, 3)
+    found = token_shapley(value, text=3, image=3, seed=5, permutations=10)
+    one, two = (_explain(lambda z: value(z > 0), 6, 5, seed)[:, 0] for seed in (5, 6))
+    assert found.halves == pytest.approx([float(text_share(half, 3)) for half in (one, two)])
+    assert np.allclose(found.phi, (one + two) / 2)
+    assert all(np.isnan(token_shapley(value, text=3, image=3, seed=5, permutations=1).halves))
+
+
+def test_reliability_is_one_for_equal_halves_and_low_for_noise():
+    rng = np.random.default_rng(0)
+    truth = rng.random(4000)
+    assert reliability(truth, truth) == pytest.approx(1)
+    assert abs(reliability(truth, rng.random(4000))) < 0.07
+    # Halves of reliability ½: variance of the truth equals that of each half's error; the whole then has 2/3.
+    noise = truth.std() * rng.normal(size=(2, 4000))
+    assert reliability(truth + noise[0], truth + noise[1]) == pytest.approx(2 / 3, abs=0.03)
+    assert np.isnan(reliability(np.ones(5), truth[:5])) and np.isnan(reliability(truth[:2], truth[:2]))
+
+
+def test_more_permutations_pull_less_towards_the_floor():
+    """A game of pure noise has its floor; a game of three-way interactions is seen better by ten permutations."""
+    rng = np.random.default_rng(1)
+    table = {}
+
+    def value(z):  # what the text decides, with noise on every coalition
+        return np.array([4.0 * row[:3].all() + table.setdefault(row.tobytes(), rng.normal()) for row in z])
+
+    shares = {n: np.mean([token_shapley(value, text=3, image=6, seed=s, permutations=n, floor_draws=0).share
+                          for s in range(12)]) for n in (1, 10)}  # fmt: skip
+    assert shares[1] < shares[10]

@@ -38,8 +38,19 @@ def words(text):
     return sum(word != "_" for word in text.split())
 
 
-def run(model, pairs, images=4, seed=0, **options):
-    return token_contributions(model, pairs, images=images, seed=seed, batch_size=16, **options)
+def run(model, pairs, images=4, seed=0, permutations=1, **options):
+    options |= {"images": images, "seed": seed, "permutations": permutations}
+    return token_contributions(model, pairs, batch_size=16, **options)
+
+
+def test_ten_permutations_unless_others_are_asked_for_and_their_halves(pairs):
+    model = scorer(
+        lambda images, texts: [words(text) * light(image) for image, text in zip(images, texts, strict=True)]
+    )
+    frame = token_contributions(model, pairs, images=3, seed=0, batch_size=16)
+    assert (frame["evaluations"] == 310).all()
+    assert frame[["t_shap_first", "t_shap_second"]].notna().all().all()
+    assert run(model, pairs)[["t_shap_first", "t_shap_second"]].isna().all().all()
 
 
 def test_a_model_that_ignores_the_image_has_t_shap_1_and_one_that_ignores_the_text_0(pairs):

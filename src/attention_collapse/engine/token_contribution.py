@@ -11,7 +11,7 @@ from tqdm import tqdm
 
 from attention_collapse.data.images import load_rgb
 from attention_collapse.errors import DataError
-from attention_collapse.measures.token_shapley import TokenShapley, grid_side, token_shapley
+from attention_collapse.measures.token_shapley import PERMUTATIONS, TokenShapley, grid_side, token_shapley
 from attention_collapse.models.interface import Model
 from attention_collapse.models.masking import Game, games
 
@@ -19,14 +19,24 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
 COLUMNS = (
-    "image_id", "caption_id", "t_shap", "t_shap_foil", "t_shap_floor", "text_tokens", "patches", "evaluations",
+    "image_id", "caption_id", "t_shap", "t_shap_foil", "t_shap_floor", "t_shap_first", "t_shap_second", "text_tokens",
+    "patches", "evaluations",
 )  # fmt: skip
 FLOOR_DRAWS = 10  # shuffles of each caption's values
-UNDEFINED = TokenShapley(np.empty(0), float("nan"), float("nan"), 0)  # of a caption without tokens
+UNDEFINED = TokenShapley(
+    np.empty(0), float("nan"), float("nan"), (float("nan"), float("nan")), 0
+)  # of a caption without tokens
 
 
 def token_contributions(
-    model: Model, pairs: Dataset, *, images: int, seed: int, batch_size: int, permutations: int = 1, foil: bool = True
+    model: Model,
+    pairs: Dataset,
+    *,
+    images: int,
+    seed: int,
+    batch_size: int,
+    permutations: int = PERMUTATIONS,
+    foil: bool = True,
 ) -> pd.DataFrame:
     """T-SHAP of each image with its first caption and with a foil: the share of the text in Σ|φ|, φ in units of score.
 
@@ -40,7 +50,7 @@ def token_contributions(
     images
         How many of the first pairs (all, if there are fewer); foils come from all pairs.
     permutations
-        Of the players, each 2p + 1 evaluations: 1 is the budget of the paper's text.
+        Of the players, each 2p + 1 evaluations: 10 in the code of MM-SHAP, 1 in the paper's text.
     foil
         False leaves the foils out: t_shap_foil is NaN.
 
@@ -49,7 +59,8 @@ def token_contributions(
     DataFrame
         One row an image: image_id, caption_id; t_shap and t_shap_foil (0 to 1, NaN if all φ are 0, if the caption has
         no tokens, or if there is no other pair), t_shap_floor (the caption's coalitions with their values shuffled:
-        `measures.token_shapley`), text_tokens and patches (the caption's players), evaluations (its budget spent).
+        `measures.token_shapley`), t_shap_first and t_shap_second (of the halves of the permutations), text_tokens and
+        patches (the caption's players), evaluations (its budget spent).
         `attrs["masking"]` says how tokens and patches were taken away.
 
     Raises
@@ -71,7 +82,8 @@ def token_contributions(
             raise DataError(got, expected=error.expected, remedy=error.remedy) from None
         masking, tokens = played[0].masking, played[0].tokens
         identity = row["image_id"], row["caption_ids"][0]
-        rows.append((*identity, own.share, against.share, own.floor, tokens, grid_side(tokens) ** 2, own.evaluations))
+        shares = own.share, against.share, own.floor, *own.halves
+        rows.append((*identity, *shares, tokens, grid_side(tokens) ** 2, own.evaluations))
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame.attrs["masking"] = masking
     return frame
@@ -91,7 +103,7 @@ def _values(played: list[Game], permutations: int, seed: int) -> list[TokenShapl
                 text=game.tokens,
                 image=side**2,
                 seed=seed,
-                evaluations=permutations * (2 * (game.tokens + side**2) + 1),
+                permutations=permutations,
                 slots=max(other.tokens for other in played),
                 floor_draws=0 if found else FLOOR_DRAWS,
             )

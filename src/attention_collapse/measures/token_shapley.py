@@ -20,6 +20,7 @@ from attention_collapse.measures.record import BY_SEVERITY, CONTRIBUTION, Floats
 Coalitions = NDArray[np.bool_]  # (coalition, player): who is present
 Value = Callable[[Coalitions], Any]  # -> (coalition,) scores
 
+PERMUTATIONS = 10  # of the players, as the code of MM-SHAP has it
 ROUNDING = 1e-6  # of the largest |value|: as far as Σφ may be from v(all) − v(none)
 
 
@@ -35,13 +36,17 @@ class TokenShapley:
         T-SHAP: Σ|φ| of the text ÷ Σ|φ| of all, 0 (image alone) to 1 (text alone), NaN where all φ are 0.
     floor
         The share that the same coalitions give when their values are shuffled among them; NaN as `share`.
+    halves
+        The shares of the first and of the second half of the permutations, from which the reliability of the whole is
+        estimated; NaN from one permutation.
     evaluations
-        Budget spent: 2p + 1 a permutation of the p players. The distinct coalitions scored are fewer.
+        Budget spent: 2p + 1 per permutation of the p players. The distinct coalitions scored are fewer.
     """
 
     phi: Floats
     share: float
     floor: float
+    halves: tuple[float, float]
     evaluations: int
 
 
@@ -63,19 +68,18 @@ def text_share(phi: Floats, text: int) -> Floats:
 
 
 def token_shapley(
-    value: Value, *, text: int, image: int, seed: int, evaluations: int | None = None, slots: int | None = None,
+    value: Value, *, text: int, image: int, seed: int, permutations: int = PERMUTATIONS, slots: int | None = None,
     floor_draws: int = 10,
 ) -> TokenShapley:  # fmt: skip
     """Shapley values of a pair's tokens and cells by antithetic sampling of permutations (`shap`), and their T-SHAP.
 
     A permutation adds the players one by one, and then removes them in the same order, which is exact for games of
     pairwise interactions; see `shap.PermutationExplainer`. Here its samples are drawn first, so that `value` is asked
-    once, for the distinct coalitions.
+    once, for the distinct coalitions of all permutations.
 
     The noise floor is T-SHAP of a game that means nothing: the values of these coalitions, shuffled among them. Its
-    expectation is text ÷ (text + image), whatever the model: with one permutation the 2p coalitions form a cycle along
-    which each φ is half the difference of two steps p apart, so shuffled values give every |φ| the same distribution.
-    A share near it is no evidence of anything.
+    expectation is text ÷ (text + image), whatever the model, for no player is told from another. A share near it is no
+    evidence of anything. One permutation alone pulls every share towards it.
 
     Parameters
     ----------
@@ -83,9 +87,8 @@ def token_shapley(
         (coalition, text + image) booleans, text tokens first -> (coalition,) scores.
     text, image
         Players of each modality.
-    evaluations
-        Budget; None is the paper's 2p + 1 for p players, one permutation. What a permutation more would exceed is
-        left unspent.
+    permutations
+        Of the players, each 2p + 1 evaluations for p players: 10 in the paper's code, 1 in its text.
     slots
         Draw the permutations over this many text tokens, those beyond `text` being dummies without effect. Captions
         of one image then share their coalitions of cells, given the same seed, slots and grid.
@@ -95,27 +98,29 @@ def token_shapley(
     Raises
     ------
     ParamsError
-        If the budget does not suffice for one permutation.
+        Without a permutation, or a player of each modality.
     DataError
         If a score is NaN or infinite, or the values do not add to v(all) − v(none).
     """
     players, slots = text + image, text if slots is None else slots
-    least = 2 * players + 1
-    permutations = 1 if evaluations is None else evaluations // least
     if permutations < 1 or text < 1 or image < 1 or slots < text:
         raise ParamsError(
-            f"{evaluations} evaluations for a game of {text} tokens (of {slots} slots) and {image} cells",
-            expected=f"{least} or more, 2p + 1 for p players, of which each modality has one or more",
-            remedy="raise the budget, or leave it out; skip captions without tokens",
+            f"{permutations} permutations of {text} tokens (of {slots} slots) and {image} cells",
+            expected="1 or more of each, and as many slots as tokens",
+            remedy="raise the number; skip captions without tokens",
         )
     real = np.r_[:text, slots : slots + image]  # the players that are not dummies
+    parts = [count for count in (permutations // 2, permutations - permutations // 2) if count]
     asked: list[Coalitions] = []
 
     def record(z: Floats) -> Floats:
         asked.append(z[:, real] > 0)
         return np.zeros(len(z))
 
-    _explain(record, slots + image, permutations, seed)
+    def explained(games: Callable[[Floats], Floats]) -> list[Floats]:  # (player, game) of each half
+        return [_explain(games, slots + image, count, seed + index)[real] for index, count in enumerate(parts)]
+
+    explained(record)
     coalitions = np.unique(np.concatenate(asked), axis=0)  # (coalition, player); none comes first, all last
     values = _finite(value(coalitions), len(coalitions))
     rng = np.random.default_rng(seed)
@@ -125,12 +130,29 @@ def token_shapley(
     def look_up(z: Floats) -> Floats:
         return columns[[place[row.tobytes()] for row in z[:, real] > 0]]
 
-    phi = _explain(look_up, slots + image, permutations, seed)[real]  # (player, game)
+    halves = explained(look_up)
+    phi: Floats = np.average(halves, axis=0, weights=parts)  # (player, game)
     _require_efficiency(phi, columns)
     shares = text_share(phi, text)
     defined = shares[1:][np.isfinite(shares[1:])]
     floor = float(defined.mean()) if len(defined) else float("nan")
-    return TokenShapley(phi[:, 0], float(shares[0]), floor, permutations * least)
+    first, second = (float(text_share(half[:, :1], text)[0]) for half in (halves[0], halves[-1]))
+    both = (first, second) if len(parts) > 1 else (float("nan"), float("nan"))
+    return TokenShapley(phi[:, 0], float(shares[0]), floor, both, permutations * (2 * players + 1))
+
+
+def reliability(first: Floats, second: Floats) -> float:
+    """Reliability of T-SHAP over pairs from its halves, −1 to 1: their correlation, stepped up by Spearman and Brown.
+
+    NaN with fewer than 3 pairs that have both, or without variance. Near 1, pairs could be told apart by it; near 0,
+    what differs between pairs is the permutations that were drawn.
+    """
+    known = np.isfinite(first) & np.isfinite(second)
+    a, b = first[known], second[known]
+    if len(a) < 3 or np.ptp(a) == 0 or np.ptp(b) == 0:
+        return float("nan")
+    r = float(np.corrcoef(a, b)[0, 1])
+    return 2 * r / (1 + r) if r > -1 else -1.0
 
 
 def _explain(games: Callable[[Floats], Floats], players: int, permutations: int, seed: int) -> Floats:
@@ -201,6 +223,13 @@ TOKENS = (
     Measure(
         None, "T-SHAP of noise, its floor", "T-SHAP of the coalitions' values, shuffled", "share", 0, 1,
         name="t_shap_floor", of_text=True, level="token", about=CONTRIBUTION, heading="its floor",
+    ),
+    *(
+        Measure(
+            None, f"T-SHAP, {which} half", f"T-SHAP of the {which} half of the permutations", "share", 0, 1, name=name,
+            of_text=True, level="token", about=CONTRIBUTION, uses=frozenset({"detail"}),
+        )
+        for name, which in (("t_shap_first", "first"), ("t_shap_second", "second"))
     ),
     Measure(
         image_t_shap, "image's T-SHAP", "the image's part of token-level Shapley values", "share", 0, 1, level="token",

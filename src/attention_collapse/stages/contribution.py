@@ -29,6 +29,7 @@ from attention_collapse.engine.parts import same_run
 from attention_collapse.engine.token_contribution import token_contributions
 from attention_collapse.files import sha256_file
 from attention_collapse.identity.settle import settle_frame, settle_json
+from attention_collapse.measures.token_shapley import reliability
 from attention_collapse.models.interface import DualEncoder, Model
 from attention_collapse.stages.run import run_stage
 from attention_collapse.study.checkpoints import known_pins, load_recorded
@@ -59,8 +60,9 @@ def main(study: Study, model: str) -> None:
         identity=run,
     )  # fmt: skip
     tokens = token_contributions(
-        loaded, pairs, images=params.t_shap_images, seed=params.seed, batch_size=settings.batch_size
-    )
+        loaded, pairs, images=params.t_shap_images, permutations=params.t_shap_permutations, seed=params.seed,
+        batch_size=settings.batch_size,
+    )  # fmt: skip
     values = values.merge(tokens[["image_id", *OF_TOKENS]], on="image_id", how="left", validate="1:1")
     values = settle_frame(table, values)
     result = summarise(values, study.params.stats)
@@ -78,6 +80,8 @@ def main(study: Study, model: str) -> None:
         "n_images": len(values),
         "partners": params.partners,
         "t_shap_images": len(tokens),
+        "t_shap_permutations": params.t_shap_permutations,
+        "t_shap_reliability": reliability(*(explained[f"t_shap_{half}"].to_numpy() for half in ("first", "second"))),
         "t_shap_masking": tokens.attrs["masking"],
         "t_shap_tokens": float(tokens["text_tokens"].mean()),
         "t_shap_patches": float(tokens["patches"].mean()),
