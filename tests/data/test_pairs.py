@@ -46,7 +46,8 @@ def test_a_study_reads_back_what_was_written_and_holds_no_captions_in_its_manife
     assert "circle" not in json.dumps(record)
     write_json(tmp_path / "manifest.json", record)
     rows = read_study(tmp_path / "out", tmp_path / "manifest.json")
-    assert rows.column_names == ["image_id", "image", "captions", "caption_ids", "license", "sha256", "source"]
+    named = ["image_id", "image", "captions", "caption_ids", "license", "sha256", "source", "foils", "partner"]
+    assert rows.column_names == named
     original = table(pairs, "folder")
     for column in ("image_id", "captions", "caption_ids", "license", "sha256", "source"):
         assert list(rows[column]) == list(original[column]), column
