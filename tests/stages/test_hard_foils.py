@@ -83,7 +83,9 @@ def test_what_a_language_prior_answers_it_answers_without_the_image(pairs):
     assert (prior["accuracy_hard"] == 0.5).all() and (prior["blind_accuracy"] == 0.5).all()
     likes = run(each(lambda image, text: -rank[text.split()[-2]] % 3), pairs)  # blue < green < red
     assert (likes["accuracy_hard"] == 1).all() and (likes["blind_accuracy"] == 1).all()
-    for frame in (prior, likes):
+    popular = run(each(lambda image, text: 9 * light(image) + rank[text.split()[-2]]), pairs)  # and images differ
+    assert (popular["blind_accuracy"] == 0.5).all()
+    for frame in (prior, likes, popular):
         assert (frame["perceptual_image_hard"] == 0).all()
 
 
