@@ -5,10 +5,12 @@ import subprocess
 from pathlib import PurePosixPath
 
 import pytest
+import yaml
 from conftest import ROOT
 
 from attention_collapse.cli import main
 from attention_collapse.files import read_json
+from attention_collapse.params import FetchCoco
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 MEASURES = (ROOT / "docs" / "measures.md").read_text("utf-8")
@@ -91,3 +93,37 @@ def test_the_table_of_measures_is_that_of_the_records(tmp_path, capsys):
     assert main(["measures"]) == 0
     printed = capsys.readouterr().out
     assert all(f"{name}: {measure.label} (" in printed for name, measure in MEASURES.items())
+
+
+def test_the_example_of_foils_and_partners_is_read_as_it_stands(tmp_path):
+    from attention_collapse.data.coco import Foil, find_annotations, read_entries
+
+    text = (ROOT / "docs" / "adding.md").read_text("utf-8")
+    [example] = re.findall(r"```json\n(.*?)```", text, re.DOTALL)
+    (tmp_path / "annotations").mkdir()
+    (tmp_path / "annotations" / "captions_example.json").write_text(example)
+    entries, skipped = read_entries(find_annotations(tmp_path))
+    assert skipped == [] and [entry.partner for entry in entries] == [2, None]
+    assert entries[0].foils == ((Foil("a blue ring left of a red cross", "colour"),),) and entries[1].foils == ()
+    [line] = [line for line in text.splitlines() if line.startswith("fetch_coco: {source: folder") and "foils" in line]
+    FetchCoco.model_validate(yaml.safe_load(line)["fetch_coco"])
+
+
+def test_the_chance_levels_of_hard_foils_are_those_of_the_records():
+    from attention_collapse.measures.catalogue import MEASURES as RECORDS
+
+    rows = {names[1]: line for line in MEASURES.splitlines() if (names := re.match(r"\| `(\w+)` \|", line))}
+    said = {"accuracy_hard": "chance 0.5", "blind_accuracy": "0.5 without a language prior",
+            "perceptual_image_hard": "0 where the image is not used", "group_score": "chance 1/6"}  # fmt: skip
+    for name, words in said.items():
+        assert words in rows[name]
+        number = re.search(r"\d/\d|\d\.\d|\d", words)[0]
+        numerator, _, denominator = number.partition("/")
+        assert RECORDS[name].null == float(numerator) / float(denominator or 1), name
+
+
+def test_the_coco_study_names_the_seven_files_of_sugarcrepe():
+    given = yaml.safe_load((ROOT / "studies" / "coco" / "params.yaml").read_text("utf-8"))["fetch_coco"]
+    names = {"add_att", "add_obj", "replace_att", "replace_obj", "replace_rel", "swap_att", "swap_obj"}
+    assert {PurePosixPath(url).stem for url in given["foils"]} == names and len(given["foils"]) == 7
+    assert all("RAIVNLab/sugar-crepe" in url and url.startswith("https://") for url in given["foils"])

@@ -109,6 +109,7 @@ def _contributions(
     model: Model, pairs: Dataset, *, partners: int, seed: int, batch_size: int
 ) -> tuple[pd.DataFrame | None, dict[str, Any]]:
     """The table of `engine.contribution.contributions` and how it was made, or None and why there is none."""
+    from attention_collapse.engine.alike import n_alike, same_pairs
     from attention_collapse.engine.contribution import BASELINES, contributions
 
     if not partners:
@@ -117,7 +118,9 @@ def _contributions(
         values = contributions(model, pairs, partners=partners, seed=seed, batch_size=batch_size)
     except DataError as error:
         return None, {"partners": partners, "reason": str(error).splitlines()[0]}
-    return values, {"partners": partners, "baselines": list(BASELINES.values())}
+    alike = n_alike(same_pairs(pairs))
+    about = {"partners": partners, "baselines": list(BASELINES.values())}
+    return values, about | ({"n_alike": alike} if alike else {})
 
 
 def _diagnosis(

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from attention_collapse.errors import ParamsError
 from attention_collapse.models.spec import ModelSpec
@@ -29,8 +29,15 @@ class FetchCoco(Section):
     seed: int = Field(default=0, ge=0)
     path: str | None = None  # source: folder
     annotations_url: str | None = None  # source: val2017; null is the official archive
+    # SugarCrepe's or VALSE's hard foils: files, folders, or URLs; the images are then those that they are about
+    foils: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
     max_pixels: int = Field(default=50_000_000, ge=1)
     strict: bool = False
+
+    @field_validator("foils", mode="before")
+    @classmethod
+    def _one_is_a_list_of_one(cls, given: Any) -> Any:
+        return (given,) if isinstance(given, str) else given
 
     @model_validator(mode="after")
     def _path_goes_with_folder(self) -> FetchCoco:
@@ -38,6 +45,8 @@ class FetchCoco(Section):
             raise ValueError("`path` is given exactly when `source` is folder")
         if self.source == "embedded" and self.n is None:
             raise ValueError("the embedded source renders as many scenes as `n` says, so `n` is a number")
+        if self.source == "embedded" and self.foils is not None:
+            raise ValueError("the embedded source makes its own foils, so `foils` goes with another `source`")
         return self
 
 

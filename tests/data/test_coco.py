@@ -4,7 +4,7 @@ import json
 import pytest
 from conftest import coco_folder, write_annotations
 
-from attention_collapse.data.coco import find_annotations, image_folder, read_entries, safe_file_name
+from attention_collapse.data.coco import Foil, find_annotations, image_folder, read_entries, safe_file_name
 from attention_collapse.errors import DataError
 
 DATA = {
@@ -127,3 +127,66 @@ def test_unsafe_names(name):
 @pytest.mark.parametrize("name", ["a.jpg", "b/c.jpg", "Ünïcode.png", "a..b.jpg"])
 def test_safe_names(name):
     assert safe_file_name(name)
+
+
+def foils_of(*given):
+    return lambda data: data["annotations"][0].update(foils=list(given))
+
+
+def test_foils_stand_beside_their_captions_and_captions_with_more_come_first(tmp_path):
+    entries, skipped = read(
+        tmp_path, foils_of({"caption": "a dog", "changed": "object"}, {"caption": "two cats", "note": 1})
+    )
+    assert skipped == [] and entries[0].caption_ids == (11, 10)
+    assert entries[0].foils == ((Foil("a dog", "object"), Foil("two cats", "")), ())
+    assert entries[1].foils == () and entries[1].captioned == [(20, "a dog " * 250, ())]
+
+
+@pytest.mark.parametrize(
+    ("given", "identity", "reason"),
+    [
+        ({"caption": " A  Cat"}, "11, foil 2", "foil equals its caption"),
+        ({"caption": "猫 🐈  на окне"}, "11, foil 2", "foil equals another caption of its image"),
+        ({"caption": ""}, "11, foil 2", "foil is empty or not text"),
+        ({"caption": "\ud800"}, "11, foil 2", "foil is empty or not text"),
+        ({"text": "a dog"}, "11, foil 2", "foil is empty or not text"),
+        ("a dog", "11, foil 2", "foil is empty or not text"),
+        ({"caption": "A DOG"}, "11, foil 2", "the same foil twice"),
+    ],
+)
+def test_a_foil_that_is_none_is_named_and_its_caption_stays(tmp_path, given, identity, reason):
+    entries, skipped = read(tmp_path, foils_of({"caption": "a dog"}, given))
+    assert [(s.kind, s.id, s.reason) for s in skipped] == [("foil", identity, reason)]
+    assert entries[0].caption_ids == (11, 10) and [len(foils) for foils in entries[0].foils] == [1, 0]
+
+
+def test_foils_that_are_no_list_are_named(tmp_path):
+    entries, skipped = read(tmp_path, lambda data: data["annotations"][0].update(foils={"caption": "a dog"}))
+    assert [(s.kind, s.id) for s in skipped] == [("foil", "11")] and "no list" in skipped[0].reason
+    assert entries[0].foils == ()
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [
+        (2, ""),
+        (1, "an image is no partner of itself"),
+        (3, "its partner, image 3, is not among the pairs"),
+        ("2", "'2' is not a 64-bit integer"),
+        (True, "True is not a 64-bit integer"),
+    ],
+)
+def test_a_partner_is_another_image(tmp_path, value, reason):
+    entries, skipped = read(tmp_path, lambda data: data["images"][0].update(partner=value))
+    assert [(s.kind, s.id, s.reason) for s in skipped] == ([("partner", "1", reason)] if reason else [])
+    assert [entry.partner for entry in entries] == [None if reason else 2, None]
+
+
+def test_a_partner_with_the_same_caption_makes_no_group(tmp_path):
+    def change(data):
+        data["images"][0]["partner"] = 2
+        data["annotations"][2]["caption"] = "猫  🐈 на ОКНЕ"
+
+    entries, skipped = read(tmp_path, change)
+    assert [s.reason for s in skipped] == ["its partner, image 2, has the same caption"]
+    assert entries[0].partner is None

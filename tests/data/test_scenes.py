@@ -1,10 +1,29 @@
+import json
+import re
+from collections import Counter
+
 import numpy as np
 import pytest
 
 from attention_collapse.data.pairs import read_folder
-from attention_collapse.data.scenes import COLOURS, SIZE, Group, Scene, captions, render, sample, write_scenes
+from attention_collapse.data.scenes import (
+    ATTRIBUTES,
+    COLOURS,
+    OPPOSITE,
+    PLACE,
+    RELATION,
+    SHAPES,
+    SIZE,
+    Group,
+    Scene,
+    captions,
+    foil,
+    render,
+    sample,
+    write_scenes,
+)
 from attention_collapse.errors import DataError
-from attention_collapse.files import sha256_file
+from attention_collapse.files import read_json, sha256_bytes, sha256_file
 
 
 def pixels(scene, seed=0):
@@ -87,3 +106,107 @@ def test_the_written_study_is_deterministic_and_usable(tmp_path):
     assert hashes["a"] == hashes["b"] != hashes["c"]
     pairs, skipped = read_folder(tmp_path / "a")
     assert len(pairs) == 5 and skipped == [] and all(p.notes == () and len(p.entry.captions) == 5 for p in pairs)
+
+
+PHRASE = rf"(an?|two|three) ({'|'.join(COLOURS)}) ({'|'.join(SHAPES)})(?:e?s)?"
+WHERE = rf"({'|'.join(PLACE.values())})"
+BESIDE = rf"({'|'.join(RELATION.values())})"
+SENTENCES = (  # what each of the ten captions is
+    rf"{PHRASE} {WHERE}", rf"there (?:is|are) {PHRASE} {WHERE} of the picture", rf"a drawing of {PHRASE}",
+    rf"{WHERE} of the image there (?:is|are) {PHRASE}", rf"only {PHRASE} and nothing else",
+    rf"{PHRASE} {WHERE} and {PHRASE} {WHERE}", rf"{PHRASE} {BESIDE} {PHRASE}", rf"a drawing of {PHRASE} and {PHRASE}",
+    rf"{PHRASE} {WHERE} of the picture with {PHRASE} {WHERE}",
+)  # fmt: skip
+
+
+def parsed(text):
+    """Which sentence it is, and its words by attribute in their order."""
+    [(kind, found)] = [(k, m) for k, s in enumerate(SENTENCES) if (m := re.fullmatch(s, text))]
+    words = [word for word in found.groups() if word is not None]
+    places = [word for word in words if word in {*PLACE.values(), *RELATION.values()}]
+    rest = [word for word in words if word not in places]
+    groups = [tuple(rest[k : k + 3]) for k in range(0, len(rest), 3)]
+    said = {
+        "count": [{"a": 1, "an": 1, "two": 2, "three": 3}[g[0]] for g in groups], "colour": [g[1] for g in groups],
+        "shape": [g[2] for g in groups], "place": places,
+    }  # fmt: skip
+    return kind, said
+
+
+def grammatical(text):
+    """Articles, plurals and verbs agree with what they stand by."""
+    for number, colour, shape, ending in re.findall(PHRASE.replace("(?:e?s)?", r"(\w*)"), text):
+        plural = number in ("two", "three")
+        if number in ("a", "an") and (number == "an") != (colour[0] in "aeiou"):
+            return False
+        if ending != (("es" if shape.endswith("s") else "s") if plural else ""):
+            return False
+        if re.search(r"there (is|are)", text) and (" are " in text) != plural:
+            return False
+    return True
+
+
+def true_of(said, scene):
+    """Whether a parsed caption describes the scene, counts read exactly."""
+    told = list(zip(said["count"], said["colour"], said["shape"], strict=True))
+    shown = {group.place: (group.count, group.colour, group.shape) for group in scene.groups}
+    if not said["place"]:
+        return sorted(told) == sorted(shown.values())
+    of_relation = {words: place for place, words in RELATION.items()}
+    if said["place"][0] in of_relation:
+        place = of_relation[said["place"][0]]
+        return shown.get(place) == told[0] and shown.get(OPPOSITE[place]) == told[1]
+    at = {words: place for place, words in PLACE.items()}
+    return all(shown.get(at[where]) == what for where, what in zip(said["place"], told, strict=True))
+
+
+def test_a_foil_differs_in_the_attribute_it_names_and_nothing_else_and_is_false_of_the_picture(tmp_path):
+    scenes = sample(300, 0, held_out=True)
+    annotations = read_json(write_scenes(tmp_path, 300, 0))["annotations"]
+    changed = Counter()
+    for item in annotations:
+        scene, [given] = scenes[item["image_id"] - 1], item["foils"]
+        (kind, said), (other, false) = parsed(item["caption"]), parsed(given["caption"])
+        assert kind == other and grammatical(item["caption"]) and grammatical(given["caption"])
+        assert [name for name in ATTRIBUTES if said[name] != false[name]] == [given["changed"]]
+        if given["changed"] != "place":
+            assert sum(a != b for a, b in zip(said[given["changed"]], false[given["changed"]], strict=True)) == 1
+        assert true_of(said, scene) and not true_of(false, scene), (item["caption"], given["caption"])
+        changed[given["changed"]] += 1
+    assert set(changed) == set(ATTRIBUTES) and min(changed.values()) > 0.15 * len(annotations)
+
+
+def test_two_equal_groups_do_not_change_places():
+    """Who stands left of whom would be true again."""
+    two = tuple(Group(1, "red", "ring", place) for place in ("left", "right"))
+    rng = np.random.default_rng(0)
+    assert {foil(Scene(two), position, rng)[1] for position in range(5) for _ in range(50)} == {
+        "colour",
+        "shape",
+        "count",
+    }
+
+
+def test_no_foil_shows_two_groups_in_one_half(tmp_path):
+    """Readers of captions alone would know it for false."""
+    for item in read_json(write_scenes(tmp_path, 100, 0))["annotations"]:
+        places = [w for w in PLACE.values() if w in item["foils"][0]["caption"]]
+        groups = item["foils"][0]["caption"].count(" and ") + item["foils"][0]["caption"].count(" with ")
+        if groups and "nothing else" not in item["caption"] and "drawing" not in item["caption"]:
+            assert len(places) == 2
+
+
+def test_foils_change_neither_pictures_nor_captions(tmp_path):
+    """Sums of what was written before there were foils."""
+    file = write_scenes(tmp_path, 5, 0)
+    data = read_json(file)
+    for item in data["annotations"]:
+        del item["foils"]
+    assert (
+        sha256_bytes(json.dumps(data, sort_keys=True).encode())
+        == "ac6cfc9fd5adddc123c8be07d7282daa28c79403f56b3eecab51e58fe04e7c00"
+    )
+    assert (
+        sha256_file(tmp_path / "scenes" / "000000000005.png")
+        == "eb9ce22b08074e00e523f7b86b8c04c9ad01ff4b3ac81076a421de3b34681dd4"
+    )

@@ -67,7 +67,7 @@ def plain(model, image, text):
 def test_every_kind_is_a_game_of_its_captions_tokens_and_of_cells(row, models):
     model = models(row)
     game, side = game_of(model)
-    assert game.tokens == len(tokens_of(model, row)[0])
+    assert game.tokens == len(tokens_of(model, row)[0]) - (row in LIKELIHOOD)
     masks = coalitions(game.tokens, side**2)
     values = game(masks)
     assert values.shape == (len(masks),) and np.isfinite(values).all()
@@ -75,9 +75,8 @@ def test_every_kind_is_a_game_of_its_captions_tokens_and_of_cells(row, models):
         assert values[0] == pytest.approx(plain(model, pictures()[0], TEXTS[0]), abs=2e-5)  # nothing is away
     moved = np.abs(values - values[0]) > 1e-6
     tokens, cells = np.split(moved[4 : 4 + masks.shape[1]], [game.tokens])
-    # What a likelihood says of the last token does not depend on reading it; every other token and cell counts.
-    assert tokens[: -1 if row in LIKELIHOOD else None].all() and not (row in LIKELIHOOD and tokens[-1])
-    assert cells.all() and moved[1:4].all()
+    # What a likelihood says of the last token does not depend on reading it: it is no player. All others count.
+    assert tokens.all() and cells.all() and moved[1:4].all()
     assert ("mean colour" in game.masking) == (row in PAINTED)
     assert ("tokens are id 0;" in game.masking) >= (row in ZERO)
 
@@ -214,6 +213,23 @@ def test_a_likelihood_stays_that_of_the_whole_caption(row, models):
     assert game(mask[None])[0] == pytest.approx(float(expected), abs=1e-5)
     embedding = model.module.get_input_embeddings()
     assert not embedding._forward_pre_hooks  # and the model is as it was
+
+
+@pytest.mark.parametrize("row", sorted(LIKELIHOOD))
+def test_a_caption_of_one_token_has_no_player_where_the_score_is_its_likelihood(row, models):
+    """Else the image would have all of T-SHAP, whatever the model does."""
+    model = models(row)
+    one = next(word for word in ("a", "red", "circle", "cat", "two", "on") if len(caption_ids(model, row, word)) == 1)
+    game, _ = game_of(model, one)
+    assert game.tokens == 0
+
+
+def caption_ids(model, row, text):
+    """Ids of a caption's tokens, by the model's own mark of them."""
+    batch = model.pairs(pictures()[:1], [text])
+    mark = batch.inputs[model.caption][0].bool().cpu()
+    ids = batch.inputs[model.ids][0].cpu()[mark]
+    return ids[~torch.isin(ids, torch.tensor(model.tokenizer.all_special_ids))].tolist()
 
 
 def test_the_model_is_as_it_was_also_after_an_error(models):

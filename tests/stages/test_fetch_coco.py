@@ -83,3 +83,72 @@ def test_the_first_run_lists_images_that_are_gone(server, tmp_path):
     record = run(study(tmp_path, source="val2017", n=3, annotations_url=f"{server.url}/annotations.json"), tmp_path)
     assert record["n_images"] == 2 and record["skipped"][0]["id"] == "2"
     assert "caption" not in json.dumps(record["images"]).replace("caption_ids", "").replace("captions_sha256", "")
+
+
+def sugarcrepe(*numbers):
+    return {str(k): {"filename": f"{number:012d}.jpg", "caption": f"picture {number} of two red circles",
+                     "negative_caption": f"picture {number} of two blue circles"}
+            for k, number in enumerate(numbers)}  # fmt: skip
+
+
+def test_hard_foils_are_downloaded_pinned_and_reproduced(server, tmp_path):
+    annotations = serve_coco(server, tmp_path / "coco", n=6)
+    server.files["/annotations.json"] = annotations.read_bytes()
+    server.files["/data/add_att.json"] = json.dumps(sugarcrepe(2, 3, 5, 99)).encode()
+    server.files["/data/swap_obj.json"] = json.dumps({"7": sugarcrepe(3)["0"] | {"negative_caption": "x"}}).encode()
+    urls = [f"{server.url}/data/{name}.json" for name in ("add_att", "swap_obj")]
+    asked = {"source": "val2017", "annotations_url": f"{server.url}/annotations.json", "foils": urls}
+    one = study(tmp_path, n=2, **asked)
+    first = run(one, tmp_path)
+    assert {image["id"] for image in first["images"]} <= {2, 3, 5} and first["n_images"] == 2
+    assert [(item["kind"], item["id"]) for item in first["skipped"]] == [("foil", "add_att/3")]
+    assert [(record["file"], record["url"], record["n"]) for record in first["foils"]] == [
+        ("add_att.json", urls[0], 4), ("swap_obj.json", urls[1], 1),
+    ]  # fmt: skip
+    rows = read_study(one.pairs, one.manifest)
+    assert first["n_foils"] == sum(len(foils) for captions in rows["foils"] for foils in captions)
+    assert all(captions[0] for captions in rows["foils"])
+    assert {foil["changed"] for row in rows["foils"] for foil in row[0]} <= {"add_att", "swap_obj"}
+    asked_before = len(server.requests)
+    assert run(one, tmp_path) == first and len(server.requests) == asked_before  # all from the cache
+    with pytest.raises(DataError, match="4 usable entries|3 usable entries"):
+        run(study(tmp_path / "b", n=4, **asked), tmp_path)
+
+    # Another machine: the foils must come as the manifest pins them, and so must their captions be in the study.
+    before = one.manifest.read_bytes()
+    server.files["/data/add_att.json"] = json.dumps(sugarcrepe(2, 3)).encode()
+    with pytest.raises(DownloadError, match="pinned in the manifest"):
+        fetch(one, Fetcher(tmp_path / "cache2", retries=0, backoff=0.0))
+    assert one.manifest.read_bytes() == before
+
+
+def test_foils_of_a_folder_that_lacks_their_images(tmp_path):
+    coco_folder(tmp_path / "in", n=3)
+    folder = tmp_path / "sugarcrepe"
+    folder.mkdir()
+    (folder / "add_obj.json").write_text(json.dumps(sugarcrepe(1, 7)))
+    (folder / "LICENSE").write_text("words")
+    asked = {"source": "folder", "path": str(tmp_path / "in"), "n": None, "foils": str(folder)}
+    record = run(study(tmp_path, **asked), tmp_path)
+    assert (record["n_images"], record["n_foils"], record["n_skipped"]) == (1, 1, 1)
+    assert record["skipped"][0]["reason"] == "no image 000000000007.jpg in the annotations"
+    assert record["foils"][0]["file"] == "add_obj.json" and "url" not in record["foils"][0]
+    with pytest.raises(DataError, match="1 items skipped"):
+        run(study(tmp_path, strict=True, **asked), tmp_path)
+    (folder / "add_obj.json").unlink()
+    with pytest.raises(DataError, match=r"no \*\.json in this folder"):
+        run(study(tmp_path, **asked), tmp_path)
+    with pytest.raises(DataError, match=r"gone\.json: no such file"):
+        run(study(tmp_path, **asked | {"foils": str(tmp_path / "gone.json")}), tmp_path)
+
+
+def test_foils_go_with_a_source_of_pictures():
+    with pytest.raises(ValueError, match="makes its own foils"):
+        Params.model_validate({"study": "s", "params_file": "p", "models": {"m": MODEL}, "fetch_coco": {"foils": "x"}})
+
+
+def test_embedded_scenes_have_a_foil_for_every_caption(tmp_path):
+    one = study(tmp_path, source="embedded", n=4)
+    record = run(one, tmp_path)
+    assert record["n_foils"] == record["n_captions"] == 20
+    assert all(len(foils) == 1 for row in read_study(one.pairs, one.manifest)["foils"] for foils in row)

@@ -3,13 +3,17 @@
     <root>/annotations/captions_<split>.json      {"images": [...], "annotations": [...], "licenses": [...]}
     <root>/<split>/<file_name>                    or <root>/images/<file_name>
 
+Beyond COCO, an annotation may hold `"foils": [{"caption": …, "changed": …}]`, alternatives with one thing changed that
+are false of the image, and an image `"partner": <id>`, the other image of its group of two images and two captions.
+
 `read_entries` never drops anything silently: what cannot be used comes back as `Skipped` with its reason.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from dataclasses import dataclass
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path, PurePosixPath
 from typing import Any
 
@@ -19,16 +23,38 @@ from attention_collapse.files import read_json
 
 @dataclass(frozen=True)
 class Skipped:
-    """An image or caption left out, and why."""
+    """An image, a caption, a foil or a partner left out, and why."""
 
-    kind: str  # "image" or "caption"
+    kind: str  # "image", "caption", "foil" or "partner"
     id: str
     reason: str
 
 
 @dataclass(frozen=True)
+class Foil:
+    """A caption with one thing changed, so that it is false of its image.
+
+    Attributes
+    ----------
+    changed
+        What was: "colour", "swap_att"; "" where nobody says.
+    """
+
+    caption: str
+    changed: str
+
+
+@dataclass(frozen=True)
 class Entry:
-    """One image of the annotation file with the captions that can be used."""
+    """One image of the annotation file with the captions that can be used, those with more foils first, then by id.
+
+    Attributes
+    ----------
+    foils
+        A tuple per caption, or none at all where no caption has a foil.
+    partner
+        Id of the other image of its group.
+    """
 
     image_id: int
     file_name: str
@@ -36,6 +62,51 @@ class Entry:
     license: str | None
     caption_ids: tuple[int, ...]
     captions: tuple[str, ...]
+    foils: tuple[tuple[Foil, ...], ...] = ()
+    partner: int | None = None
+
+    @property
+    def captioned(self) -> list[Captioned]:
+        """Each caption with its id and its foils."""
+        return list(zip(self.caption_ids, self.captions, self.foils or ((),) * len(self.captions), strict=True))
+
+    def with_captions(self, captioned: Iterable[Captioned]) -> Entry:
+        """The entry with these captions instead, in their order."""
+        ids, texts, foils = zip(*sorted(captioned, key=lambda item: (-len(item[2]), item[0])), strict=True)
+        return replace(self, caption_ids=ids, captions=texts, foils=foils if any(foils) else ())
+
+
+Captioned = tuple[int, str, tuple[Foil, ...]]  # id, caption, foils
+
+
+def normal(text: str) -> str:
+    """A caption without what makes no other caption: case, and the width of its spaces."""
+    return " ".join(text.split()).casefold()
+
+
+def is_text(value: object) -> bool:
+    """True for a caption: words that UTF-8 can hold."""
+    return isinstance(value, str) and bool(value.strip()) and _is_unicode(value)
+
+
+def fault_of_foil(foil: object, own: str, captions: Collection[str], earlier: Iterable[Foil]) -> str:
+    """Why a text cannot be the foil of the caption `own`; "" if it can.
+
+    Parameters
+    ----------
+    captions
+        All of the image's captions, which are true of it.
+    earlier
+        Foils that the caption has.
+    """
+    if not is_text(foil):
+        return "foil is empty or not text"
+    said = normal(str(foil))
+    if said == normal(own):
+        return "foil equals its caption"
+    if said in {normal(caption) for caption in captions}:
+        return "foil equals another caption of its image"
+    return "the same foil twice" if said in {normal(other.caption) for other in earlier} else ""
 
 
 def find_annotations(root: Path) -> Path:
@@ -101,9 +172,10 @@ def _repeated(records: list[dict[str, Any]]) -> set[Any]:
     return {key for key, count in Counter(str(record.get("id")) for record in records).items() if count > 1}
 
 
-def _captions_by_image(records: list[dict[str, Any]], skipped: list[Skipped]) -> dict[int, list[tuple[int, str]]]:
+def _captions_by_image(records: list[dict[str, Any]], skipped: list[Skipped]) -> dict[int, list[tuple[int, str, Any]]]:
+    """Image id -> id, caption and `foils` as given of each usable caption."""
     repeated = _repeated(records)
-    by_image: dict[int, list[tuple[int, str]]] = defaultdict(list)
+    by_image: dict[int, list[tuple[int, str, Any]]] = defaultdict(list)
     for record in records:
         caption_id: Any = record.get("id")
         text = record.get("caption")
@@ -111,15 +183,52 @@ def _captions_by_image(records: list[dict[str, Any]], skipped: list[Skipped]) ->
             skipped.append(Skipped("caption", str(caption_id), "id or image_id is not a 64-bit integer"))
         elif str(caption_id) in repeated:
             skipped.append(Skipped("caption", str(caption_id), "duplicate caption id; which one is meant is unknown"))
-        elif not isinstance(text, str) or not text.strip() or not _is_unicode(text):
+        elif not is_text(text):
             skipped.append(Skipped("caption", str(caption_id), "caption is empty or not text"))
         else:
-            by_image[record["image_id"]].append((caption_id, text))
+            by_image[record["image_id"]].append((caption_id, str(text), record.get("foils")))
     return by_image
 
 
+def _with_foils(captions: list[tuple[int, str, Any]], skipped: list[Skipped]) -> list[Captioned]:
+    """An image's captions with those of their foils that can be used."""
+    found: list[Captioned] = []
+    texts = [text for _, text, _ in captions]
+    for caption_id, text, given in captions:
+        foils: list[Foil] = []
+        listed = given if isinstance(given, list) else []
+        if given is not None and not isinstance(given, list):
+            skipped.append(Skipped("foil", str(caption_id), 'foils is no list of {"caption": …, "changed": …}'))
+        for number, item in enumerate(listed, start=1):
+            foil, changed = (item.get(key) if isinstance(item, dict) else None for key in ("caption", "changed"))
+            if fault := fault_of_foil(foil, text, texts, foils):
+                skipped.append(Skipped("foil", f"{caption_id}, foil {number}", fault))
+            else:
+                foils.append(Foil(str(foil), str(changed) if is_text(changed) else ""))
+        found.append((caption_id, text, tuple(foils)))
+    return found
+
+
+def without_lost_partners(entries: Iterable[Entry], skipped: list[Skipped]) -> list[Entry]:
+    """The entries, without partners that are not among them or make no group; those are named in `skipped`."""
+    known = {entry.image_id: entry for entry in entries}
+    kept = []
+    for entry in known.values():
+        fault, other = "", known.get(entry.partner) if entry.partner is not None else None
+        if entry.partner == entry.image_id:
+            fault = "an image is no partner of itself"
+        elif entry.partner is not None and other is None:
+            fault = f"its partner, image {entry.partner}, is not among the pairs"
+        elif other and normal(other.captions[0]) == normal(entry.captions[0]):
+            fault = f"its partner, image {entry.partner}, has the same caption"
+        if fault:
+            skipped.append(Skipped("partner", str(entry.image_id), fault))
+        kept.append(replace(entry, partner=None) if fault else entry)
+    return kept
+
+
 def read_entries(annotations: Path) -> tuple[list[Entry], list[Skipped]]:
-    """Read an annotation file; entries sorted by image id, captions by caption id."""
+    """Read an annotation file; entries sorted by image id, captions as `Entry` says."""
     data = read_json(annotations)
     images = _records(annotations, data, "images")
     if not any("caption" in record for record in _records(annotations, data, "annotations")):
@@ -143,7 +252,8 @@ def read_entries(annotations: Path) -> tuple[list[Entry], list[Skipped]]:
             skipped.append(Skipped("image", str(image_id), "id is not a 64-bit integer"))
             continue
         known.add(image_id)
-        captions = sorted(by_image.get(image_id, []))
+        captions = by_image.get(image_id, [])
+        partner = record.get("partner")
         if str(image_id) in repeated:
             reason = "duplicate image id; which one is meant is unknown"
         elif not safe_file_name(name):
@@ -152,11 +262,15 @@ def read_entries(annotations: Path) -> tuple[list[Entry], list[Skipped]]:
             reason = "no usable caption"
         else:
             url, licence = record.get("coco_url"), licences.get(str(record.get("license")))
-            ids, texts = zip(*captions, strict=True)
-            entries.append(Entry(image_id, str(name), str(url) if url else None, licence, ids, texts))
+            if partner is not None and not _is_id(partner):
+                skipped.append(Skipped("partner", str(image_id), f"{partner!r} is not a 64-bit integer"))
+            entry = Entry(image_id, str(name), str(url) if url else None, licence, (), ())
+            entry = replace(entry, partner=partner if _is_id(partner) else None)
+            entries.append(entry.with_captions(_with_foils(captions, skipped)))
             continue
         skipped.append(Skipped("image", str(image_id), reason))
     for image_id in sorted(by_image.keys() - known):
-        for caption_id, _ in by_image[image_id]:
+        for caption_id, *_ in by_image[image_id]:
             skipped.append(Skipped("caption", str(caption_id), f"its image {image_id} is not listed"))
-    return sorted(entries, key=lambda entry: entry.image_id), skipped
+    ordered = sorted(entries, key=lambda entry: entry.image_id)
+    return without_lost_partners(ordered, skipped), skipped

@@ -8,14 +8,22 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from tqdm import tqdm
 
-from attention_collapse.data.coco import Entry, Skipped, find_annotations, image_folder, read_entries
+from attention_collapse.data.coco import (
+    Entry,
+    Skipped,
+    find_annotations,
+    image_folder,
+    read_entries,
+    without_lost_partners,
+)
+from attention_collapse.data.foils import Item, with_foils
 from attention_collapse.data.images import MAX_PIXELS, UnusableImageError, load_rgb
 from attention_collapse.errors import DataError
 from attention_collapse.files import json_text, read_json, sha256_bytes, sha256_file, write_text
@@ -57,7 +65,10 @@ def choose(entries: Sequence[Entry], n: int | None, seed: int) -> list[Entry]:
 def check_images(
     entries: Sequence[Entry], path_of: Callable[[Entry], Path], *, max_pixels: int = MAX_PIXELS, threads: int = 2
 ) -> tuple[list[Pair], list[Skipped]]:
-    """Decode every image once; return the usable pairs, and the others with their reasons."""
+    """Decode every image once; return the usable pairs, and the others with their reasons.
+
+    A pair whose partner is not among the usable ones has none, and that is among the reasons.
+    """
 
     def check(entry: Entry) -> Pair | Skipped:
         path = path_of(entry)
@@ -72,7 +83,9 @@ def check_images(
             tqdm(pool.map(check, entries), total=len(entries), desc="checking images", unit="image", disable=None)
         )
     pairs = [result for result in results if isinstance(result, Pair)]
-    return pairs, [result for result in results if isinstance(result, Skipped)]
+    skipped = [result for result in results if isinstance(result, Skipped)]
+    kept = without_lost_partners([pair.entry for pair in pairs], skipped)
+    return [replace(pair, entry=entry) for pair, entry in zip(pairs, kept, strict=True)], skipped
 
 
 def require_usable(pairs: Sequence[Pair], skipped: Sequence[Skipped], *, strict: bool, where: object) -> None:
@@ -89,11 +102,14 @@ def require_usable(pairs: Sequence[Pair], skipped: Sequence[Skipped], *, strict:
 
 
 def read_folder(
-    root: Path, *, n: int | None = None, seed: int = 0, strict: bool = False, max_pixels: int = MAX_PIXELS
-) -> tuple[list[Pair], list[Skipped]]:
-    """Checked pairs of a COCO-layout folder, used in place."""
+    root: Path, *, n: int | None = None, seed: int = 0, strict: bool = False, max_pixels: int = MAX_PIXELS,
+    foils: Sequence[Item] | None = None,
+) -> tuple[list[Pair], list[Skipped]]:  # fmt: skip
+    """Checked pairs of a COCO-layout folder, used in place; with `foils`, those images that the foils are about."""
     annotations = find_annotations(root)
     entries, skipped = read_entries(annotations)
+    if foils is not None:
+        entries = with_foils(entries, foils, skipped)
     folder = image_folder(annotations)
     pairs, unreadable = check_images(
         choose(entries, n, seed), lambda entry: folder / entry.file_name, max_pixels=max_pixels
@@ -121,6 +137,7 @@ def write_study(out: Path, split: str, pairs: Sequence[Pair]) -> Path:
                 "coco_url": pair.entry.url,
                 "license": pair.entry.license,
             }
+            | ({} if pair.entry.partner is None else {"partner": pair.entry.partner})
             for pair in pairs
         ],
         "licenses": [
@@ -128,8 +145,9 @@ def write_study(out: Path, split: str, pairs: Sequence[Pair]) -> Path:
         ],
         "annotations": [
             {"id": caption_id, "image_id": pair.entry.image_id, "caption": caption}
+            | ({"foils": [asdict(foil) for foil in foils]} if foils else {})
             for pair in pairs
-            for caption_id, caption in zip(pair.entry.caption_ids, pair.entry.captions, strict=True)
+            for caption_id, caption, foils in pair.entry.captioned
         ],
     }
     file = staging / "annotations" / f"captions_{split}.json"
@@ -137,6 +155,15 @@ def write_study(out: Path, split: str, pairs: Sequence[Pair]) -> Path:
     shutil.rmtree(out, ignore_errors=True)
     staging.replace(out)
     return out / "annotations" / file.name
+
+
+def _beyond_coco(entry: Entry) -> dict[str, Any]:
+    """What a manifest pins of an image's foils and partner; what is absent has no key."""
+    pinned: dict[str, Any] = {}
+    if entry.foils:
+        said = [[caption_id, [asdict(foil) for foil in foils]] for caption_id, _, foils in entry.captioned]
+        pinned = {"n_foils": sum(map(len, entry.foils)), "foils_sha256": sha256_bytes(json_text(said).encode("utf-8"))}
+    return pinned | ({} if entry.partner is None else {"partner": entry.partner})
 
 
 def manifest(
@@ -169,16 +196,22 @@ def manifest(
                 "captions_sha256": sha256_bytes("\n".join(pair.entry.captions).encode("utf-8")),
                 "notes": pair.notes,
             }
+            | _beyond_coco(pair.entry)
             for pair in pairs
         ],
-    }
+    } | ({"n_foils": n_foils} if (n_foils := sum(map(_count_foils, pairs))) else {})
+
+
+def _count_foils(pair: Pair) -> int:
+    return sum(map(len, pair.entry.foils))
 
 
 def table(pairs: Iterable[Pair], source: str) -> Dataset:
     """The pairs as a Hugging Face `datasets` table, one row per image.
 
-    Columns: image_id, image (undecoded: path), captions, caption_ids, license, sha256, source. Images are decoded
-    with `images.load_rgb`, which refuses what `datasets` would decode wrongly (16-bit, animated, oversized).
+    Columns: image_id, image (undecoded: path), captions, caption_ids, license, sha256, source, foils (a list per
+    caption, of captions and what was changed), partner (image id, or None). Images are decoded with `images.load_rgb`,
+    which refuses what `datasets` would decode wrongly (16-bit, animated, oversized).
     """
     from datasets import Dataset, Features, Image, List, Value
 
@@ -191,6 +224,8 @@ def table(pairs: Iterable[Pair], source: str) -> Dataset:
             "license": Value("string"),
             "sha256": Value("string"),
             "source": Value("string"),
+            "foils": List(List({"caption": Value("string"), "changed": Value("string")})),
+            "partner": Value("int64"),
         }
     )
     rows = [
@@ -202,6 +237,8 @@ def table(pairs: Iterable[Pair], source: str) -> Dataset:
             "license": pair.entry.license,
             "sha256": pair.sha256,
             "source": source,
+            "foils": [[asdict(foil) for foil in foils] for *_, foils in pair.entry.captioned],
+            "partner": pair.entry.partner,
         }
         for pair in pairs
     ]
@@ -230,15 +267,12 @@ def read_study(folder: Path, manifest_path: Path) -> Dataset:
                 expected=f"captions with sha256 {record['captions_sha256'][:12]}…",
                 remedy="run `dvc repro -f fetch_coco` for this study",
             )
-        pairs.append(
-            Pair(
-                entry,
-                path,
-                record["sha256"],
-                record["bytes"],
-                record["width"],
-                record["height"],
-                tuple(record["notes"]),
+        if _beyond_coco(entry) != {key: record[key] for key in ("n_foils", "foils_sha256", "partner") if key in record}:
+            raise DataError(
+                f"{annotations}: foils or partner of image {record['id']} differ from those in {manifest_path}",
+                expected=f"{record.get('n_foils', 0)} foils, partner {record.get('partner', 'none')}, as pinned",
+                remedy="run `dvc repro -f fetch_coco` for this study",
             )
-        )
+        width, height = record["width"], record["height"]
+        pairs.append(Pair(entry, path, record["sha256"], record["bytes"], width, height, tuple(record["notes"])))
     return table(pairs, pinned["source"])

@@ -15,13 +15,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 from tqdm import tqdm
 
 from attention_collapse.data.scenes import (
+    ATTRIBUTES,
     COLOURS,
     COUNTS,
     LICENSE,
@@ -31,6 +31,7 @@ from attention_collapse.data.scenes import (
     Drawing,
     Group,
     Scene,
+    other_value,
     render,
     sample,
 )
@@ -44,7 +45,6 @@ MARK = (16, 16, 16)
 MARK_SIZE = 8  # pixels
 CORNERS = ((0, 0), (SIZE - MARK_SIZE, 0))  # the image cue, left edge and top in pixels: "no" and "yes"
 TURNED = (("top", "bottom", "left", "right"), ("bottom", "top", "right", "left"))  # of left, right, top, bottom
-ATTRIBUTES = ("colour", "shape", "count", "place")
 
 
 @dataclass(frozen=True)
@@ -90,12 +90,7 @@ def alter(scene: Scene, attribute: str, rng: np.random.Generator) -> Scene:
     if attribute == "place" and len(groups) == 2:
         turned = dict(zip(PLACE, TURNED[int(rng.integers(2))], strict=True))
         return Scene(tuple(replace(group, place=turned[group.place]) for group in groups))
-    values: dict[str, Sequence[Any]] = {
-        "colour": list(COLOURS), "shape": SHAPES, "count": (1, *COUNTS), "place": list(PLACE),
-    }  # fmt: skip
-    own = getattr(group, attribute)
-    others = [value for value in values[attribute] if value != own]
-    groups[index] = replace(group, **{attribute: others[int(rng.integers(len(others)))]})
+    groups[index] = other_value(group, attribute, rng)
     return Scene(tuple(groups))
 
 

@@ -1,5 +1,8 @@
 """Rendered scenes: coloured shapes, counted and placed, each with five template captions. No network, no licence.
 
+Every caption has a hard foil: the same sentence with one attribute changed, so that it is false of the picture. Counts
+are read exactly: "a red circle" is false of two.
+
 A scene holds one group of equal shapes ("two red circles on the left"), or two groups in opposite halves. Scenes
 are drawn from a seed. A fixed fifth of all combinations of things ("two red circles" with "a blue square", whatever
 their order and place) is kept from training (`held_out`), so a model trained on scenes is read out on pictures and
@@ -9,8 +12,10 @@ captions of which it has seen none.
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image, ImageDraw
@@ -36,6 +41,8 @@ COUNTS = {2: "two", 3: "three"}
 OPPOSITE = {"left": "right", "right": "left", "top": "bottom", "bottom": "top"}
 PLACE = {"left": "on the left", "right": "on the right", "top": "at the top", "bottom": "at the bottom"}
 RELATION = {"left": "left of", "right": "right of", "top": "above", "bottom": "below"}
+ATTRIBUTES = ("colour", "shape", "count", "place")
+PLACELESS = {1: (2, 4), 2: (2,)}  # groups -> captions, by position, that do not say where they stand
 
 
 @dataclass(frozen=True)
@@ -133,6 +140,34 @@ def captions(scene: Scene) -> tuple[str, ...]:
     )
 
 
+def other_value(group: Group, attribute: str, rng: np.random.Generator) -> Group:
+    """The group with another value of one attribute."""
+    values: dict[str, Sequence[Any]] = {
+        "colour": list(COLOURS), "shape": SHAPES, "count": (1, *COUNTS), "place": list(PLACE),
+    }  # fmt: skip
+    own = getattr(group, attribute)
+    others = [value for value in values[attribute] if value != own]
+    return replace(group, **{attribute: others[int(rng.integers(len(others)))]})
+
+
+def foil(scene: Scene, position: int, rng: np.random.Generator) -> tuple[str, str]:
+    """The caption at a position of `captions` with one attribute changed, and which: false of the scene.
+
+    An attribute that the caption speaks of is drawn, and one of the groups. Two groups change places with each other,
+    and do not come to stand in one half, which no scene shows and a reader of captions alone would notice.
+    """
+    groups, placeless = list(scene.groups), position in PLACELESS[len(scene.groups)]
+    alike = len({group.phrase for group in groups}) < len(groups)
+    told = [name for name in ATTRIBUTES if name != "place" or not (placeless or alike)]
+    changed = told[int(rng.integers(len(told)))]
+    if changed == "place" and len(groups) == 2:
+        groups = [replace(group, place=OPPOSITE[group.place]) for group in groups]
+    else:
+        index = int(rng.integers(len(groups)))
+        groups[index] = other_value(groups[index], changed, rng)
+    return captions(Scene(tuple(groups)))[position], changed
+
+
 @dataclass(frozen=True)
 class Drawing:
     """How much renderings of one scene differ, in shares of the picture's side."""
@@ -185,20 +220,24 @@ def render(scene: Scene, rng: np.random.Generator, drawing: Drawing = VARIED) ->
 
 
 def write_scenes(out: Path, n: int, seed: int) -> Path:
-    """Render `n` held-out scenes into a COCO-layout folder; return its annotation file.
+    """Render `n` held-out scenes into a COCO-layout folder, each caption with a foil; return its annotation file.
 
     PNGs are stored uncompressed: compressors give different bytes on different CPUs, and the manifest pins bytes.
     """
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
-    rng = np.random.default_rng([seed, 1])
+    rng, of_foils = np.random.default_rng([seed, 1]), np.random.default_rng([seed, 8])
     for index, scene in enumerate(sample(n, seed, held_out=True)):
         name = f"{index + 1:012d}.png"
         with whole_file(out / SPLIT / name) as temporary:
             render(scene, rng).save(temporary, format="PNG", compress_level=0)
         images.append({"id": index + 1, "file_name": name, "width": SIZE, "height": SIZE, "license": 1})
-        for caption in captions(scene):
-            annotations.append({"id": len(annotations) + 1, "image_id": index + 1, "caption": caption})
+        for position, caption in enumerate(captions(scene)):
+            false, changed = foil(scene, position, of_foils)
+            annotations.append({
+                "id": len(annotations) + 1, "image_id": index + 1, "caption": caption,
+                "foils": [{"caption": false, "changed": changed}],
+            })  # fmt: skip
     file = out / "annotations" / f"captions_{SPLIT}.json"
     licenses = [{"id": 1, "url": LICENSE, "name": "CC0 1.0"}]
     write_text(file, json_text({"images": images, "annotations": annotations, "licenses": licenses}))

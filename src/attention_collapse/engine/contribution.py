@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
+from attention_collapse.engine.alike import same_pairs
+from attention_collapse.engine.hard import Hard
 from attention_collapse.engine.scoring import Cells, score_cells
 from attention_collapse.identity.settle import with_slack
 from attention_collapse.identity.tolerance import score_error
@@ -38,17 +40,32 @@ OF_MEANS = {name: measure for name, measure in CONTRIBUTION_MEASURES.items() if 
 OF_PAIRS = {name: measure for name, measure in CONTRIBUTION_MEASURES.items() if measure.level == "pair"}
 OF_TOKENS = tuple(name for name, found in CONTRIBUTION_MEASURES.items() if found.level == "token" and not found.formula)
 INCOMPETENT = "its score does not tell matching from not"
-FEWEST = 3  # images: a partner of the image and one of the text, from two other pairs
+FEWEST = 3  # different images: a partner of the image and one of the text, from two other pairs
 
 
-def draws(n: int, partners: int, seed: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def draws(
+    n: int, partners: int, seed: int, same: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Whose image and whose text stand for absent ones, (pair, partner) each, and whose text is the foil, (pair, 1).
 
     Never the pair's own, and never image and text of one pair. They repeat where partners outnumber the other pairs.
+
+    Parameters
+    ----------
+    same
+        (pair,) numbers, `FEWEST` different ones or more: pairs with one number count as one (`alike.same_pairs`).
+        None: all are different.
     """
-    rng = np.random.default_rng(seed)
-    others = [np.delete(np.arange(n), i) for i in range(n)]
-    drawn = np.array([[rng.choice(others[i], 2, replace=False) for _ in range(partners)] for i in range(n)])
+    rng, own = np.random.default_rng(seed), np.arange(n) if same is None else same
+    others = [np.flatnonzero(own != own[i]) for i in range(n)]
+
+    def two(i: int) -> np.ndarray:
+        while True:
+            image, text = chosen = rng.choice(others[i], 2, replace=False)
+            if own[image] != own[text]:
+                return np.asarray(chosen)
+
+    drawn = np.array([[two(i) for _ in range(partners)] for i in range(n)])
     foil = np.array([rng.choice(others[i]) for i in range(n)])[:, None]
     return drawn[..., 0], drawn[..., 1], foil
 
@@ -69,7 +86,7 @@ def columns_of(cells: Mapping[str, np.ndarray], slack: Mapping[str, np.ndarray],
     Parameters
     ----------
     cells
-        Name -> scores of `coalitions` (pair, partner), or of `_right` (pair,).
+        Name -> scores of `coalitions` (pair, partner), or of `_right` and `Hard.right` (pair,).
     slack
         Name -> how far errors of the score may move a cell, where that is more than the error itself.
     error
@@ -99,8 +116,9 @@ def contributions(
 
     The baseline of an absent image is another pair's image, or (columns ending in _mean_image) the data set's mean
     image; that of an absent text is another pair's caption. Partners of image and text come from two different pairs,
-    so that nothing ablated matches. The foil is another pair's caption. All are drawn by `seed`; values are averaged
-    over `partners` draws, and for dual encoders accuracies without a modality are exact expectations over all pairs.
+    so that nothing ablated matches. The foil is another pair's caption; hard foils are the data's own. All are drawn by
+    `seed`; values are averaged over `partners` draws, and for dual encoders accuracies without a modality are exact
+    expectations over all pairs. A pair with the same caption or file is never another (`alike.same_pairs`).
 
     Parameters
     ----------
@@ -114,8 +132,8 @@ def contributions(
     -------
     DataFrame
         One row per image: image_id, caption_id, and every measure of `OF_PAIRS`; NaN where the model has none (the EMAP
-        gap of a model whose grid of scores takes N × N passes), and everywhere with fewer than 3 images. Columns
-        `<column>_slack`: see `settle.settle_frame`.
+        gap of a model whose grid of scores takes N × N passes) or the pair no hard foil, and everywhere with fewer than
+        3 different images. Columns `<column>_slack`: see `settle.settle_frame`.
 
     Raises
     ------
@@ -124,25 +142,29 @@ def contributions(
     """
     n = len(pairs)
     ids = {"image_id": pairs["image_id"], "caption_id": [captions[0] for captions in pairs["caption_ids"]]}
-    if n < FEWEST:
+    same = same_pairs(pairs)
+    if len(np.unique(same)) < FEWEST:
         return pd.DataFrame(ids | {name: np.full(n, np.nan) for name in OF_PAIRS})
-    image, text, foil = draws(n, partners, seed)
+    image, text, foil = draws(n, partners, seed, same)
+    hard = Hard.of(pairs, same)
     own = np.arange(n)[:, None]
-    cells = coalitions(image, text) | {"foil": (own, foil), "text_foil": (image, foil)}
+    cells = coalitions(image, text) | {"foil": (own, foil), "text_foil": (image, foil)} | hard.cells(image)
     v = score_cells(
         model, pairs, cells, batch_size=batch_size, work=work, identity=f"{identity} partners={partners} seed={seed}"
     )
-    grid = v["grid"][:n] if "grid" in v else None
+    grid = v["grid"][:n, :n] if "grid" in v else None
     error = score_error(np.concatenate([values.ravel() for values in v.values()]))
-    right = _right(v, grid, foil[:, 0])
-    more, less = (_right(v, grid, foil[:, 0], lead) for lead in (2 * error, -2 * error))  # of both scores
+    right, more, less = (
+        _right(v, grid, foil[:, 0], same, lead) | hard.right(v, lead)
+        for lead in (0.0, 2 * error, -2 * error)  # of both scores
+    )
     slack = {name: np.nan_to_num(more[name] - less[name]) for name in right}
     parts = {} if grid is None else {f"{name}_of_pair": part for name, part in sobol_parts(grid).items()}
     return pd.concat([pd.DataFrame(ids), columns_of(v | right | parts, slack, error)], axis=1)
 
 
 def _right(
-    v: Mapping[str, np.ndarray], grid: np.ndarray | None, foil: np.ndarray, lead: float = 0.0
+    v: Mapping[str, np.ndarray], grid: np.ndarray | None, foil: np.ndarray, same: np.ndarray, lead: float
 ) -> dict[str, np.ndarray]:
     """Accuracy against the foil (pair,): with both, without the image, without the text, of the additive projection.
 
@@ -151,8 +173,8 @@ def _right(
     if grid is not None:
         return {
             "right": accuracy(grid, foil, lead),
-            "right_without_image": accuracy_without_image(grid, foil, lead),
-            "right_without_text": accuracy_without_text(grid, foil, lead),
+            "right_without_image": accuracy_without_image(grid, foil, lead, same),
+            "right_without_text": accuracy_without_text(grid, foil, lead, same),
             "right_additive": accuracy(additive_projection(grid), foil, lead),
         }
     right = won(v["both"], v["foil"], lead)[:, 0]
@@ -187,6 +209,9 @@ def summarise(values: pd.DataFrame, stats: Stats) -> dict[str, Any]:
             result[name] = describe_of_means(columns, measure.of_means, **settings)
     if len(values) < FEWEST:
         reason = f"{len(values)} images: nothing to draw ablation partners from, {FEWEST} or more needed"
+        return {name: summary | {"reason": reason} for name, summary in result.items()}
+    if values["score"].isna().all():
+        reason = f"{len(values)} images, fewer than {FEWEST} of them different in file and caption: no partners to draw"
         return {name: summary | {"reason": reason} for name, summary in result.items()}
     for name, summary in result.items():
         if CONTRIBUTION_MEASURES[name].absent and not summary["n"]:

@@ -17,6 +17,7 @@ import torch
 from attention_collapse.data.coco import find_annotations
 from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.data.planted import labels_of
+from attention_collapse.engine.alike import same_pairs
 from attention_collapse.engine.attention import extract
 from attention_collapse.engine.contribution import coalitions, columns_of, draws
 from attention_collapse.engine.scores import by_image, score_pairs
@@ -47,7 +48,7 @@ def games(model: Model, pairs: Dataset, plant: Plant, *, partners: int, seed: in
         `plant.t_shap_images`).
     """
     n = len(pairs)
-    image, text, _ = draws(n, partners, seed)
+    image, text, _ = draws(n, partners, seed, same_pairs(pairs))
     v = score_cells(model, pairs, coalitions(image, text), batch_size=batch_size)
     error = score_error(np.concatenate([found.ravel() for found in v.values()]))
     tokens = token_contributions(
@@ -79,7 +80,7 @@ def accuracies(
     """
     pairs, labels = of
     n = len(pairs)
-    image, text, _ = draws(n, partners, seed)
+    image, text, _ = draws(n, partners, seed, same_pairs(pairs))
     each, side = np.arange(n)[:, None], min(plant.emap_images, n)
     rows, columns = np.divmod(np.arange(side * side), side)
     cells = {"both": (each, each), "image": (each, text), "text": (image, each), "grid": (rows, columns)}

@@ -24,7 +24,6 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from attention_collapse.data.planted import (
-    ATTRIBUTES,
     FILLERS,
     LabelledPair,
     Regime,
@@ -34,7 +33,7 @@ from attention_collapse.data.planted import (
     label_scenes,
     mark,
 )
-from attention_collapse.data.scenes import COLOURS, COUNTS, PLACE, SHAPES, Scene
+from attention_collapse.data.scenes import ATTRIBUTES, COLOURS, COUNTS, PLACE, SHAPES, Scene
 from attention_collapse.engine.trainee import Trainee
 from attention_collapse.models.small import WIDTH
 from attention_collapse.params import PlantingRecipe

@@ -60,19 +60,31 @@ class _Pictures:
         return Image.fromarray((self._total / len(self.paths)).round().astype(np.uint8))
 
 
-def _grid(model: DualEncoder, pictures: _Pictures, texts: list[str], batch_size: int) -> np.ndarray:
-    """A dual encoder's score of every image with every text, (image, text), from one encoding per item."""
+def _grid(model: DualEncoder, pictures: _Pictures, texts: list[str], captions: int, batch_size: int) -> np.ndarray:
+    """A dual encoder's score of every image with every text, (image, text), from one encoding per item.
 
-    def embedded(what: str, count: int, prepare: Callable[[range], Batch]) -> Tensor:
+    The first `captions` texts are in no batch with the rest, so that they score as they do without them.
+    """
+
+    def embedded(what: str, items: range, prepare: Callable[[range], Batch]) -> list[Tensor]:
         parts = []
-        for start in tqdm(range(0, count, batch_size), desc=f"{model.name} {what}", unit="batch", disable=None):
+        starts = range(0, len(items), batch_size)
+        for start in tqdm(starts, desc=f"{model.name} {what}", unit="batch", disable=None):
             with torch.inference_mode():
-                batch = prepare(range(start, min(start + batch_size, count)))
+                batch = prepare(items[start : start + batch_size])
                 parts.append(model.embed(batch).embedding.double().cpu())
-        return torch.cat(parts)
+        return parts
 
-    a = embedded("images", len(pictures), lambda some: model.images([pictures[i] for i in some]))
-    b = embedded("texts", len(texts), lambda some: model.texts([texts[i] for i in some]))
+    def prepared(some: range) -> Batch:
+        return model.texts([texts[i] for i in some])
+
+    a = torch.cat(embedded("images", range(len(pictures)), lambda some: model.images([pictures[i] for i in some])))
+    b = torch.cat(
+        [
+            *embedded("texts", range(captions), prepared),
+            *(embedded("foils", range(captions, len(texts)), prepared) if len(texts) > captions else ()),
+        ]
+    )
     grid: np.ndarray = (model.logit_scale * a @ b.T + model.logit_bias).numpy()
     return grid
 
@@ -110,18 +122,26 @@ def _one_by_one(
     return values
 
 
+def first_foils(pairs: Dataset) -> list[list[str]]:
+    """The hard foils of each pair's first caption."""
+    if "foils" not in pairs.column_names:
+        return [[] for _ in range(len(pairs))]
+    return [[foil["caption"] for foil in (foils[0] if foils else [])] for foils in pairs["foils"]]
+
+
 def score_cells(
     model: Model, pairs: Dataset, cells: Cells, *, batch_size: int,
     work: Path | None = None, identity: str = "",
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    """The model's score of chosen images with chosen first captions.
+    """The model's score of chosen images with chosen first captions and their hard foils.
 
     Parameters
     ----------
     pairs
         The table of `data.pairs.table`, n images.
     cells
-        name -> positions of images (n is the mean image) and of texts, of shapes that broadcast.
+        name -> positions of images (n is the mean image) and of texts (the n first captions, then the foils of the
+        first, of the second …), of shapes that broadcast.
     work, identity
         As of `contributions`; kept batches belong to these cells and this batch size.
 
@@ -137,10 +157,10 @@ def score_cells(
         If a score is NaN or infinite.
     """
     places = {name: np.broadcast_arrays(*pair) for name, pair in cells.items()}
-    texts = [captions[0] for captions in pairs["captions"]]
+    texts = [captions[0] for captions in pairs["captions"]] + [foil for some in first_foils(pairs) for foil in some]
     pictures = _Pictures([Path(file["path"]) for file in pairs["image"]])
     if isinstance(model, DualEncoder):
-        grid = _grid(model, pictures, texts, batch_size)
+        grid = _grid(model, pictures, texts, len(pairs), batch_size)
         v = {name: grid[image, text] for name, (image, text) in places.items()} | {"grid": grid}
     else:
         listed = {

@@ -10,6 +10,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from attention_collapse.data.images import load_rgb
+from attention_collapse.engine.alike import same_pairs
 from attention_collapse.errors import DataError
 from attention_collapse.measures.token_shapley import PERMUTATIONS, TokenShapley, grid_side, token_shapley
 from attention_collapse.models.interface import Model
@@ -23,9 +24,9 @@ COLUMNS = (
     "patches", "evaluations",
 )  # fmt: skip
 FLOOR_DRAWS = 10  # shuffles of each caption's values
-UNDEFINED = TokenShapley(
-    np.empty(0), float("nan"), float("nan"), (float("nan"), float("nan")), 0
-)  # of a caption without tokens
+NO_PLAYERS = "no caption has a token whose absence could move the score"
+NAN = float("nan")
+UNDEFINED = TokenShapley(np.empty(0), NAN, NAN, (NAN, NAN), 0)  # of a caption without tokens
 
 
 def token_contributions(
@@ -40,8 +41,8 @@ def token_contributions(
 ) -> pd.DataFrame:
     """T-SHAP of each image with its first caption and with a foil: the share of the text in Σ|φ|, φ in units of score.
 
-    The foil is another pair's first caption. Foils and permutations are drawn by `seed`. Where caption and foil ask for
-    the same grid, they share their permutation, and so the masked images.
+    The foil is another pair's first caption, and another caption (`alike.same_pairs`). Foils and permutations are drawn
+    by `seed`. Where caption and foil ask for the same grid, they share their permutation, and so the masked images.
 
     Parameters
     ----------
@@ -58,9 +59,9 @@ def token_contributions(
     -------
     DataFrame
         One row an image: image_id, caption_id; t_shap and t_shap_foil (0 to 1, NaN if all φ are 0, if the caption has
-        no tokens, or if there is no other pair), t_shap_floor (the caption's coalitions with their values shuffled:
-        `measures.token_shapley`), t_shap_first and t_shap_second (of the halves of the permutations), text_tokens and
-        patches (the caption's players), evaluations (its budget spent).
+        no token that could move the score, or if there is no other pair), t_shap_floor (the caption's coalitions with
+        their values shuffled: `measures.token_shapley`), t_shap_first and t_shap_second (of the halves of the
+        permutations), text_tokens and patches (the caption's players), evaluations (its budget spent).
         `attrs["masking"]` says how tokens and patches were taken away.
 
     Raises
@@ -69,10 +70,11 @@ def token_contributions(
         If a score is NaN or infinite.
     """
     n, rng = len(pairs), np.random.default_rng(seed)
+    same = same_pairs(pairs)
     rows: list[tuple[Any, ...]] = []
     masking = ""
     for i in tqdm(range(min(images, n)), desc=f"{model.name} T-SHAP", unit="image", disable=None):
-        row, foils = pairs[i], [int((i + rng.integers(1, n)) % n)] if foil and n > 1 else []
+        row, foils = pairs[i], _foil(i, same, rng) if foil else []
         captions = [row["captions"][0], *(pairs[other]["captions"][0] for other in foils)]
         played = games(model, load_rgb(Path(row["image"]["path"]))[0], captions, batch_size)
         try:
@@ -87,6 +89,15 @@ def token_contributions(
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame.attrs["masking"] = masking
     return frame
+
+
+def _foil(own: int, same: np.ndarray, rng: np.random.Generator) -> list[int]:
+    """Position of a pair drawn as foil, one of another number in `same`; none where there is none."""
+    while (same != same[own]).any():
+        drawn = int((own + rng.integers(1, len(same))) % len(same))
+        if same[drawn] != same[own]:
+            return [drawn]
+    return []
 
 
 def _values(played: list[Game], permutations: int, seed: int) -> list[TokenShapley]:

@@ -7,7 +7,7 @@ encodings, so that the expectations over all permutations and the additive proje
 from __future__ import annotations
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from attention_collapse.measures.record import CONTRIBUTION, Floats, Measure
 
@@ -44,22 +44,35 @@ def accuracy(grid: ArrayLike, foils: ArrayLike, lead: float = 0.0) -> Floats:
     return won(s[rows, rows], s[rows, foil], lead)
 
 
-def accuracy_without_image(grid: ArrayLike, foils: ArrayLike, lead: float = 0.0) -> Floats:
-    """Per pair: the expectation of `accuracy` with another pair's image, over all of them."""
+def _others(same: ArrayLike | None, n: int) -> NDArray[np.bool_]:
+    """(pair, pair): whether one is another to the other; `same` holds a number for each pair, None: all differ."""
+    own = np.arange(n) if same is None else np.asarray(same)
+    found: NDArray[np.bool_] = own[:, None] != own
+    return found
+
+
+def accuracy_without_image(
+    grid: ArrayLike, foils: ArrayLike, lead: float = 0.0, same: ArrayLike | None = None
+) -> Floats:
+    """Per pair: the expectation of `accuracy` with another pair's image, over all of them.
+
+    `same`: (pair,) numbers; pairs with one number are no others to each other.
+    """
     s, foil = np.asarray(grid, np.float64), np.asarray(foils)
-    wins = won(s, s[:, foil], lead)  # (other image, pair): its caption against its foil
-    np.fill_diagonal(wins, 0.0)
-    expected: Floats = wins.sum(0) / (len(s) - 1)
+    others = _others(same, len(s))
+    wins = np.where(others, won(s, s[:, foil], lead), 0.0)  # (other image, pair): its caption against its foil
+    expected: Floats = wins.sum(0) / others.sum(0)
     return expected
 
 
-def accuracy_without_text(grid: ArrayLike, foils: ArrayLike, lead: float = 0.0) -> Floats:
+def accuracy_without_text(
+    grid: ArrayLike, foils: ArrayLike, lead: float = 0.0, same: ArrayLike | None = None
+) -> Floats:
     """Per pair: the expectation of `accuracy` with another pair's caption in place of its own, over all of them."""
     s, foil = np.asarray(grid, np.float64), np.asarray(foils)
-    rows = np.arange(len(s))
-    wins = won(s, s[rows, foil][:, None], lead)  # (image, other text)
-    np.fill_diagonal(wins, 0.0)
-    expected: Floats = wins.sum(1) / (len(s) - 1)
+    rows, others = np.arange(len(s)), _others(same, len(s))
+    wins = np.where(others, won(s, s[rows, foil][:, None], lead), 0.0)  # (image, other text)
+    expected: Floats = wins.sum(1) / others.sum(1)
     return expected
 
 

@@ -9,7 +9,8 @@
   absent word becomes "_", so that no caption is ever empty; cells are painted.
 
 A score that is a likelihood stays that of the whole caption: absent tokens are replaced where the model reads them, not
-where it predicts them. Otherwise the replacements' improbability would count as the text's part.
+where it predicts them. Otherwise the replacements' improbability would count as the text's part. What a caption's last
+token is read as feeds no prediction that is scored, so that token is no player: a caption of one token has none.
 """
 
 from __future__ import annotations
@@ -48,7 +49,8 @@ class Game:
     Attributes
     ----------
     tokens
-        Players of the text: the caption's tokens without start and end, or its words.
+        Players of the text: the caption's tokens without start and end (and without its last where the score is their
+        likelihood), or its words.
     masking
         How tokens and cells are taken away, in words.
     """
@@ -135,6 +137,8 @@ class _Masked(Generic[Given]):
             ids = self._batch.inputs[self._ids][0].cpu()
             control = torch.isin(ids, _control_ids(model, tokenizer))
             self._own = _caption_tokens(model.caption, self._batch, ids) & ~control  # (token,)
+            if self._reader is not None:
+                self._own[self._own.nonzero()[-1:]] = False  # no scored prediction follows it
             self.tokens, self._absent = int(self._own.sum()), _absent_token(tokenizer)
             ways.append(f"absent tokens are id {self._absent}")
         elif caption is not None:

@@ -13,6 +13,7 @@ import pandas as pd
 import torch
 
 from attention_collapse.data.pairs import read_study
+from attention_collapse.engine.alike import n_alike, same_pairs
 from attention_collapse.engine.contribution import (
     BASELINES,
     OF_PAIRS,
@@ -26,7 +27,7 @@ from attention_collapse.engine.contribution import (
 )
 from attention_collapse.engine.maps import Map, attention_maps
 from attention_collapse.engine.parts import same_run
-from attention_collapse.engine.token_contribution import token_contributions
+from attention_collapse.engine.token_contribution import NO_PLAYERS, token_contributions
 from attention_collapse.files import sha256_file
 from attention_collapse.identity.settle import settle_frame, settle_json
 from attention_collapse.measures.token_shapley import reliability
@@ -67,9 +68,12 @@ def main(study: Study, model: str) -> None:
     values = settle_frame(table, values)
     result = summarise(values, study.params.stats)
     explained = values[values["image_id"].isin(tokens["image_id"])]  # the first images
-    games = {name: described(explained[name], study.params.stats) for name in OF_TOKENS}
+    without = {} if tokens["text_tokens"].any() else {"reason": NO_PLAYERS}
+    games = {name: described(explained[name], study.params.stats) | without for name in OF_TOKENS}
     if reason := incompetence(result["accuracy"]):
         games |= {name: void(summary, reason) for name, summary in games.items() if needs_competence(name)}
+    if alike := n_alike(same_pairs(pairs)):
+        result["n_alike"] = alike  # images that share a caption or a file with another: no partners of each other
     result |= games
     result |= {
         "model": model,
