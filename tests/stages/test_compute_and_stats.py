@@ -261,3 +261,11 @@ def test_a_model_is_loaded_twice_and_each_picture_read_once_by_extraction(tmp_pa
     assert sorted(loads) == ["fresh-0"] * 2 + ["trained"] * 2
     assert len(reads) == 2 * 4 and len(set(reads)) == 4  # each of two models reads each of four pictures once
     assert (study.overlays / "trained" / "attention_overlay.png").is_file()
+
+
+def test_one_model_under_two_names_is_refused(tmp_path, tiny_openclip):
+    coco_folder(tmp_path / "in", n=4, captions=1)
+    twin = {"kind": "openclip", "weights": "checkpoint", "path": str(tiny_openclip)}
+    one = tiny_study(tmp_path, tiny_openclip, twin=twin)
+    with pytest.raises(PipelineError, match="trained and twin are one model: openclip(.|\n)*take one of them out"):
+        run(one)

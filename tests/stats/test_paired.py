@@ -75,8 +75,18 @@ def test_an_image_that_either_leaves_undefined_is_left_out_of_both():
 def test_degenerate_pairs_give_a_reason(a, b, reason):
     result = compare(a, b)
     assert reason in result["reason"]
-    names = ("ci_low", "t", "p", "permutation_p", "d_z", "d_z_ci_low", "tost_p")
+    names = ("ci_low", "t", "p", "d_z", "d_z_ci_low")
     assert all(math.isnan(result[name]) for name in names)
+    alone = "variance" not in reason
+    assert math.isnan(result["permutation_p"]) is math.isnan(result["tost_p"]) is alone
+
+
+def test_a_model_and_its_copy_are_equivalent_and_a_constant_shift_is_none():
+    """Without variance there is no t, but signs flip: 2 of 2^n patterns are as extreme as a shift of all images."""
+    values = np.linspace(0.2, 0.7, 12)
+    same, shifted = (paired(a, values, margin=0.05, n_resamples=2000, rng=0) for a in (values, values + 0.3))
+    assert same["tost_p"] < 0.01 and same["permutation_p"] == 1
+    assert shifted["permutation_p"] < 0.01 and shifted["tost_p"] == 1 and "no variance" in shifted["reason"]
 
 
 def test_ties_are_tested():

@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 
 from attention_collapse.engine.contribution import incompetence
+from attention_collapse.errors import PipelineError
 from attention_collapse.measures.attention import ATTENTION_MEASURES
 from attention_collapse.measures.catalogue import MEASURES, SEVERITY_MEASURES
 from attention_collapse.measures.contribution import CONTRIBUTION_MEASURES
@@ -234,8 +235,15 @@ class Tables:
 
 
 def study_statistics(models: Mapping[str, ModelSpec], tables: Mapping[str, Tables], params: Stats) -> dict[str, Any]:
-    """Everything that the statistics say of a study: its models, pairs of models, all models together, and its plan."""
+    """Everything that the statistics say of a study: its models, pairs of models, all models together, and its plan.
+
+    Raises
+    ------
+    PipelineError
+        Two models under test are one: the same kind and the same weights. It would count as often as it has names.
+    """
     tested = [name for name, spec in models.items() if not spec.is_control]
+    _require_different({name: tables[name].scores for name in tested})
     results: Results = {}
     columns: dict[str, dict[str, pd.Series]] = {}
     for name, spec in models.items():
@@ -261,6 +269,19 @@ def study_statistics(models: Mapping[str, ModelSpec], tables: Mapping[str, Table
         "a_priori": planned(params),
         **{key: getattr(params, key) for key in ("confidence", "alpha", "power", "severe")},
     }
+
+
+def _require_different(scores: Mapping[str, Mapping[str, Any]]) -> None:
+    known: dict[tuple[Any, ...], str] = {}
+    for name, about in scores.items():
+        identity = tuple(about.get(key) for key in ("kind", "weights_sha256", "definition_sha256"))
+        if identity[1] is not None and identity in known:
+            raise PipelineError(
+                f"{known[identity]} and {name} are one model: {identity[0]} with the weights {identity[1]}",
+                expected="models under test that differ",
+                remedy="take one of them out of `models`; a model counts once, whatever its name",
+            )
+        known[identity] = name
 
 
 def _nan_for_null(metrics: Mapping[str, Any]) -> dict[str, Any]:

@@ -144,7 +144,7 @@ def _same(values: Floats) -> Floats:
     return values
 
 
-DETAIL, JUDGED = frozenset({"detail"}), frozenset({"severity", "pooled"})
+DETAIL, JUDGED, COMPARED = (frozenset(uses) for uses in ({"detail"}, {"severity", "pooled"}, {"compared"}))
 LOST = tuple(
     Measure(
         formula, f"squared change, {what} swapped", f"mean (v − v with {what} of another pair)²", "score²", 0, np.inf,
@@ -170,7 +170,7 @@ RELIANCE = (
 CHOICE = (
     Measure(
         choice_image, "choice between two images", "does the score prefer the right image for a text? ½ for a tie",
-        "accuracy", 0, 1, null=0.5, about=CONTRIBUTION, image_ignored=-1, slack=tie_slack,
+        "accuracy", 0, 1, null=0.5, about=CONTRIBUTION, image_ignored=-1, slack=tie_slack, uses=COMPARED,
     ),
     Measure(
         choice_text, "choice between two texts", "does the score prefer the right text for an image? ½ for a tie",

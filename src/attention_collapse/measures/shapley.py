@@ -111,5 +111,5 @@ SCORE = Measure(
     score, "score", "the model's own score of the pair", "score", -np.inf, np.inf, about=CONTRIBUTION,
     uses=frozenset({"detail"}),
 )  # fmt: skip
-ANOTHER_IMAGE = _game("", "", frozenset({"severity", "diagnosed", "compared", "pooled"}))
+ANOTHER_IMAGE = _game("", "", frozenset({"severity", "diagnosed"}))
 MEAN_IMAGE = _game("_mean_image", "mean image", frozenset({"severity"}))

@@ -163,7 +163,7 @@ class Diagnosis:
         if len(self.skipped) > LISTED:
             lines.append(f"  … and {len(self.skipped) - LISTED} more")
         lines += ["", "attention: where the model looks", *self._listed(ATTENTION), *self._read()]
-        lines += ["", "contribution: what the score depends on", *self._listed(CONTRIBUTION)]
+        lines += ["", "contribution: what the score depends on", *self._listed(CONTRIBUTION), *self._limits()]
         settings = self.settings
         if "reason" in settings:
             lines.append(f"  none: {settings['reason']}")
@@ -188,6 +188,20 @@ class Diagnosis:
             undefined = f"   ({found.n_undefined} undefined)" if found.n_undefined else ""
             lines.append(f"  {measure.label:<{WIDTH}}{found}{undefined}   {measure.unit}")
         return lines + [f"  not defined: {', '.join(labels)}: {reason}" for reason, labels in reasons.items()]
+
+    def _limits(self) -> list[str]:
+        """What must be said beside the Shapley share where it is printed."""
+        one, other = (self.estimates.get(name) for name in ("shapley_share", "shapley_share_mean_image"))
+        if one is None or one.mean is None:
+            return []
+        lines = [
+            "  the Shapley share is about one half for any dual encoder, and a caption's own likelihood moves it: read",
+            "  the reliance, the choices and, with hard foils, what they cost (docs/measures.md, section 5)",
+        ]
+        a, b = one.interval, other.interval if other else None
+        if a and b and (a[1] < b[0] or b[1] < a[0]):
+            lines.append("  NOTE: its two baselines contradict each other, so neither is a finding")
+        return lines
 
     def _read(self) -> list[str]:
         difference = self.estimates["mcs_minus_null"]

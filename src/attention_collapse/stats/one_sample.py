@@ -175,7 +175,8 @@ def _tested(
     x, reason = _sample(values)
     result: dict[str, Any] = {"value": value, "alternative": alternative, "n": int(x.size)}
     if reason:
-        return result | dict.fromkeys(TESTED, math.nan) | {"reason": reason}
+        shown = permutation_p if x.size > 1 else math.nan  # a shift without variance has no t, but signs that flip
+        return result | dict.fromkeys(TESTED, math.nan) | {"permutation_p": shown, "reason": reason}
     student = stats.ttest_1samp(x, value, alternative=alternative)
     t, df = float(student.statistic), float(student.df)
     d, factor = float((x.mean() - value) / x.std(ddof=1)), hedges_factor(df)

@@ -11,8 +11,10 @@ from numpy.typing import ArrayLike
 from statsmodels.stats.weightstats import DescrStatsW
 
 from attention_collapse.stats.one_sample import Rng, describe_columns, one_sample_columns
+from attention_collapse.stats.permutation import sign_flip
 
 Pair = tuple[ArrayLike, ArrayLike]
+FLIPS = 10_000
 
 
 def paired_columns(
@@ -30,15 +32,21 @@ def paired_columns(
     result = {}
     for name, values in differences.items():
         effect = {key.replace("cohen_d", "d_z"): value for key, value in tested[name].items() if key != "value"}
-        result[name] = described[name] | effect | {"margin": margin, "tost_p": _tost(values, margin, effect["t"])}
+        result[name] = described[name] | effect | {"margin": margin, "tost_p": _tost(values, margin, effect["t"], rng)}
     return result
 
 
-def _tost(differences: ArrayLike, margin: float, t: float) -> float:
-    if math.isnan(t):
-        return math.nan
+def _tost(differences: ArrayLike, margin: float, t: float, rng: Rng) -> float:
+    """p of two one-sided tests; of differences without variance, which have no t, by flips of the signs."""
     known = np.asarray(differences, np.float64)
-    return float(DescrStatsW(known[np.isfinite(known)]).ttost_mean(-margin, margin)[0])
+    known = known[np.isfinite(known)]
+    if len(known) < 2:
+        return math.nan
+    if math.isnan(t):
+        sides = np.column_stack([known + margin, margin - known])
+        generator = np.random.default_rng(rng)
+        return float(sign_flip(sides, ["greater", "greater"], n_resamples=FLIPS, rng=generator).max())
+    return float(DescrStatsW(known).ttost_mean(-margin, margin)[0])
 
 
 def paired(
@@ -59,6 +67,7 @@ def paired(
         mean (of a − b), sd, n, n_undefined, ci_low, ci_high (BCa); t, df, p, log10_p (paired t-test, two-sided),
         wilcoxon_p, permutation_p; d_z (mean / sd of the differences, signed) and hedges_g, each with _ci_low and
         _ci_high; margin and tost_p (the larger p of two one-sided t-tests, Schuirmann 1987: small where the means are
-        equal within the margin); `reason` where the tests do not exist.
+        equal within the margin; by flips of the signs where differences have no variance); `reason` where t-tests do
+        not exist.
     """
     return paired_columns({"": (a, b)}, margin=margin, confidence=confidence, n_resamples=n_resamples, rng=rng)[""]
