@@ -82,3 +82,16 @@ def test_a_score_that_is_all_interaction_has_no_additive_part():
     found = additive_without_own(np.where(np.eye(6), 5.0, -5.0))
     # −5 (row) − 5 (column) + 3 (the rest: 5 of 25 cells are +5), the same for every pair: nothing to tell them apart.
     np.testing.assert_allclose(found, -7.0)
+
+
+def test_pairs_that_are_the_same_are_no_others_to_each_other():
+    grid, foils, same = RNG.normal(size=(6, 6)), shifted(6), np.array([0, 1, 2, 0, 4, 2])
+    for i in range(6):
+        others = [k for k in range(6) if same[k] != same[i]]
+        image = np.mean([grid[k, i] > grid[k, foils[i]] for k in others])
+        text = np.mean([0.5 if k == foils[i] else grid[i, k] > grid[i, foils[i]] for k in others])
+        assert accuracy_without_image(grid, foils, same=same)[i] == pytest.approx(image)
+        assert accuracy_without_text(grid, foils, same=same)[i] == pytest.approx(text)
+    different = np.arange(6)
+    for expected in (accuracy_without_image, accuracy_without_text):
+        assert np.array_equal(expected(grid, foils), expected(grid, foils, same=different))

@@ -1,6 +1,7 @@
 """Hard foils, groups, and captions that several images share, on models whose answer is known."""
 
 import json
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -14,8 +15,9 @@ from attention_collapse.engine import contribution as engine
 from attention_collapse.engine.alike import n_alike, same_pairs
 from attention_collapse.engine.contribution import contributions, draws
 from attention_collapse.engine.token_contribution import token_contributions
+from attention_collapse.families import DUAL_ENCODER
 from attention_collapse.models import load
-from attention_collapse.models.interface import Provenance
+from attention_collapse.models.interface import Batch, Embedded, Provenance, Without
 from attention_collapse.models.kinds.scorer import Scorer
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Stats
@@ -106,7 +108,8 @@ def test_without_foils_they_are_undefined_with_the_reason_and_all_else_is_as_bef
         assert (summary[name]["n"], summary[name]["n_undefined"]) == (0, N)
         assert hard[name].notna().all()
     assert summary["group_score"]["reason"] == "no pair names another image as its partner"
-    others = [name for name in engine.OF_PAIRS if name not in HARD]
+    others = [name for name in bare if name not in HARD and not name.endswith("_slack")]
+    assert set(engine.OF_PAIRS) - set(HARD) - set(others) <= {"grid_image", "grid_text", "grid_all"}  # of dual encoders
     assert bare[others].equals(hard[others])
 
 
@@ -252,18 +255,46 @@ def test_no_pair_stands_for_one_with_the_same_caption_or_file(tmp_path):
         assert (found["accuracy"] == 1).all() and (found["perceptual_score_text"] == 0.5).all()
 
 
-def test_a_grids_expectations_leave_out_pairs_that_are_the_same(tmp_path, tiny_openclip):
-    pairs = folder(tmp_path / "in", shared((0, 1)))
-    model = load("tiny", ModelSpec(kind="openclip", weights="checkpoint", path=str(tiny_openclip)))
+class Hashed:
+    """A dual encoder that gives each image and each text an embedding of its own, by chance."""
+
+    name, family, module, tokenizer = "hashed", DUAL_ENCODER, None, None
+    provenance, sites, missing = {}, {}, {}
+    ids = caption = pixels = picture = Without("by chance")
+    logit_scale, logit_bias = 10.0, 0.0
+
+    def images(self, pictures):
+        return self.texts([picture.tobytes().hex() for picture in pictures])
+
+    def texts(self, captions):
+        return Batch([zlib.crc32(text.encode()) for text in captions], (), {}, (False,) * len(captions))
+
+    def embed(self, batch):
+        drawn = [np.random.default_rng(seed).normal(size=8) for seed in batch.inputs]
+        return Embedded(torch.nn.functional.normalize(torch.tensor(np.array(drawn)), dim=-1))
+
+
+def test_a_grids_expectations_leave_out_pairs_that_are_the_same(tmp_path):
+    pairs = folder(tmp_path / "in", lambda data: (with_foils("blue")(data), shared((0, 1), (2, 3, 4))(data)))
+    model = Hashed()
     pictures = [load_rgb(Path(file["path"]))[0] for file in pairs["image"]]
-    with torch.inference_mode():
-        a = model.embed(model.images(pictures)).embedding
-        b = model.embed(model.texts([texts[0] for texts in pairs["captions"]])).embedding
-    grid, found = (a @ b.T).numpy(), run(model, pairs)
-    _, _, foil = draws(N, 3, 0, same_pairs(pairs))
-    right = grid[0, 0] > grid[0, foil[0, 0]]
-    blind = np.mean([grid[k, 0] > grid[k, foil[0, 0]] for k in range(2, N)])  # pair 1 has the caption of pair 0
-    assert found["perceptual_score_image"][0] == pytest.approx(right - blind)
+    a = model.embed(model.images(pictures)).embedding
+    b = model.embed(model.texts([texts[0] for texts in pairs["captions"]])).embedding
+    c = model.embed(model.texts([foils[0][0]["caption"] for foils in pairs["foils"]])).embedding
+    hard = (a @ c.T).numpy()
+    grid, found, same = (a @ b.T).numpy(), run(model, pairs), same_pairs(pairs)
+    _, _, foil = draws(N, 3, 0, same)
+    with_all = []  # what it would be if every pair but the own were another
+    for i, f in enumerate(foil[:, 0]):
+        right = float(grid[i, i] > grid[i, f])
+        wins = [float(grid[k, i] > grid[k, f]) for k in range(N)]
+        others = [wins[k] for k in range(N) if same[k] != same[i]]
+        assert found["perceptual_score_image"][i] == pytest.approx(right - np.mean(others))
+        with_all.append(right - np.mean(np.delete(wins, i)))
+        blind = np.mean([grid[k, i] > hard[k, i] for k in range(N) if same[k] != same[i]])
+        assert found["blind_accuracy"][i] == pytest.approx(blind)
+        assert found["accuracy_hard"][i] == float(grid[i, i] > hard[i, i])
+    assert not np.allclose(found["perceptual_score_image"], with_all)
 
 
 @pytest.mark.parametrize("groups", [[range(N)], [(0, 1, 2), (3, 4, 5)]])
