@@ -357,6 +357,9 @@ def test_a_share_of_two_small_values_may_move_far_and_one_of_large_ones_not():
 )
 def test_competence_first(accuracy, competent):
     summary = engine.described(pd.Series(accuracy), Stats(n_resamples=500))
-    assert (engine.incompetence(summary) == "") is competent
+    found = {"accuracy": summary}
+    assert (engine.incompetence(found) == "") is competent
+    hard = engine.described(pd.Series([1.0] * 40 + [0.0] * 10), Stats(n_resamples=500))
+    assert not engine.incompetence(found | {"accuracy_hard": hard})  # told by a language prior, say
     if not competent:
-        assert engine.incompetence(summary).startswith(f"{engine.INCOMPETENT}: accuracy {np.mean(accuracy):.3f}")
+        assert engine.incompetence(found).startswith(f"{engine.INCOMPETENT}: accuracy {np.mean(accuracy):.3f}")

@@ -216,21 +216,27 @@ def summarise(values: pd.DataFrame, stats: Stats) -> dict[str, Any]:
     for name, summary in result.items():
         if CONTRIBUTION_MEASURES[name].absent and not summary["n"]:
             summary["reason"] = CONTRIBUTION_MEASURES[name].absent
-    if reason := incompetence(result["accuracy"]):
+    if reason := incompetence(result):
         result |= {name: void(summary, reason) for name, summary in result.items() if needs_competence(name)}
     return result
 
 
-def incompetence(accuracy: Mapping[str, Any]) -> str:
-    """Why a model's score is not worth taking apart, from its accuracy against a foil; "" if it is.
+def incompetence(results: Mapping[str, Mapping[str, Any]]) -> str:
+    """Why a model's score is not worth taking apart; "" if it is.
 
-    Without an interval (all right, say) the mean itself must be above chance.
+    Its accuracy against random foils or against hard ones must be shown to be above chance: a model that never looks
+    can tell hard foils by its language prior alone, and then there is something to take apart. Without an interval
+    (all right, say) the mean itself must be above chance.
     """
-    low = accuracy["ci_low"] if np.isfinite(accuracy["ci_low"]) else accuracy["mean"]
-    if not accuracy["n"] or ties.above(low, 0.5):
+    known = [found for name in ("accuracy", "accuracy_hard") if (found := results.get(name)) and found["n"]]
+    for found in known:
+        if ties.above(found["ci_low"] if np.isfinite(found["ci_low"]) else found["mean"], 0.5):
+            return ""
+    if not known:
         return ""
-    interval = f" [{low:.3f}, {accuracy['ci_high']:.3f}]" if np.isfinite(accuracy["ci_high"]) else ""
-    return f"{INCOMPETENT}: accuracy {accuracy['mean']:.3f}{interval}"
+    one = known[0]
+    interval = f" [{one['ci_low']:.3f}, {one['ci_high']:.3f}]" if np.isfinite(one["ci_high"]) else ""
+    return f"{INCOMPETENT}: accuracy {one['mean']:.3f}{interval}"
 
 
 def needs_competence(name: str) -> bool:

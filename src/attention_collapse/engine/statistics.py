@@ -98,7 +98,7 @@ def judge(
     result["severity"] = _severity(columns, params, tested, settings)
     result["diagnostics"] = {name: diagnose(columns[name]) for name in DIAGNOSED}
     missing = dict(reasons) | {name: found["reason"] for name, found in known.items() if not found["n"]}
-    if known and (reason := incompetence(known["accuracy"])):
+    if known and (reason := incompetence(known)):
         result["severity"] = {name: not_judged(entry, reason) for name, entry in result["severity"].items()}
         missing = {name: why for name, why in missing.items() if name not in result["severity"]} | dict(reasons)
     for part in (result, result["severity"], result["diagnostics"]):

@@ -70,7 +70,7 @@ def main(study: Study, model: str) -> None:
     explained = values[values["image_id"].isin(tokens["image_id"])]  # the first images
     without = {} if tokens["text_tokens"].any() else {"reason": NO_PLAYERS}
     games = {name: described(explained[name], study.params.stats) | without for name in OF_TOKENS}
-    if reason := incompetence(result["accuracy"]):
+    if reason := incompetence(result):
         games |= {name: void(summary, reason) for name, summary in games.items() if needs_competence(name)}
     if alike := n_alike(same_pairs(pairs)):
         result["n_alike"] = alike  # images that share a caption or a file with another: no partners of each other
@@ -98,7 +98,7 @@ def main(study: Study, model: str) -> None:
     shutil.rmtree(work, ignore_errors=True)
     _write_maps(study, model, loaded, pairs)
     shown = (f"{OF_PAIRS[name].label} {result[name]['mean']:.4f}" for name in SHOWN)
-    shares = incompetence(result["accuracy"]) or f"reliance share of the image {result['reliance_share']['mean']:.4f}"
+    shares = incompetence(result) or f"reliance share of the image {result['reliance_share']['mean']:.4f}"
     print(f"{model}: {', '.join(shown)}; {shares}")
 
 
