@@ -21,9 +21,7 @@ from attention_collapse.engine.contribution import (
     contributions,
     described,
     incompetence,
-    needs_competence,
     summarise,
-    void,
 )
 from attention_collapse.engine.maps import Map, attention_maps
 from attention_collapse.engine.parts import same_run
@@ -60,18 +58,17 @@ def main(study: Study, model: str) -> None:
         loaded, pairs, partners=params.partners, seed=params.seed, batch_size=settings.batch_size, work=work,
         identity=run,
     )  # fmt: skip
-    tokens = token_contributions(
-        loaded, pairs, images=params.t_shap_images, permutations=params.t_shap_permutations, seed=params.seed,
+    chance = incompetence(summarise(values, study.params.stats))
+    tokens = token_contributions(  # nothing to explain of a score that means nothing
+        loaded, pairs, images=0 if chance else params.t_shap_images, permutations=params.t_shap_permutations, seed=params.seed,
         batch_size=settings.batch_size,
     )  # fmt: skip
     values = values.merge(tokens[["image_id", *OF_TOKENS]], on="image_id", how="left", validate="1:1")
     values = settle_frame(table, values)
     result = summarise(values, study.params.stats)
     explained = values[values["image_id"].isin(tokens["image_id"])]  # the first images
-    without = {} if tokens["text_tokens"].any() else {"reason": NO_PLAYERS}
+    without = {} if tokens["text_tokens"].any() else {"reason": chance or NO_PLAYERS}
     games = {name: described(explained[name], study.params.stats) | without for name in OF_TOKENS}
-    if reason := incompetence(result):
-        games |= {name: void(summary, reason) for name, summary in games.items() if needs_competence(name)}
     if alike := n_alike(same_pairs(pairs)):
         result["n_alike"] = alike  # images that share a caption or a file with another: no partners of each other
     result |= games
