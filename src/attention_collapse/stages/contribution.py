@@ -60,8 +60,8 @@ def main(study: Study, model: str) -> None:
     )  # fmt: skip
     chance = incompetence(summarise(values, study.params.stats))
     tokens = token_contributions(  # nothing to explain of a score that means nothing
-        loaded, pairs, images=0 if chance else params.t_shap_images, permutations=params.t_shap_permutations, seed=params.seed,
-        batch_size=settings.batch_size,
+        loaded, pairs, images=0 if chance else params.t_shap_images, permutations=params.t_shap_permutations,
+        seed=params.seed, batch_size=settings.batch_size,
     )  # fmt: skip
     values = values.merge(tokens[["image_id", *OF_TOKENS]], on="image_id", how="left", validate="1:1")
     values = settle_frame(table, values)
