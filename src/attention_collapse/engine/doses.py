@@ -15,6 +15,7 @@ from typing import Any, Final, Literal, TypeAlias
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from attention_collapse.data.planted import LabelledPair, Regime, draw_pairs, mark, pictures
@@ -23,9 +24,10 @@ from attention_collapse.engine.contribution import draws
 from attention_collapse.engine.planted_measures import labelled
 from attention_collapse.engine.scores import by_image, score_pairs
 from attention_collapse.engine.trainee import Trainee
+from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.files import whole_file
 from attention_collapse.measures.attention import ATTENTION_MEASURES, ROWS
-from attention_collapse.params import BALANCED, BY_KIND, Doses, Plant
+from attention_collapse.params import BALANCED, BY_KIND, Doses, Params, Plant
 
 CONDITIONS = ("trained", "uninformative", "reversed")  # what the cue of a held-out pair says
 SWAPPED_IN = ("trained", "uninformative")  # where modalities are swapped
@@ -54,6 +56,16 @@ class Cell:
         """How often the cue agrees with the label; the content always does."""
         says = {"trained": self.reliability, "uninformative": BALANCED, "reversed": 1 - self.reliability}[condition]
         return Regime() if self.modality == NO_CUE else Regime(**{self.modality: says})
+
+
+def sections(params: Params) -> tuple[Doses, Plant]:
+    """The study's doses and the recipe they go by."""
+    if params.doses is None or params.plant is None:
+        raise ParamsError(
+            f"{params.params_file} has no section {'plant' if params.doses else 'doses'}",
+            expected="the sections doses and plant", remedy="add it",
+        )  # fmt: skip
+    return params.doses, params.plant
 
 
 def cells(doses: Doses) -> list[Cell]:
@@ -163,3 +175,22 @@ def write_cell(path: Path, tensors: Mapping[str, np.ndarray], about: Mapping[str
     text = json.dumps(about, sort_keys=True, ensure_ascii=False)
     with whole_file(path) as temporary:
         save_file({name: np.ascontiguousarray(values) for name, values in tensors.items()}, temporary, {ABOUT: text})
+
+
+def about_cell(folder: Path, cell: Cell) -> dict[str, Any]:
+    """What a cell's file says of itself; nothing if there is none."""
+    file = folder / f"{cell.name}.safetensors"
+    return read_cell(file)[1] if file.is_file() else {}
+
+
+def read_cell(file: Path) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """A cell's tensors (see `doses.scored`, `doses.attended`) in float64, and what the file says of itself."""
+    try:
+        with safe_open(file, framework="numpy") as stored:
+            about = json.loads((stored.metadata() or {})[ABOUT])
+            return {name: stored.get_tensor(name).astype(np.float64) for name in stored.keys()}, about  # noqa: SIM118
+    except (SafetensorError, KeyError, ValueError, OSError) as error:
+        raise DataError(
+            f"{file}: no scores of a model ({error})", expected="a file as the stage train_doses writes it",
+            remedy="restore it (`git checkout -- FILE`), or remove it and run `dvc repro -f train_doses`",
+        ) from None  # fmt: skip

@@ -15,16 +15,17 @@ import torch
 
 from attention_collapse.data.planted import Regime, pictures, vocabulary, write_planted
 from attention_collapse.data.scenes import Scene, sample
-from attention_collapse.engine.dose_scores import about_cell
 from attention_collapse.engine.doses import (
     PAIRS,
     Cell,
     HeldOut,
+    about_cell,
     attended,
     cells,
     parameters_of,
     recipe_of,
     scored,
+    sections,
     write_cell,
 )
 from attention_collapse.engine.planting import match
@@ -34,21 +35,11 @@ from attention_collapse.errors import ParamsError
 from attention_collapse.files import evidence_id, read_json
 from attention_collapse.identity.source_code import PACKAGE, code_id
 from attention_collapse.models.small import WRITERS
-from attention_collapse.params import Doses, Plant
+from attention_collapse.params import Plant
 from attention_collapse.stages.run import run_stage
 from attention_collapse.study.layout import Study
 
 CONTENTS = "scores of held-out pairs by a model whose weights are not kept"
-
-
-def sections(study: Study) -> tuple[Doses, Plant]:
-    """The study's doses and the recipe they go by."""
-    if study.params.doses is None or study.params.plant is None:
-        raise ParamsError(
-            f"{study.params.params_file} has no section {'plant' if study.params.doses else 'doses'}",
-            expected="the sections doses and plant", remedy="add it",
-        )  # fmt: skip
-    return study.params.doses, study.params.plant
 
 
 def _starts(study: Study, kind: str, plant: Plant) -> Path:
@@ -65,7 +56,7 @@ def _starts(study: Study, kind: str, plant: Plant) -> Path:
 
 def main(study: Study, kind: str) -> None:
     """Train every model of a kind that has no scores yet; a file of scores is written whole."""
-    doses, plant = sections(study)
+    doses, plant = sections(study.params)
     if kind not in doses.kinds:
         raise ParamsError(
             f"doses.kinds has no {kind!r}", expected=f"one of {', '.join(doses.kinds)}", remedy="correct the name"
