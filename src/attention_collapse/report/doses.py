@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -23,9 +24,9 @@ ACCURACY: tuple[Line, ...] = (  # column, in the legend, colour, marker, line
     ("accuracy_reversed", "cue reversed", REVERSED, "v", "--"),
 )
 CAPTION = (
-    "Held-out pairs whose content always tells match from no match; a cue said so too in training, as often as its\n"
-    "dose. Models are judged where the cue says nothing: accuracy 0.5 there is collapse, though the content suffices.\n"
-    "Dots: seeds; lines: their means with 95 % t intervals."
+    "Held-out pairs whose content always tells match from no match; a cue told it too in training, as often as its "
+    "dose. The cue that says nothing decides: accuracy 0.5 there is collapse, since the content would suffice. "
+    "Dots: seeds; lines: means with {confidence} t intervals over seeds. Measures: where the cue says nothing."
 )
 
 
@@ -93,7 +94,9 @@ def _heading(kind: str, modality: str, found: Mapping[str, Any]) -> str:
     return f"{kind_label(kind)}, cue in the {modality}\n{seeds} seeds a dose; {where}"
 
 
-def dose_response(table: pd.DataFrame, kinds: Mapping[str, Mapping[str, Any]], doses: Sequence[float]) -> Figure:
+def dose_response(
+    table: pd.DataFrame, kinds: Mapping[str, Mapping[str, Any]], doses: Sequence[float], confidence: float
+) -> Figure:
     """Accuracy against the dose, a column of panels for each kind and modality of the cue, and the measures below it.
 
     Parameters
@@ -118,5 +121,10 @@ def dose_response(table: pd.DataFrame, kinds: Mapping[str, Mapping[str, Any]], d
         panels[0, column].set_title(_heading(kind, modality, found), loc="left")
         panels[-1, column].set_xticks(_log_odds(doses), [f"{dose:g}" for dose in doses])
         panels[-1, column].set_xlabel("dose: reliability of the cue in training (log-odds)")
-    figure.supxlabel(CAPTION, fontsize=7, x=0.01, ha="left")
+    figure.supxlabel(
+        textwrap.fill(CAPTION.format(confidence=f"{100 * confidence:g} %"), int(18 * width)),
+        fontsize=7,
+        x=0.01,
+        ha="left",
+    )
     return figure

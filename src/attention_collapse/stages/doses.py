@@ -38,7 +38,7 @@ def main(study: Study) -> None:
     settle_json(study.doses, {**result, **about, "evidence_id": evidence_of("doses", used, digests)})
     use_style()
     shutil.rmtree(study.dose_plots, ignore_errors=True)
-    save(dose_response(table, result["kinds"], doses.reliabilities), study.dose_plots / "dose_response")
+    save(dose_response(table, result["kinds"], doses.reliabilities, confidence), study.dose_plots / "dose_response")
     for kind, cues in result["kinds"].items():
         for modality, found in cues.items():
             parts = [(dose, found["doses"][dose_key(dose)]) for dose in doses.reliabilities]
