@@ -137,9 +137,7 @@ def median_with_ranks(values: ArrayLike, confidence: float) -> tuple[float, floa
         return NAN, NAN, NAN
     middle = x[(n - 1) // 2], x[n // 2]
     median = float(middle[0] if middle[0] == middle[1] else np.mean(middle))
-    j = int(stats.binom.ppf((1 - confidence) / 2, n, 0.5))
-    while j and 2 * stats.binom.cdf(j - 1, n, 0.5) > 1 - confidence:
-        j -= 1
+    j = int(stats.binom.ppf((1 - confidence) / 2, n, 0.5))  # the smallest that is too many: P(B < j) is small enough
     return (median, float(x[j - 1]), float(x[n - j])) if j else (median, NAN, NAN)
 
 
