@@ -10,12 +10,12 @@ from test_train_controls import PLANT
 
 from attention_collapse.data.planted import FILLERS, MARK_SIZE, Regime, draw_pairs
 from attention_collapse.engine import doses as engine
-from attention_collapse.engine.dose_scores import numbers
+from attention_collapse.engine.dose_scores import numbers, read_all
 from attention_collapse.engine.dose_summary import HELD_OUT, dose_key, judge, sides, summary
-from attention_collapse.engine.doses import CONDITIONS, Cell, HeldOut, cells, read_cell, scored
+from attention_collapse.engine.doses import CONDITIONS, Cell, HeldOut, cells, read_cell, scored, sections
 from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.files import read_json
-from attention_collapse.params import Doses, Params
+from attention_collapse.params import Doses, Params, load_params
 from attention_collapse.stages import doses as stage
 from attention_collapse.stages import train_doses
 from attention_collapse.study.layout import Study
@@ -252,3 +252,24 @@ def test_an_undefined_value_of_one_model_leaves_the_verdict_undefined():
     table.loc[0, "mcs_all"] = np.nan
     found = judge(*sides(table), "mcs_all", 1, 0.95)
     assert found["verdict"] == "undefined" and "undefined for some" in found["reason"]
+
+
+def test_what_is_committed_follows_from_the_committed_scores():
+    from conftest import ROOT
+
+    run = Study(load_params(ROOT / "params.yaml"), ROOT)
+    doses, plant = sections(run.params)
+    table, missing, digests = read_all({kind: run.doses_of(kind) for kind in doses.kinds}, doses, plant)
+    files = [file for kind in doses.kinds for file in run.doses_of(kind).iterdir()]
+    assert len(files) == len(digests) == len(table)  # none is left over from other parameters
+    assert sum(file.stat().st_size for file in files) <= 15e6
+    standing = pd.read_csv(run.dose_table)
+    pd.testing.assert_frame_equal(standing, table, check_dtype=False, rtol=1e-5)
+    result = read_json(run.doses)
+    assert (result["n_models"], result["n_missing"]) == (len(table), len(missing))
+    recomputed = summary(standing, missing, doses, run.params.stats.confidence)["kinds"]
+    for kind, cues in result["kinds"].items():
+        for modality, found in cues.items():
+            for key, dose in found["doses"].items():
+                again = recomputed[kind][modality]["doses"][key][HELD_OUT]["mean"]
+                assert dose[HELD_OUT]["mean"] == pytest.approx(again, rel=1e-5)
