@@ -95,7 +95,8 @@ def test_a_stage_depends_on_the_code_of_its_module_and_kind(study, name):
     params = body(PIPELINES[study]["stages"][name]).get("params", [])
     codes = [item["data/code.json"] for item in params if "data/code.json" in item]
     per_model = "foreach" in PIPELINES[study]["stages"][name]
-    expected = [] if name in ("code", "train_controls", "train_doses") else [[f"{name}.${{item.kind}}" if per_model else name]]
+    none = {"code", "train_controls", "train_doses"}
+    expected = [] if name in none else [[f"{name}.${{item.kind}}" if per_model else name]]
     assert codes == expected
 
 

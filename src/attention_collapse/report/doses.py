@@ -73,9 +73,9 @@ def _lines(
         axes.scatter(
             _log_odds(models["reliability"].tolist()) + shift,
             models[column],
-            s=9,
+            s=10,
             color=colour,
-            alpha=0.35,
+            alpha=0.5,
             linewidths=0,
             zorder=2,
         )
@@ -122,7 +122,7 @@ def dose_response(
         panels[-1, column].set_xticks(_log_odds(doses), [f"{dose:g}" for dose in doses])
         panels[-1, column].set_xlabel("dose: reliability of the cue in training (log-odds)")
     figure.supxlabel(
-        textwrap.fill(CAPTION.format(confidence=f"{100 * confidence:g} %"), int(18 * width)),
+        textwrap.fill(CAPTION.format(confidence=f"{100 * confidence:g} %"), int(20.5 * width)),
         fontsize=7,
         x=0.01,
         ha="left",
