@@ -85,7 +85,7 @@ def _heading(kind: str, modality: str, found: Mapping[str, Any]) -> str:
     """Kind, cue, and where accuracy falls."""
     fall = found["falls"]
     median, low, high = (number(fall, key) for key in ("median", "ci_low", "ci_high"))
-    where = f"no fall below {FALLEN:g} by most seeds"
+    where = f"most stay above {FALLEN:g}" if np.isinf(median) else "no seed with every dose"
     if np.isfinite(median):
         where = f"below {FALLEN:g} from a dose of {median:.2f}"
         where += f" [{low:.2f}, {high:.2f}]" if np.isfinite([low, high]).all() else ""
