@@ -80,6 +80,7 @@ def test_a_model_that_reads_the_content_is_right_whatever_the_cue_says(modality,
             assert found[f"flip_{swapped}_{condition}"] == pytest.approx(0.5)
             assert found[f"reliance_{swapped}_{condition}"] == pytest.approx(1, abs=1e-3)
         assert found[f"reliance_share_{condition}"] == pytest.approx(0.5, abs=1e-3)
+        assert found[f"choice_image_{condition}"] == found[f"choice_text_{condition}"] == 1
 
 
 @pytest.mark.parametrize("modality", ["text", "image"])

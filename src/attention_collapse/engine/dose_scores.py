@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from attention_collapse.engine.doses import (
     CONDITIONS,
     SWAPPED_IN,
-    SWAPS,
     Cell,
     cells,
     parameters_of,
@@ -27,6 +26,7 @@ from attention_collapse.params import Doses, Plant
 
 Floats = NDArray[np.float64]
 NAN = float("nan")
+CHOICES = ("choice_image", "choice_text")
 
 
 def _decisions(tensors: Mapping[str, Floats], condition: str) -> dict[str, np.ndarray]:
@@ -51,42 +51,34 @@ def _told(tensors: Mapping[str, Floats], condition: str) -> dict[str, float]:
     return found
 
 
-def _reliance(tensors: Mapping[str, Floats], condition: str) -> dict[str, float]:
-    """How far the score moves with a modality of another pair, over how far with both; and the image's share of the two
-    (NaN where the score never moves)."""
-    own = tensors[f"intact.{condition}"][:, None]
-    moved = {name: float(((own - tensors[f"{name}.{condition}"]) ** 2).mean()) for name in SWAPS}
-    image, text, both = (moved[name] for name in SWAPS)
-    return {
-        "reliance_image": image / both if both else NAN,
-        "reliance_text": text / both if both else NAN,
-        "reliance_share": image / (image + text) if image + text else NAN,
-    }
+def _measured(tensors: Mapping[str, Floats], condition: str) -> dict[str, float]:
+    """Every measure of contribution that the four coalitions give and that says that a modality is ignored.
 
-
-def _shapley(tensors: Mapping[str, Floats], condition: str) -> dict[str, float]:
-    """Means over pairs of what the four coalitions give and what says that a modality is ignored."""
+    Means over the pairs that define it; of choices, over the matching ones, since no other pair has a right choice.
+    """
     # A coalition holds what is the pair's own: without the text, the image.
     cells: dict[str, Any] = {
         "both": tensors[f"intact.{condition}"][:, None], "image": tensors[f"text.{condition}"],
         "text": tensors[f"image.{condition}"], "neither": tensors[f"both.{condition}"],
     }  # fmt: skip
-    found = {}
+    means: dict[str, Any] = {}
     for name, measure in CONTRIBUTION_MEASURES.items():
         if measure.level == "pair" and measure.is_possible("", cells):
             cells[name] = measure.of(cells)
-            if measure.claims:
-                defined = cells[name][~np.isnan(cells[name])]
-                found[name] = float(defined.mean()) if len(defined) else NAN
-    return found
+            counted = cells[name][tensors["label"] == 1] if name in CHOICES else cells[name]
+            defined = counted[~np.isnan(counted)]
+            means[name] = defined.mean() if len(defined) else np.float64(NAN)
+        elif measure.level == "means" and measure.is_possible("", means):
+            means[name] = measure.of(means)
+    return {name: float(value) for name, value in means.items() if CONTRIBUTION_MEASURES[name].claims}
 
 
 def numbers(tensors: Mapping[str, Floats]) -> dict[str, float]:
     """What is said of one model, from its scores: `<quantity>_<condition of the cue>`, and attention's means.
 
     accuracy, accuracy_image_swapped, accuracy_text_swapped, follows_cue (decisions that are what the cue says): 0 to 1;
-    perceptual_image, perceptual_text: accuracy lost; flip_image, flip_text: share of decisions that change; reliance of
-    either and the image's share; the Shapley share. NaN: undefined.
+    perceptual_image, perceptual_text: accuracy lost; flip_image, flip_text: share of decisions that change; and the
+    measures of `_measured`. NaN: undefined.
     """
     found: dict[str, float] = {}
     for condition in CONDITIONS:
@@ -95,7 +87,7 @@ def numbers(tensors: Mapping[str, Floats]) -> dict[str, float]:
             (_decisions(tensors, condition)["intact"][:, 0] == (tensors[f"cue.{condition}"] == 1)).mean()
         )
         if condition in SWAPPED_IN:
-            one |= _reliance(tensors, condition) | _shapley(tensors, condition)
+            one |= _measured(tensors, condition)
         found |= {f"{name}_{condition}": value for name, value in one.items()}
     attended = {name: values for name, values in tensors.items() if name.startswith("attention.")}
     return found | {name.removeprefix("attention."): float(values.mean()) for name, values in attended.items()}

@@ -30,9 +30,8 @@ from attention_collapse.stats.few_models import (
 HELD_OUT = "accuracy_uninformative"  # what decides: with a cue that says nothing
 COLLAPSED, FROM, LEARNED, FALLEN = 0.6, 0.9, 0.9, 0.75  # accuracy at most, at a dose of at least; at least; below
 IDENTITY = ("kind", "modality", "reliability", "seed")
-OWN = {  # measure -> which way it goes where the image, and where the text, is ignored (0: it does not say)
-    "reliance_image": (-1, 0), "reliance_text": (0, -1), "reliance_share": (-1, 1), "perceptual_image": (-1, 0),
-    "perceptual_text": (0, -1), "flip_image": (-1, 0), "flip_text": (0, -1),
+OWN = {  # of decisions -> which way it goes where the image, and where the text, is ignored (0: it does not say)
+    "perceptual_image": (-1, 0), "perceptual_text": (0, -1), "flip_image": (-1, 0), "flip_text": (0, -1),
 }  # fmt: skip
 IGNORED = {"text": 0, "image": 1}  # modality of the cue -> which of the two directions counts
 UNDEFINED = {
