@@ -9,10 +9,10 @@ import torch
 from test_train_controls import PLANT
 
 from attention_collapse.data.planted import FILLERS, MARK_SIZE, Regime, draw_pairs
-from attention_collapse.engine import doses as engine
+from attention_collapse.engine.dose_cells import CONDITIONS, SWAPPED_IN, Cell, cells, read_cell, sections
 from attention_collapse.engine.dose_scores import numbers, read_all
 from attention_collapse.engine.dose_summary import HELD_OUT, dose_key, judge, sides, summary
-from attention_collapse.engine.doses import CONDITIONS, Cell, HeldOut, cells, read_cell, scored, sections
+from attention_collapse.engine.doses import HeldOut, scored
 from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.files import read_json
 from attention_collapse.params import Doses, Params, load_params
@@ -73,7 +73,7 @@ def test_a_model_that_reads_the_content_is_right_whatever_the_cue_says(modality,
     found = numbers(scored(Oracle("content", held_out), Cell("k", modality, 0.95, 0), held_out))
     for condition in CONDITIONS:
         assert found[f"accuracy_{condition}"] == 1
-    for condition in engine.SWAPPED_IN:
+    for condition in SWAPPED_IN:
         for swapped in ("image", "text"):
             # With anything of another pair all is "no match": half of the labels, and half of the decisions change.
             assert found[f"accuracy_{swapped}_swapped_{condition}"] == pytest.approx(0.5)
@@ -97,7 +97,7 @@ def test_a_model_that_reads_the_cue_alone_is_right_as_often_as_the_cue(modality,
     assert found["accuracy_trained"] == pytest.approx(0.95, abs=0.05)
     assert found["accuracy_uninformative"] == pytest.approx(0.5, abs=0.12)
     assert found["accuracy_reversed"] == pytest.approx(0.05, abs=0.05)
-    for condition in engine.SWAPPED_IN:  # the cue goes with its modality
+    for condition in SWAPPED_IN:  # the cue goes with its modality
         assert found[f"accuracy_{other}_swapped_{condition}"] == found[f"accuracy_{condition}"]
         assert found[f"flip_{other}_{condition}"] == found[f"reliance_{other}_{condition}"] == 0
         assert found[f"perceptual_{other}_{condition}"] == 0

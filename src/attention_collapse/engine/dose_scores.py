@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from attention_collapse.engine.doses import (
+from attention_collapse.engine.dose_cells import (
     CONDITIONS,
     SWAPPED_IN,
     Cell,

@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from attention_collapse.engine.doses import NO_CUE, SWAPPED_IN, Cell
+from attention_collapse.engine.dose_cells import NO_CUE, SWAPPED_IN, Cell
 from attention_collapse.measures.attention import ROWS
 from attention_collapse.measures.catalogue import MEASURES
 from attention_collapse.params import BALANCED, Doses

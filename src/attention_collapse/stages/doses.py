@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import shutil
 
+from attention_collapse.engine.dose_cells import recipe_of, sections
 from attention_collapse.engine.dose_scores import read_all
 from attention_collapse.engine.dose_summary import HELD_OUT, dose_key, summary
-from attention_collapse.engine.doses import recipe_of, sections
 from attention_collapse.errors import DataError
 from attention_collapse.identity.settle import settle_frame, settle_json
 from attention_collapse.report.doses import dose_response

@@ -15,19 +15,8 @@ import torch
 
 from attention_collapse.data.planted import Regime, pictures, vocabulary, write_planted
 from attention_collapse.data.scenes import Scene, sample
-from attention_collapse.engine.doses import (
-    PAIRS,
-    Cell,
-    HeldOut,
-    about_cell,
-    attended,
-    cells,
-    parameters_of,
-    recipe_of,
-    scored,
-    sections,
-    write_cell,
-)
+from attention_collapse.engine.dose_cells import Cell, about_cell, cells, parameters_of, recipe_of, sections, write_cell
+from attention_collapse.engine.doses import PAIRS, HeldOut, attended, scored
 from attention_collapse.engine.planting import match
 from attention_collapse.engine.trainee import Trainee
 from attention_collapse.engine.training import warmed
