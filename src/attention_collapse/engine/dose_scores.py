@@ -29,25 +29,36 @@ NAN = float("nan")
 CHOICES = ("choice_image", "choice_text")
 
 
-def _decisions(tensors: Mapping[str, Floats], condition: str) -> dict[str, np.ndarray]:
-    """Whether each pair is taken as matching, its modalities as they are, (pair, 1), and swapped, (pair, partner): its
-    score is above the median of the scores of the pairs as they are, half of which match."""
-    cut = float(np.median(tensors[f"intact.{condition}"]))
-    found = {"intact": tensors[f"intact.{condition}"][:, None] > cut}
-    swapped = [name for name in ("image", "text") if f"{name}.{condition}" in tensors]
-    return found | {name: tensors[f"{name}.{condition}"] > cut for name in swapped}
+def _middle(scores: Floats) -> float:
+    """Midway between the means of the lower and of the upper half of (pair,) scores: between clusters, if any.
+
+    Where a cue alone decides and does not say "match" of just half of the pairs, the median is the outermost score of a
+    cluster, and whatever moves that cluster by its own width turns all its decisions.
+    """
+    ordered, half = np.sort(scores), len(scores) // 2
+    return float(ordered[:half].mean() + ordered[-half:].mean()) / 2
 
 
 def _told(tensors: Mapping[str, Floats], condition: str) -> dict[str, float]:
-    """Accuracies, what they lose, and how often decisions change with a modality of another pair."""
-    label, decided = tensors["label"][:, None] == 1, _decisions(tensors, condition)
-    right = {name: float((found == label).mean()) for name, found in decided.items()}
-    found = {"accuracy": right["intact"]}
+    """Accuracies, what they lose, and how often decisions change with a modality of another pair.
+
+    Intact pairs are taken as matching above the median of their scores; what swapping changes is told by `_middle`.
+    """
+    label, own = tensors["label"][:, None] == 1, tensors[f"intact.{condition}"][:, None]
+    decided = own > np.median(own)
+    found = {
+        "accuracy": float((decided == label).mean()),
+        "follows_cue": float((decided[:, 0] == (tensors[f"cue.{condition}"] == 1)).mean()),
+    }
+    if condition not in SWAPPED_IN:
+        return found
+    cut = _middle(own[:, 0])
+    right = float(((own > cut) == label).mean())
     for name in ("image", "text"):
-        if name in decided:
-            found[f"accuracy_{name}_swapped"] = right[name]
-            found[f"perceptual_{name}"] = right["intact"] - right[name]
-            found[f"flip_{name}"] = float((decided[name] != decided["intact"]).mean())
+        swapped = tensors[f"{name}.{condition}"] > cut
+        found[f"accuracy_{name}_swapped"] = float((swapped == label).mean())
+        found[f"perceptual_{name}"] = right - found[f"accuracy_{name}_swapped"]
+        found[f"flip_{name}"] = float((swapped != (own > cut)).mean())
     return found
 
 
@@ -83,9 +94,6 @@ def numbers(tensors: Mapping[str, Floats]) -> dict[str, float]:
     found: dict[str, float] = {}
     for condition in CONDITIONS:
         one = _told(tensors, condition)
-        one["follows_cue"] = float(
-            (_decisions(tensors, condition)["intact"][:, 0] == (tensors[f"cue.{condition}"] == 1)).mean()
-        )
         if condition in SWAPPED_IN:
             one |= _measured(tensors, condition)
         found |= {f"{name}_{condition}": value for name, value in one.items()}
