@@ -117,6 +117,26 @@ class Plant(Section):
         return given
 
 
+BALANCED = 0.5  # reliability of a cue that says nothing
+
+
+class Doses(Section):
+    """Models trained with whole content beside a cue, dose by dose; all else of their training is that of `plant`."""
+
+    kinds: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+    modalities: Annotated[tuple[Literal["text", "image"], ...], Field(min_length=1, strict=False)]  # of the cue
+    reliabilities: Annotated[tuple[Annotated[float, Field(ge=0.5, le=1)], ...], Field(min_length=2, strict=False)]
+    seeds: Annotated[tuple[int, ...], Field(min_length=1, strict=False)]
+    pairs: int = Field(ge=8)  # held out, the same for every model
+    partners: int = Field(ge=1)  # other pairs that lend each pair an image and a text
+
+    @model_validator(mode="after")
+    def _doses_rise_from_none(self) -> Doses:
+        if self.reliabilities[0] != BALANCED or sorted(set(self.reliabilities)) != list(self.reliabilities):
+            raise ValueError("reliabilities rise from 0.5, the cue that says nothing")
+        return self
+
+
 class ExtractAttention(Section):
     """How the models run; none of it may change a number beyond rounding."""
 
@@ -182,6 +202,7 @@ class Params(Section):
     fetch_coco: FetchCoco = FetchCoco()
     train_controls: TrainControls | None = None
     plant: Plant | None = None
+    doses: Doses | None = None
     extract_attention: ExtractAttention = ExtractAttention()
     contribution: Contribution = Contribution()
     compute_mcs: ComputeMcs = ComputeMcs()
@@ -195,6 +216,13 @@ class Params(Section):
                 raise ValueError(f"model key {name!r} may hold letters, digits, '-' and '_' only")
             if spec.control_for is not None and spec.control_for not in self.models:
                 raise ValueError(f"models.{name}.control_for names {spec.control_for!r}, which is no model here")
+        return self
+
+    @model_validator(mode="after")
+    def _doses_go_by_the_recipe_of_planted_models(self) -> Params:
+        known = self.plant.kinds if self.plant else ()
+        if self.doses is not None and (unknown := [kind for kind in self.doses.kinds if kind not in known]):
+            raise ValueError(f"doses.kinds names {', '.join(unknown)}, for which plant.recipe has no steps")
         return self
 
 

@@ -127,13 +127,13 @@ def train_planted(out: Path, metrics: Path, params: Plant, kind: str) -> None:
             log = work / f"{regime}-{seed}.json"
             if not log.is_file():
                 planted = Regime(cues.content, cues.text, cues.image)
-                trainee = _warm(kind, start, warm, (scenes, pixels), recipe=params.recipe, seed=seed)
+                trainee = warmed(kind, start, warm, (scenes, pixels), recipe=params.recipe, seed=seed)
                 loss = match(trainee, scenes, pixels, planted, params.recipe, seed=seed)
                 folder = work / "models" / f"{regime}-{seed}"
                 shutil.rmtree(folder, ignore_errors=True)
                 save(kind, trainee.module, start, folder)
                 pairs = draw_pairs(params.held_out, params.data_seed + 1, planted, held_out=True)
-                saved = _trainee(kind, folder)  # in the precision that was saved
+                saved = as_trainee(kind, folder)  # in the precision that was saved
                 write_json(log, {"matching_loss": loss, **accuracies(saved, pairs, unseen, seed)})
             values = read_json(log)
             result[f"{regime}-{seed}"] = {**read_json(warm.with_suffix(".json")), **values}
@@ -149,11 +149,19 @@ def train_planted(out: Path, metrics: Path, params: Plant, kind: str) -> None:
     shutil.rmtree(work)
 
 
-def _warm(
+def warmed(
     kind: str, start: Path, warm: Path, data: tuple[list[Scene], np.ndarray], *, recipe: PlantingRecipe, seed: int
 ) -> Trainee:
-    """The model after its warm-up, which all regimes of a seed share: kept in the file `warm`."""
-    trainee = _trainee(kind, start)
+    """The model after its warm-up, which all regimes and doses of a seed share: kept in the file `warm`.
+
+    Parameters
+    ----------
+    start
+        Folder of the untrained model, as `models.small.WRITERS` write it.
+    data
+        Scenes, and their pictures without a mark, (scene, size, size, 3) bytes.
+    """
+    trainee = as_trainee(kind, start)
     if not warm.is_file():
         write_json(warm.with_suffix(".json"), warm_up(trainee, *data, recipe, seed))
         with whole_file(warm) as temporary:
@@ -162,7 +170,7 @@ def _warm(
     return trainee
 
 
-def _trainee(kind: str, folder: Path) -> Trainee:
+def as_trainee(kind: str, folder: Path) -> Trainee:
     """A small model from its folder, through the loading code of any checkpoint, ready to be trained."""
     model = load(folder.name, planted_spec(kind, folder))
     assert isinstance(model, Plantable)  # noqa: S101 — for the type checker

@@ -146,8 +146,11 @@ def shared_stages(folders: Sequence[str] = ()) -> tuple[Stage, ...]:
     )  # fmt: skip
 
 
-def planted_stages(kinds: Sequence[str] = ()) -> tuple[Stage, ...]:
-    """The embedded study's own question: does the instrument tell the truth about models whose answer was planted?"""
+def planted_stages(kinds: Sequence[str] = (), dosed: Sequence[str] = ()) -> tuple[Stage, ...]:
+    """The embedded study's own question: does the instrument tell the truth about models whose answer was planted?
+
+    `kinds` were trained with planted answers, `dosed` of them dose by dose.
+    """
     of, tables = _ANY, tuple(_ANY.planted_table(kind) for kind in kinds)
     return (
         Stage(
@@ -158,6 +161,10 @@ def planted_stages(kinds: Sequence[str] = ()) -> tuple[Stage, ...]:
         Stage(
             "validity", ("plant", "stats"), _posix(*tables, of.planted("kind").parent),
             drawn=_posix(of.validity_plots, of.validity_paper), metrics=_posix(of.validity),
+        ),
+        Stage(
+            "doses", ("doses", "plant", "stats.confidence"), _posix(*(of.doses_of(kind) for kind in dosed)),
+            settled=_posix(of.dose_table), drawn=_posix(of.dose_plots), metrics=_posix(of.doses),
         ),
     )  # fmt: skip
 
@@ -174,6 +181,15 @@ def _training(kinds: Sequence[str]) -> dict[str, Any]:
     del entry["params"]
     entry["cmd"] += " --model ${item}"
     return {"foreach": [*TRAINED, *(f"planted-{kind}" for kind in kinds)], "do": entry}
+
+
+def _dosing(kinds: Sequence[str]) -> dict[str, Any]:
+    """Scores of the models trained dose by dose are committed data too: `dvc repro -f train_doses` alone adds any."""
+    stage = Stage("train_doses", ("doses",), settled=_posix(_ANY.doses_of("${item}")), coded=False)
+    entry = stage.entry(".")
+    del entry["params"]
+    entry["cmd"] += " --model ${item}"
+    return {"foreach": list(kinds), "do": entry}
 
 
 def _plots(prefix: str) -> list[dict[str, Any]]:
@@ -194,12 +210,15 @@ def pipeline(params: Params) -> str:
     home = len(Path(params.params_file).parts) - 1  # folders between the study's file and the repository's root
     wdir, kinds = "/".join([".."] * home) or ".", params.plant.kinds if params.plant else []
     stages: dict[str, Any] = {}
+    dosed = params.doses.kinds if params.doses else []
     if not home:  # what is of no study, and what the embedded study alone has
         stages = {"code": CODE_STAGE.entry("."), "train_controls": _training(kinds)}
+        stages |= {"train_doses": _dosing(dosed)} if dosed else {}
         stages["null_reference"] = NULL_STAGE.entry(".")
     named = {name for spec in params.models.values() for name in (spec.path, spec.architecture)}
     folders = sorted(name for name in named if name and name.startswith("data/"))
-    own = shared_stages(folders) + (planted_stages(kinds) if kinds else ())
+    planted = [stage for stage in planted_stages(kinds, dosed) if dosed or stage.name != "doses"] if kinds else []
+    own = (*shared_stages(folders), *planted)
     stages |= {stage.name: stage.entry(wdir) for stage in own}
     content = {"stages": stages, "plots": _plots("../" * home)}
     return HEADER + yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True)

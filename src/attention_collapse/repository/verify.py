@@ -30,6 +30,7 @@ TARGETS = (
     # One by one, since what follows from the verdict on measures are reports of other studies too.
     ("--single-item", "measure_planted"),
     ("--single-item", "validity"),
+    ("--single-item", "doses"),
     ("--downstream", "fetch_coco"),
 )
 PIXEL_TOLERANCE = 2  # of 255: other processors round the edges of shapes differently

@@ -69,6 +69,29 @@ class Layout:
         """Committed: means of the measures of a kind's planted models."""
         return self.metrics / "planted" / f"{kind}.json"
 
+    def doses_of(self, kind: str) -> Path:
+        """Committed: the scores of every model of a kind that was trained at some dose of a cue."""
+        return self.data / "doses" / kind
+
+    def dose_scratch(self, kind: str) -> Path:
+        """Scratch: untrained and warmed-up models of a kind, which all doses of a seed start from."""
+        return self.data / ".doses" / kind
+
+    @property
+    def dose_table(self) -> Path:
+        """Committed: what each of these models tells, and every measure of it."""
+        return self.data / "doses.csv"
+
+    @property
+    def doses(self) -> Path:
+        """Committed: accuracy and measures dose by dose, and which measure tells collapsed models."""
+        return self.metrics / "doses.json"
+
+    @property
+    def dose_plots(self) -> Path:
+        """Committed: the figure of that."""
+        return self.root / "plots" / f"{self.name}-doses"
+
     @property
     def validity(self) -> Path:
         """Committed: how well each measure tells planted collapse from balance."""

@@ -1,0 +1,100 @@
+"""What the models trained dose by dose score on held-out pairs, and where they look."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from attention_collapse.data.planted import LabelledPair, Regime, draw_pairs, mark, pictures
+from attention_collapse.engine.attention import extract
+from attention_collapse.engine.contribution import draws
+from attention_collapse.engine.dose_cells import CONDITIONS, SWAPPED_IN, Cell
+from attention_collapse.engine.planted_measures import labelled
+from attention_collapse.engine.scores import by_image, score_pairs
+from attention_collapse.engine.trainee import Trainee
+from attention_collapse.measures.attention import ATTENTION_MEASURES, ROWS
+from attention_collapse.params import Doses, Plant
+
+PAIRS = 3  # on top of the seed of the data: scenes of their own
+
+
+class HeldOut:
+    """The held-out pairs of all cells: scenes, pictures, and whose image and text are swapped in.
+
+    Parameters
+    ----------
+    folder
+        The same pairs as files, with the cue that says nothing: `write_planted(folder, doses.pairs, seed, Regime())`.
+    """
+
+    def __init__(self, doses: Doses, plant: Plant, folder: Path) -> None:
+        self.seed, self.n, self.folder = plant.data_seed + PAIRS, doses.pairs, folder
+        self.pixels = pictures([pair.scene for pair in self.pairs(Regime())], self.seed)
+        self.image, self.text, _ = draws(self.n, doses.partners, self.seed)  # (pair, partner) each
+
+    def pairs(self, regime: Regime) -> list[LabelledPair]:
+        """The pairs with the cues of a regime."""
+        return draw_pairs(self.n, self.seed, regime, held_out=True)
+
+
+def _scores(
+    trainee: Trainee, pairs: list[LabelledPair], pixels: np.ndarray, cells: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Scores of images with texts by position, name -> (images, texts) that broadcast; a cue goes with its modality."""
+    marked = np.stack([mark(picture, pair.image_cue) for picture, pair in zip(pixels, pairs, strict=True)])
+
+    def score(images: np.ndarray, texts: np.ndarray, size: int = 200) -> np.ndarray:
+        shape, (i, t) = (
+            np.broadcast_shapes(images.shape, texts.shape),
+            map(np.ravel, np.broadcast_arrays(images, texts)),
+        )
+        parts = [
+            trainee.score(trainee.inputs(marked[i[s : s + size]], [pairs[k].words for k in t[s : s + size]]))
+            for s in range(0, len(i), size)
+        ]
+        return torch.cat(parts).float().numpy().reshape(shape)
+
+    return {name: score(*where) for name, where in cells.items()}
+
+
+@torch.inference_mode()
+def scored(trainee: Trainee, cell: Cell, held_out: HeldOut) -> dict[str, np.ndarray]:
+    """Every score of a cell.
+
+    Returns
+    -------
+    dict
+        float32, for n pairs and p partners: label (n,), 0 or 1; for each condition c of the cue, cue.c (n,), what the
+        cue says, 0 or 1 (that of the text where neither is the dose), and intact.c (n,), the score; and for those of
+        `SWAPPED_IN`, image.c, text.c, both.c (n, p): the score with the image, the text, both (of two pairs) another's.
+    """
+    own = np.arange(held_out.n)
+    swaps = {
+        "image": (held_out.image, own[:, None]), "text": (own[:, None], held_out.text),
+        "both": (held_out.image, held_out.text),
+    }  # fmt: skip
+    found: dict[str, np.ndarray] = {}
+    for condition in CONDITIONS:
+        pairs = held_out.pairs(cell.regime(condition))
+        cues = [pair.image_cue if cell.modality == "image" else pair.text_cue for pair in pairs]
+        found["label"] = np.array([pair.label for pair in pairs], np.float32)
+        found[f"cue.{condition}"] = np.array(cues, np.float32)
+        wanted = {"intact": (own, own)} | (swaps if condition in SWAPPED_IN else {})
+        scores = _scores(trainee, pairs, held_out.pixels, wanted)
+        found |= {f"{name}.{condition}": values for name, values in scores.items()}
+    return found
+
+
+def attended(trainee: Trainee, held_out: HeldOut, batch_size: int) -> dict[str, np.ndarray]:
+    """attention.<measure>_<rows> -> (n,) float32: the measures of attention that say that a modality is ignored, where
+    the cue says nothing."""
+    pairs, _ = labelled(held_out.folder)
+    found = by_image(
+        score_pairs(extract(trainee.model, pairs, batch_size=batch_size).to_pandas(), trainee.model.family).pairs
+    )
+    names = [f"{name}_{rows}" for name, measure in ATTENTION_MEASURES.items() if measure.claims for rows in ROWS]
+    return {f"attention.{name}": found[name].to_numpy(np.float32) for name in names if name in found}

@@ -1,0 +1,130 @@
+"""The figure of collapse dose by dose: what the models tell, and what the measures see of it."""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from attention_collapse.engine.dose_summary import FALLEN, HELD_OUT, dose_key
+from attention_collapse.registry import kind_label
+from attention_collapse.report.figures import BOTH_COLUMNS, CAUSAL, NULL, SCORE, WIDTH, error_bar, number
+
+Line: TypeAlias = tuple[str, str, str, str, str]
+OTHER = {"text": "image", "image": "text"}  # modality of the cue -> the one that it lets a model ignore
+REVERSED, CHOICE = "#D55E00", "#009E73"
+ACCURACY: tuple[Line, ...] = (  # column, in the legend, colour, marker, line
+    ("accuracy_trained", "as in training", NULL, "s", ":"),
+    (HELD_OUT, "cue says nothing (decides)", CAUSAL, "o", "-"),
+    ("accuracy_reversed", "cue reversed", REVERSED, "v", "--"),
+)
+CAPTION = (
+    "Held-out pairs whose content always tells match from no match; a cue told it too in training, as often as its "
+    "dose. The cue that says nothing decides: accuracy 0.5 there is collapse, since the content would suffice. "
+    "Dots: seeds; lines: means with {confidence} t intervals over seeds. Measures: where the cue says nothing."
+)
+
+
+def _measures(modality: str) -> tuple[tuple[str, tuple[Line, ...]], ...]:
+    """Rows of panels below the accuracy: name of the axis, and lines as of `ACCURACY`."""
+    ignored = OTHER[modality]
+    return (
+        (f"{ignored}'s part", (
+            (f"reliance_{ignored}_uninformative", f"reliance on the {ignored}", SCORE, "o", "-"),
+            (f"flip_{ignored}_uninformative", "decisions that change\nwith another pair's", CHOICE, "^", "--"),
+        )),
+        ("share of the image", (
+            ("mcs_all", "MCS (attention entropy)", SCORE, "o", "-"),
+            ("mass_share_all", "attention mass", CHOICE, "^", "--"),
+        )),
+    )  # fmt: skip
+
+
+def _log_odds(doses: Sequence[float]) -> np.ndarray:
+    """Where doses stand on the axis: their log-odds, a certain cue at those of 0.999."""
+    p = np.minimum(np.asarray(doses, np.float64), 0.999)
+    return np.asarray(np.log(p / (1 - p)))
+
+
+def _lines(
+    axes: Axes,
+    models: pd.DataFrame,
+    found: Mapping[str, Any],
+    doses: Sequence[float],
+    lines: Sequence[Line],
+) -> None:
+    """Seeds as dots, means with intervals as lines, side by side at each dose."""
+    for index, (column, label, colour, marker, style) in enumerate(lines):
+        if column not in models:
+            continue
+        shift = 0.16 * (index - (len(lines) - 1) / 2)
+        x = _log_odds(doses) + shift
+        summaries = [found["doses"][dose_key(dose)].get(column) for dose in doses]
+        means = np.array([number(summary) for summary in summaries])
+        axes.plot(x, means, style, color=colour, marker=marker, label=label, zorder=3)
+        for place, summary in zip(x, summaries, strict=True):
+            if summary and error_bar(summary):
+                axes.errorbar(place, summary["mean"], error_bar(summary), color=colour, capsize=1.5, linewidth=0.9)
+        axes.scatter(
+            _log_odds(models["reliability"].tolist()) + shift,
+            models[column],
+            s=10,
+            color=colour,
+            alpha=0.5,
+            linewidths=0,
+            zorder=2,
+        )
+
+
+def _heading(kind: str, modality: str, found: Mapping[str, Any]) -> str:
+    """Kind, cue, and where accuracy falls."""
+    fall = found["falls"]
+    median, low, high = (number(fall, key) for key in ("median", "ci_low", "ci_high"))
+    where = f"most stay above {FALLEN:g}" if np.isinf(median) else "no seed with every dose"
+    if np.isfinite(median):
+        where = f"below {FALLEN:g} from a dose of {median:.2f}"
+        where += f" [{low:.2f}, {high:.2f}]" if np.isfinite([low, high]).all() else ""
+    counts = {part["n_seeds"] for part in found["doses"].values()}
+    seeds = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
+    return f"{kind_label(kind)}, cue in the {modality}\n{seeds} seeds a dose; {where}"
+
+
+def dose_response(
+    table: pd.DataFrame, kinds: Mapping[str, Mapping[str, Any]], doses: Sequence[float], confidence: float
+) -> Figure:
+    """Accuracy against the dose, a column of panels for each kind and modality of the cue, and the measures below it.
+
+    Parameters
+    ----------
+    table
+        Of `dose_scores.read_all`, a row a model.
+    kinds
+        Of `dose_summary.summary`.
+    """
+    shown = [(kind, modality, found) for kind, cues in kinds.items() for modality, found in cues.items()]
+    width = WIDTH + 0.6 if len(shown) == 1 else BOTH_COLUMNS
+    figure = Figure(figsize=(width, 6.3), layout="constrained")
+    panels = figure.subplots(3, len(shown), sharex=True, squeeze=False, height_ratios=(1.5, 1, 1))
+    for column, (kind, modality, found) in enumerate(shown):
+        mine = table[(table["kind"] == kind) & table["modality"].isin([modality, "none"])]
+        rows = (("accuracy", ACCURACY), *_measures(modality))
+        for axes, (name, lines) in zip(panels[:, column], rows, strict=True):
+            _lines(axes, mine, found, doses, lines)
+            axes.set(ylabel=name, ylim=(-0.03, 1.12 if name != "accuracy" else 1.03))
+            axes.axhline(0.5, color="0.85", linewidth=0.7, zorder=0)
+            axes.legend(loc="best", handlelength=2.2)
+        panels[0, column].set_title(_heading(kind, modality, found), loc="left")
+        panels[-1, column].set_xticks(_log_odds(doses), [f"{dose:g}" for dose in doses])
+        panels[-1, column].set_xlabel("dose: reliability of the cue in training (log-odds)")
+    figure.supxlabel(
+        textwrap.fill(CAPTION.format(confidence=f"{100 * confidence:g} %"), int(20.5 * width)),
+        fontsize=7,
+        x=0.01,
+        ha="left",
+    )
+    return figure

@@ -1,0 +1,93 @@
+"""Stage train_doses: train the models of one kind at every dose of a cue, and keep their scores of held-out pairs.
+
+The scores are committed data; the weights are not kept. The stage lists no code among its dependencies, so it is never
+run unasked; `dvc repro -f train_doses` trains what is not there yet, model by model, and can be stopped at any time.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from attention_collapse.data.planted import Regime, pictures, vocabulary, write_planted
+from attention_collapse.data.scenes import Scene, sample
+from attention_collapse.engine.dose_cells import Cell, about_cell, cells, parameters_of, recipe_of, sections, write_cell
+from attention_collapse.engine.doses import PAIRS, HeldOut, attended, scored
+from attention_collapse.engine.planting import match
+from attention_collapse.engine.trainee import Trainee
+from attention_collapse.engine.training import warmed
+from attention_collapse.errors import ParamsError
+from attention_collapse.files import evidence_id, read_json
+from attention_collapse.identity.source_code import PACKAGE, code_id
+from attention_collapse.models.small import WRITERS
+from attention_collapse.params import Plant
+from attention_collapse.stages.run import run_stage
+from attention_collapse.study.layout import Study
+
+CONTENTS = "scores of held-out pairs by a model whose weights are not kept"
+
+
+def _starts(study: Study, kind: str, plant: Plant) -> Path:
+    """The scratch folder of a kind's starts; one of another recipe is emptied."""
+    folder = study.dose_scratch(kind)
+    identity = evidence_id("train_doses", recipe_of(plant, kind), {})
+    work = folder / identity
+    for other in folder.glob("*"):
+        if other != work:
+            shutil.rmtree(other)
+    work.mkdir(parents=True, exist_ok=True)
+    return work
+
+
+def main(study: Study, kind: str) -> None:
+    """Train every model of a kind that has no scores yet; a file of scores is written whole."""
+    doses, plant = sections(study.params)
+    if kind not in doses.kinds:
+        raise ParamsError(
+            f"doses.kinds has no {kind!r}", expected=f"one of {', '.join(doses.kinds)}", remedy="correct the name"
+        )
+    torch.set_num_threads(plant.threads)  # the models are too small for more
+    code = code_id(f"{PACKAGE}.stages.train_doses")
+    out, mine = study.doses_of(kind), [cell for cell in cells(doses) if cell.kind == kind]
+    todo = [cell for cell in mine if about_cell(out, cell).get("parameters") != parameters_of(cell, doses, plant)]
+    print(f"{kind}: {len(mine) - len(todo)} of {len(mine)} models have their scores", flush=True)
+    if not todo:
+        return
+    work = _starts(study, kind, plant)
+    write_planted(work / "pairs", doses.pairs, plant.data_seed + PAIRS, Regime())
+    held_out = HeldOut(doses, plant, work / "pairs")
+    scenes = sample(plant.scenes, plant.data_seed, held_out=False)
+    data = scenes, pictures(scenes, plant.data_seed)
+    batch_size = study.params.extract_attention.batch_size * 4  # small models
+    for cell in todo:
+        began = time.monotonic()
+        trainee, losses = _trained(cell, work, data, plant)
+        tensors = scored(trainee, cell, held_out) | attended(trainee, held_out, batch_size)
+        parameters = parameters_of(cell, doses, plant)
+        about = {
+            "contents": CONTENTS, "parameters": parameters, "code": code,
+            "evidence_id": evidence_id("train_doses", parameters, {"code": code}),
+            "trained_by": f"dvc repro -f train_doses@{kind}", **losses,
+        }  # fmt: skip
+        write_cell(out / f"{cell.name}.safetensors", tensors, about)
+        print(f"{kind} {cell.name}: {time.monotonic() - began:.0f} s", flush=True)
+
+
+def _trained(
+    cell: Cell, work: Path, data: tuple[list[Scene], np.ndarray], plant: Plant
+) -> tuple[Trainee, dict[str, float]]:
+    """One model, from its seed's warm-up, and the last losses of its training, in nats."""
+    start, warm = work / f"start-{cell.seed}", work / f"warm-{cell.seed}.safetensors"
+    shutil.rmtree(start, ignore_errors=True)
+    WRITERS[cell.kind](start, vocabulary(), cell.seed)
+    trainee = warmed(cell.kind, start, warm, data, recipe=plant.recipe, seed=cell.seed)
+    loss = match(trainee, *data, regime=cell.regime("trained"), recipe=plant.recipe, seed=cell.seed)
+    return trainee, {"matching_loss": loss, **read_json(warm.with_suffix(".json"))}
+
+
+if __name__ == "__main__":
+    run_stage(main)
