@@ -29,7 +29,7 @@ def test_it_is_nbformat_4_without_outputs():
 
 
 def test_no_result_is_typed_into_its_text():
-    """Decimals in the text are the published thresholds, the points of reference and the version of Python."""
+    """Decimals in the text are the reported thresholds, the points of reference and the version of Python."""
     numbers = set(re.findall(r"\d+\.\d+", "\n".join(sources("markdown"))))
     assert numbers <= {"0.3", "0.7", "0.5", "3.11"}
 
