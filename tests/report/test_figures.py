@@ -40,9 +40,9 @@ def saved(figure, tmp_path):
 
 MODELS = {"control": model(0.5, control=True), "a": model(0.72), "b": model(0.25)}
 CAUSAL = {
-    "a": {"shapley_share": summary(0.4)},
-    "b": {"shapley_share": NONE},
-    "control": {"shapley_share": summary(0.9)},
+    "a": {"reliance_share": summary(0.4)},
+    "b": {"reliance_share": NONE},
+    "control": {"reliance_share": summary(0.9)},
 }
 
 

@@ -10,6 +10,7 @@ from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.latex import escape, given, interval, table, value
 from attention_collapse.report.measures import tex
 
+READ_FIRST = ("reliance_image", "reliance_text", "reliance_share")
 ABOVE = f"$>{given('0.7')}$"
 
 
@@ -66,14 +67,24 @@ def tests_table(statistics: Evidence) -> str:
 
 
 def contribution_table(causal: Mapping[str, Evidence], controls: set[str]) -> str:
-    """What each model's score depends on, by causal measures."""
-    shown = {name: measure for name, measure in CONTRIBUTION_MEASURES.items() if measure.heading}
-    first = next(iter(shown))
+    """What each model's score depends on, by causal measures; those that no model has are left out."""
+
+    def exists(source: Evidence, key: str) -> bool:
+        return source.data.get(key, {}).get("mean") is not None
+
+    names = dict.fromkeys([*READ_FIRST, *CONTRIBUTION_MEASURES])
+    shown = {
+        name: CONTRIBUTION_MEASURES[name]
+        for name in names
+        if CONTRIBUTION_MEASURES[name].heading and any(exists(source, name) for source in causal.values())
+    }
+
+    def cell(source: Evidence, key: str) -> str:
+        mean = value(source, f"{key}.mean")
+        return f"{mean} {interval(source, key)}" if key == READ_FIRST[-1] and exists(source, key) else mean
+
     rows = [
-        [
-            _shown(name, control=name in controls),
-            *[value(source, f"{key}.mean") + (f" {interval(source, key)}" if key == first else "") for key in shown],
-        ]
+        [_shown(name, control=name in controls), *[cell(source, key) for key in shown]]
         for name, source in causal.items()
     ]
     columns = [("l", "Model"), *[("r", measure.heading) for measure in shown.values()]]
