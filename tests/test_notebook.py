@@ -60,6 +60,7 @@ def test_it_runs_from_top_to_bottom(tmp_path):
     assert "40 images, 200 pairs, 0 skipped" in printed
     assert re.search(r"^MCS +0\.\d{3}, 95 % CI \[0\.\d{3}, 0\.\d{3}\]$", printed, re.MULTILINE)
     assert re.search(r"^its null: uniform attention +0\.\d{3}", printed, re.MULTILINE)
+    assert re.search(r"^reliance on the image +\d\.\d{3}", printed, re.MULTILINE)
     assert re.search(r"^image's share of the score \(Shapley\) +0\.\d{3}", printed, re.MULTILINE)
     assert re.search(r"^Its interval lies above the null's in \d+ of 4 layers", printed, re.MULTILINE)
     assert "Is accuracy lost without the right image?       yes" in printed
