@@ -58,7 +58,7 @@ def test_it_runs_from_top_to_bottom(tmp_path):
     assert done.returncode == 0, done.stderr
     printed = done.stdout
     assert "40 images, 200 pairs, 0 skipped" in printed
-    assert re.search(r"^MCS +0\.\d{3}, 95 % CI \[0\.\d{3}, 0\.\d{3}\]$", printed, re.MULTILINE)
+    assert re.search(r"^MCS +0\.\d{4} +95% CI \[0\.\d{4}, 0\.\d{4}\]$", printed, re.MULTILINE)
     assert re.search(r"^its null: uniform attention +0\.\d{3}", printed, re.MULTILINE)
     assert re.search(r"^reliance on the image +\d\.\d{3}", printed, re.MULTILINE)
     assert re.search(r"^image's share of the score \(Shapley\) +0\.\d{3}", printed, re.MULTILINE)
