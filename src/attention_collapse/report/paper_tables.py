@@ -14,6 +14,14 @@ READ_FIRST = ("reliance_image", "reliance_text", "reliance_share")
 ABOVE = f"$>{given('0.7')}$"
 
 
+def _stacked(heading: str) -> str:
+    """A heading of several words on two lines."""
+    words = heading.split()
+    half = (len(words) + 1) // 2
+    first, second = " ".join(words[:half]), " ".join(words[half:])
+    return rf"\shortstack[r]{{{first}\\{second}}}" if second else first
+
+
 def _shown(name: str, *, control: bool) -> str:
     return escape(name) + (r"$^\ast$" if control else "")
 
@@ -87,7 +95,7 @@ def contribution_table(causal: Mapping[str, Evidence], controls: set[str]) -> st
         [_shown(name, control=name in controls), *[cell(source, key) for key in shown]]
         for name, source in causal.items()
     ]
-    columns = [("l", "Model"), *[("r", measure.heading) for measure in shown.values()]]
+    columns = [("l", "Model"), *[("r", _stacked(measure.heading)) for measure in shown.values()]]
     return table(columns, rows)
 
 
