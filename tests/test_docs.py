@@ -66,15 +66,21 @@ def test_its_nulls_are_the_committed_ones():
 
 
 def test_what_it_says_of_the_reported_claims_is_what_the_audit_computes():
-    claims = read_json(ROOT / "metrics" / "embedded" / "audit.json")["claims"]
+    audit = read_json(ROOT / "metrics" / "embedded" / "audit.json")
+    claims, words = audit["claims"], {3: "three", 4: "four", 7: "seven"}
     text = re.sub(r"\s+", " ", MEASURES)
-    one, other = claims["cohen_d_if_sd"], claims["cohen_d_if_half_width"]
-    low, high = claims["ci_low"]["implied"], claims["ci_high"]["implied"]
+    one, other = (claims["cohen_d"]["readings"][name] for name in ("sd", "half_width"))
+    low, high = (claims["interval"]["readings"]["sd"][f"implied_{end}"] for end in ("low", "high"))
     assert f"t = {one['t']:.1f} and the interval [{low:.3f}, {high:.3f}]" in text
     assert f"a standard deviation of {other['sd']:.2f} and d = {other['implied']:.2f}" in text
-    assert f"needs one of {claims['sd']['implied']:.3f}" in text
+    assert f"needs one of {claims['cohen_d']['sd_needed']:.3f}" in text
     assert f"by a factor of {claims['seconds']['ratio']:.0f}" in text and claims["power"]["implied"] > 0.9999
     assert f"reach {claims['middle_third']['implied']:.2f}" in text and claims["planned_n"]["implied"] == 34
+    counts = [words[audit[key]] for key in ("n_consistent_if_sd", "n_claims", "n_consistent_if_half_width")]
+    assert (
+        "standard deviation {} of the {} claims agree with the others, with ± as the half-width {}.".format(*counts)
+        in text
+    )
     assert abs(one["implied"] - 2.88) < 0.006 and "d = 2.88" in text
 
 

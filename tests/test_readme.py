@@ -44,8 +44,29 @@ def test_the_causal_figures_are_the_committed_ones():
         for key in ("shapley_share", "accuracy", "perceptual_score_image", "perceptual_score_text")
     )
     readme = re.sub(r"\s+", " ", README)
-    assert f"the image's Shapley share is {share} and" in readme
-    assert f"(accuracy {right}), and loses {image} of that with another image, {text} with another text" in readme
+    assert f"The image's Shapley share of the trained model's score is {share}, but about one half" in readme
+    assert f"accuracy of {right}, of which {image} is lost with another image and {text} with another text" in readme
+
+
+def test_what_was_found_is_committed():
+    """The three sentences at its top."""
+    found = read_json(ROOT / "metrics" / "embedded" / "validity.json")
+    readme = re.sub(r"\s+", " ", README)
+    sides = ("image_ignored", "text_ignored")
+    hits = {
+        (kind, side): 100 * result["measures"]["mcs_all"][side]["hits_published"]
+        for kind, result in found["kinds"].items()
+        for side in sides
+    }
+    v2 = hits.pop(("fusion-v2", "text_ignored"))
+    assert f"they flag {min(hits.values()):.0f}–{max(hits.values()):.0f} % of the images ({v2:.0f} % where" in readme
+    mcs, swapped = (found["over_all_kinds"][name] for name in ("mcs", "shapley_share"))
+    assert f"and {mcs['flagged']} of {mcs['n_ignoring']} such models" in readme
+    assert f"another pair's finds {swapped['flagged']} of the {swapped['n_ignoring']}." in readme
+    assert swapped["false_alarms"] == 0
+    t_shap = {kind: result["measures"]["image_t_shap"] for kind, result in found["kinds"].items()}
+    assert t_shap["llava"]["text_ignored"]["verdict"] == "misleading"
+    assert t_shap["blip"]["image_ignored"]["verdict"] == "blind"
 
 
 def test_what_it_says_of_the_planted_models_is_committed():
@@ -87,18 +108,12 @@ def test_what_it_says_of_the_planted_models_is_committed():
 
 
 def test_what_it_says_of_t_shap_is_committed():
+    """Of the trained models: a model at chance has none."""
     folder = ROOT / "metrics" / "embedded" / "contribution"
-    found = {file.stem: read_json(file) for file in folder.glob("*.json")}
-    readme, own, align = re.sub(r"\s+", " ", README), found.pop("openclip-scenes"), found.pop("align-scenes")
-    own_share, align_share = own["t_shap"]["mean"], align["t_shap"]["mean"]
-    assert f"trained OpenCLIP model {own_share:.3f} for the text and ALIGN {align_share:.3f}" in readme
-    assert f"Shapley share of its score is {align['shapley_share']['mean']:.3f}" in readme
-    assert all(result["untrained"] for result in found.values())
-    means = sorted(result["t_shap"]["mean"] for result in found.values())
-    floors = sorted(result["t_shap_floor"]["mean"] for result in [own, align, *found.values()])
-    assert (
-        f"untrained ones {means[0]:.2f}–{means[-1]:.2f}, and shuffled scores {floors[0]:.2f}–{floors[-1]:.2f}" in readme
-    )
+    own, align = (read_json(folder / f"{name}.json") for name in ("openclip-scenes", "align-scenes"))
+    readme, floors = re.sub(r"\s+", " ", README), sorted(found["t_shap_floor"]["mean"] for found in (own, align))
+    said = f"{own['t_shap']['mean']:.3f} for the text and ALIGN {align['t_shap']['mean']:.3f}"
+    assert f"trained OpenCLIP model {said}, and shuffled scores {floors[0]:.2f}–{floors[1]:.2f}" in readme
 
 
 def test_its_null_figures_are_the_committed_ones():

@@ -40,9 +40,9 @@ def saved(figure, tmp_path):
 
 MODELS = {"control": model(0.5, control=True), "a": model(0.72), "b": model(0.25)}
 CAUSAL = {
-    "a": {"shapley_share": summary(0.4)},
-    "b": {"shapley_share": NONE},
-    "control": {"shapley_share": summary(0.9)},
+    "a": {"reliance_share": summary(0.4)},
+    "b": {"reliance_share": NONE},
+    "control": {"reliance_share": summary(0.9)},
 }
 
 
@@ -70,7 +70,7 @@ def test_the_comparison_leaves_out_what_no_model_defines_and_marks_what_one_lack
     models = {"a": model(0.7, mass_share=summary(0.2), mass_share_null=summary(0.9)), "b": model(0.4, mass_share=NONE)}
     figure = comparison.comparison(models, CAUSAL, 0.95)
     headings = {axes.get_title().replace("\n", " "): axes for axes in figure.axes}
-    assert list(headings) == ["MCS", "calibrated MCS", "mass share", "Shapley share"]
+    assert list(headings) == ["MCS", "calibrated MCS", "mass share", "reliance share"]
     mass = headings["mass share"]
     assert {(x, y) for x, y, _ in points(mass, "o")} == {(0.2, 0.0)} and {x for x, *_ in points(mass, "|")} >= {0.9}
     assert [text.get_position()[1] for text in mass.texts] == [1]  # "–" for b

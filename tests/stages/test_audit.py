@@ -33,26 +33,42 @@ def test_the_file_holds_the_reported_values_with_their_source():
 
 
 def test_if_the_spread_is_the_standard_deviation():
-    claim = CLAIMS["cohen_d_if_sd"]
+    claim, interval = CLAIMS["cohen_d"]["readings"]["sd"], CLAIMS["interval"]["readings"]["sd"]
     assert claim["t"] == pytest.approx((0.73 - 0.5) / (0.08 / 10)) == pytest.approx(28.75)
     assert claim["implied"] == pytest.approx(0.23 / 0.08) == pytest.approx(2.875)  # section 8 says 2.88
-    low, high = CLAIMS["ci_low"], CLAIMS["ci_high"]
-    assert low["implied"] == pytest.approx(0.73 - T_99 * 0.008, abs=1e-6) and f"{low['implied']:.3f}" == "0.714"
-    assert high["implied"] == pytest.approx(0.73 + T_99 * 0.008, abs=1e-6) and f"{high['implied']:.3f}" == "0.746"
-    assert low["is_mean_minus_sd"] and high["is_mean_plus_sd"]
-    assert not (claim["consistent"] or low["consistent"] or high["consistent"])
+    low, high = interval["implied_low"], interval["implied_high"]
+    assert low == pytest.approx(0.73 - T_99 * 0.008, abs=1e-6) and f"{low:.3f}" == "0.714"
+    assert high == pytest.approx(0.73 + T_99 * 0.008, abs=1e-6) and f"{high:.3f}" == "0.746"
+    assert not (claim["consistent"] or interval["consistent"]) and CLAIMS["interval"]["is_mean_and_plus_minus"]
 
 
 def test_if_the_spread_is_a_half_width():
-    claim = CLAIMS["cohen_d_if_half_width"]
+    claim, interval = (CLAIMS[name]["readings"]["half_width"] for name in ("cohen_d", "interval"))
     assert claim["sd"] == pytest.approx(0.08 * 10 / T_99, rel=1e-5) and f"{claim['sd']:.2f}" == "0.40"
     assert claim["implied"] == pytest.approx(0.23 * T_99 / 0.8, rel=1e-5) and f"{claim['implied']:.2f}" == "0.57"
-    assert not claim["consistent"]
+    assert claim["t"] == pytest.approx(0.23 / (0.08 / T_99), rel=1e-5) and not claim["consistent"]
+    assert (interval["implied_low"], interval["implied_high"]) == pytest.approx((0.65, 0.81))
+    assert interval["consistent"]  # under this reading, under which the effect size is not
+
+
+def test_two_readings_of_one_spread_are_one_claim():
+    assert set(CLAIMS) == {"mcs", "cohen_d", "interval", "power", "middle_third", "seconds", "planned_n"}
+    assert not CLAIMS["cohen_d"]["consistent"] and CLAIMS["interval"]["consistent"]
+    assert claims_audit.counts(CLAIMS) == {
+        "n_claims": 7, "n_consistent": 4, "n_consistent_if_sd": 3, "n_consistent_if_half_width": 4,
+    }  # fmt: skip
+
+
+def test_a_reading_must_hold_throughout():
+    """If each of two claims is consistent under another reading, no more than one of them counts."""
+    one, other = ({"sd": {"consistent": yes}, "half_width": {"consistent": not yes}} for yes in (True, False))
+    claims = {"a": {"readings": one, "consistent": True}, "b": {"readings": other, "consistent": True}}
+    assert claims_audit.counts(claims)["n_consistent"] == 1
 
 
 def test_the_reported_effect_needs_another_standard_deviation():
-    assert CLAIMS["sd"]["implied"] == pytest.approx(0.23 / 1.42) and f"{CLAIMS['sd']['implied']:.3f}" == "0.162"
-    assert not CLAIMS["sd"]["consistent"] and CLAIMS["mcs"]["consistent"]
+    needed = CLAIMS["cohen_d"]["sd_needed"]
+    assert needed == pytest.approx(0.23 / 1.42) and f"{needed:.3f}" == "0.162" and CLAIMS["mcs"]["consistent"]
 
 
 def test_the_power_of_that_test_is_almost_one():
@@ -80,11 +96,12 @@ def test_a_value_agrees_to_the_digits_that_it_shows():
     assert agrees(100, 100) and not agrees(100, 101) and not agrees(0.5, math.nan)
 
 
-def write(root, models, specs, claims=None):
+def write(root, models, specs, claims=None, source="val2017"):
     file = root / REPORTED_CLAIMS
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(claims or (ROOT / REPORTED_CLAIMS).read_text("utf-8"), "utf-8")
-    study = Study(Params.model_validate({"study": "s", "params_file": "params.yaml", "models": specs}), root)
+    params = {"study": "s", "params_file": "params.yaml", "models": specs, "fetch_coco": {"source": source, "n": 100}}
+    study = Study(Params.model_validate(params), root)
     write_json(study.statistics, {"models": models, "evidence_id": "0123456789abcdef"})
     return study
 
@@ -101,44 +118,65 @@ OTHER = {"kind": "clip", "weights": "hub", "repo": "a/b"}
 
 
 def test_what_was_measured_stands_beside_each_claim(tmp_path):
-    study = write(tmp_path, {"m": result()}, {"m": SMALL, "fresh": FRESH})
+    study = write(tmp_path, {"m": result()}, {"m": CLAIMED, "fresh": FRESH})
     audit.main(study)
     found = read_json(study.audit)
-    measured = {name: claim["measured"] for name, claim in found["claims"].items()}
-    assert (measured["mcs"], measured["sd"], measured["ci_low"], measured["ci_high"]) == (0.74, 0.01, 0.738, 0.742)
-    assert measured["cohen_d_if_sd"] == pytest.approx((0.74 - 0.5) / 0.01)
-    assert measured["middle_third"] == pytest.approx(0.5 + (5 + 6 + 7 + 8) / 4 / 100)  # layers 5–8 of 12
-    for name, claim in found["claims"].items():
-        if claim["measured"] is None:
+    claims = found["claims"]
+    assert (claims["mcs"]["measured"], claims["interval"]["measured_low"]) == (0.74, 0.738)
+    assert claims["interval"]["measured_high"] == 0.742
+    assert claims["cohen_d"]["measured"] == pytest.approx((0.74 - 0.5) / 0.01)
+    assert claims["middle_third"]["measured"] == pytest.approx(0.5 + (5 + 6 + 7 + 8) / 4 / 100)  # layers 5–8 of 12
+    for name, claim in claims.items():
+        if name in claims_audit.NOT_MEASURED:
             assert claim["reason"] == claims_audit.NOT_MEASURED[name] and claim["measured_study"] is None
+            assert claim["measured"] is None
         else:
             assert (claim["measured_study"], claim["measured_model"]) == ("s", "m") and "reason" not in claim
-    assert found["measured_in"] == "m of study s, another architecture"
-    assert (found["n_consistent"], found["n_claims"]) == (3, 10)
+    assert found["measured_in"] == "m of study s"
+    assert (found["n_consistent"], found["n_claims"]) == (4, 7)
 
 
-def test_the_claimed_model_comes_first_and_a_control_never(tmp_path):
+def nothing_measured(study):
+    audit.main(study)
+    claims = read_json(study.audit)["claims"]
+    assert all(claim["reason"] and claim["measured_study"] is None for claim in claims.values())
+    assert all(claim[key] is None for claim in claims.values() for key in claim if key.startswith("measured"))
+    return claims["mcs"]["reason"]
+
+
+def test_the_claimed_model_and_no_other_stands_beside_a_claim(tmp_path):
     study = write(tmp_path, {"b": result(mean=0.71)}, {"a": SMALL, "fresh": FRESH, "b": CLAIMED})
     audit.main(study)
-    found = read_json(study.audit)
-    assert (
-        found["claims"]["mcs"]["measured"] == 0.71 and found["measured_in"] == "b of study s, the claimed architecture"
+    assert read_json(study.audit)["claims"]["mcs"]["measured_model"] == "b"
+    other = CLAIMED | {"tag": "laion2b_s34b_b79k"}
+    for specs in ({"m": SMALL}, {"m": other}, {"m": CLAIMED | {"architecture": "ViT-B-16"}}, {"m": OTHER}):
+        study = write(tmp_path, {"m": result()}, specs | {"fresh": FRESH})
+        assert nothing_measured(study) == (
+            "this study does not measure the claimed model, openclip pretrained ViT-B-32 openai"
+        )
+
+
+def test_the_claimed_model_on_other_pictures_is_no_measurement_of_the_claim(tmp_path):
+    study = write(tmp_path, {"m": result()}, {"m": CLAIMED}, source="embedded")
+    assert nothing_measured(study) == (
+        "the claim is about openclip pretrained ViT-B-32 openai on val2017; this study's pairs are embedded"
     )
+    assert "this study's pairs are embedded" in read_json(study.audit)["measured_in"]
 
 
-def test_without_a_comparable_model_nothing_is_filled_in(tmp_path):
-    study = write(tmp_path, {}, {"a": OTHER, "fresh": FRESH})
+def test_the_embedded_study_measures_no_claim():
+    found = read_json(ROOT / "metrics" / "embedded" / "audit.json")["claims"]
+    assert all(claim[key] is None for claim in found.values() for key in claim if key.startswith("measured"))
+
+
+def test_what_the_claimed_model_does_not_define_is_said(tmp_path):
+    study = write(tmp_path, {"m": result(mean=None, sd=None)}, {"m": CLAIMED})
     audit.main(study)
-    found = read_json(study.audit)
-    assert all(claim["measured"] is None and claim["reason"] for claim in found["claims"].values())
-    assert found["claims"]["mcs"]["reason"] == "study s has no trained model of the claimed kind"
-    study = write(tmp_path, {"m": result(mean=None, sd=None)}, {"m": SMALL})
-    audit.main(study)
-    assert read_json(study.audit)["claims"]["cohen_d_if_sd"]["reason"] == "undefined for m in study s"
+    assert read_json(study.audit)["claims"]["cohen_d"]["reason"] == "undefined for m in study s"
 
 
 def test_statistics_without_the_keys_are_named(tmp_path):
-    study = write(tmp_path, {"m": {"layers": {}}}, {"m": SMALL})
+    study = write(tmp_path, {"m": {"layers": {}}}, {"m": CLAIMED})
     with pytest.raises(PipelineError, match=r"models\.m has no 'mcs'"):
         audit.main(study)
 
@@ -148,12 +186,13 @@ def test_no_implied_number_is_typed(tmp_path):
     data = yaml.safe_load((ROOT / REPORTED_CLAIMS).read_text("utf-8"))
     for name, value in {"mcs": 0.6, "plus_minus": 0.1, "n": 25, "cohen_d": 2.0, "latency_ms": 347}.items():
         data["values"][name]["value"] = value
-    study = write(tmp_path, {"m": result()}, {"m": SMALL}, yaml.safe_dump(data))
+    study = write(tmp_path, {"m": result()}, {"m": CLAIMED}, yaml.safe_dump(data))
     audit.main(study)
     claims = read_json(study.audit)["claims"]
-    assert claims["cohen_d_if_sd"]["implied"] == pytest.approx(1.0) and claims["cohen_d_if_sd"]["t"] == pytest.approx(5)
-    assert claims["sd"]["implied"] == pytest.approx(0.05) and claims["seconds"]["ratio"] == pytest.approx(10)
-    assert claims["ci_low"]["implied"] == pytest.approx(0.6 - 2.06390 * 0.02, abs=1e-5)  # t(24), printed: 2.064
+    effect, interval = (claims[name]["readings"]["sd"] for name in ("cohen_d", "interval"))
+    assert effect["implied"] == pytest.approx(1.0) and effect["t"] == pytest.approx(5)
+    assert claims["cohen_d"]["sd_needed"] == pytest.approx(0.05) and claims["seconds"]["ratio"] == pytest.approx(10)
+    assert interval["implied_low"] == pytest.approx(0.6 - 2.06390 * 0.02, abs=1e-5)  # t(24), printed: 2.064
     assert claims["middle_third"]["implied"] == pytest.approx(0.45) and not claims["middle_third"]["consistent"]
 
 
@@ -165,23 +204,30 @@ def test_no_implied_number_is_typed(tmp_path):
 def test_a_claims_file_that_does_not_fit_is_named(tmp_path, old, new, named):
     text = (ROOT / REPORTED_CLAIMS).read_text("utf-8")
     assert old in text
-    study = write(tmp_path, {"m": result()}, {"m": SMALL}, text.replace(old, new, 1))
+    study = write(tmp_path, {"m": result()}, {"m": CLAIMED}, text.replace(old, new, 1))
     with pytest.raises(DataError, match=named):
         audit.main(study)
 
 
 def test_the_tables_print_every_claim(tmp_path):
     assert set(ORDER) == set(CLAIMS)
-    study = write(tmp_path, {"m": result()}, {"m": SMALL})
+    study = write(tmp_path, {"m": result()}, {"m": CLAIMED})
     audit.main(study)
     source = Evidence.read(tmp_path, study.audit, "s.audit")
     latex, markdown = audit_table(source), re.sub(r"\[([^]]*)\]\([^\"]*\"[^\"]*\"\)", r"\1", audit_markdown(source))
     assert (study.audit_paper / "table.tex").read_text().endswith(latex)
     assert r"\acdef{s.audit.claims.power.reported}{3}{0.940}" in (study.audit_paper / "numbers.tex").read_text()
-    assert latex.count(r" \\") == 1 + len(ORDER) and "±" not in latex
+    assert latex.count(r" \\") == 3 + len(ORDER) and "±" not in latex
     lines = [line for line in markdown.splitlines() if line.startswith("| ") and "---" not in line]
-    rows = [line.strip("| ").split(" | ") for line in lines]
-    assert len(rows) == 1 + len(ORDER) and rows[1] == [
+    rows = [line[2:-2].split(" | ") for line in lines]
+    assert len(rows) == 3 + len(ORDER) and rows[1] == [
         "mean MCS", "0.730", "0.730", "the centre of the reported interval", "0.740", "yes",
     ]  # fmt: skip
-    assert "- power of the test: power at an observed effect" in markdown
+    assert rows[4] == [
+        "interval of the mean", "0.650 to 0.810", "0.714 to 0.746", "the mean, n and ±; ± is the sd over images",
+        "0.738 to 0.742", "no",
+    ]  # fmt: skip
+    assert rows[5][2:] == [
+        "0.650 to 0.810", "the mean, n and ±; ± is the half-width of the interval", "", "yes",
+    ]  # fmt: skip
+    assert "- power of the test: power at an observed effect" in markdown and "not from a publication" in markdown

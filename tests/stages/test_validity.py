@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from attention_collapse.engine.validity import BALANCED, CLAIMING, IMAGE, TEXT, judge, learned
+from attention_collapse.engine.validity import BALANCED, CLAIMING, IMAGE, TEXT, judge, learned, over_all_kinds
 from attention_collapse.files import read_json
 from attention_collapse.params import Stats
 
@@ -50,9 +50,23 @@ def test_a_measure_that_differs_only_by_seed_is_blind():
     assert judge(noise, "m", CLAIMING["mcs"], PLANTED, STATS)["verdict"] == "blind"
 
 
-def test_false_alarms_of_a_published_threshold_that_measures_token_counts():
+def test_false_alarms_of_a_reported_threshold_that_token_counts_pass():
     found = judge(table({BALANCED: 0.75, TEXT: 0.75, IMAGE: 0.75}), "m", CLAIMING["mcs"], PLANTED, STATS)
     assert found["false_alarms_published"] > 0.95
+
+
+def test_how_many_models_of_all_kinds_a_threshold_flags():
+    """Bounds 0.2 and 0.8: seed 2 where the text is ignored lies at 0.7 and is missed, seed 2 balanced is called."""
+    some = table({BALANCED: 0.5, TEXT: 0.1, IMAGE: 0.9}, spread=0.001)
+    some.loc[(some["regime"] == IMAGE) & (some["seed"] == 2), "m"] = 0.7
+    some.loc[(some["regime"] == BALANCED) & (some["seed"] == 2), "m"] = 0.85
+    found = judge(some, "m", CLAIMING["shapley_share"], PLANTED, STATS)
+    assert (found["image_ignored"]["models_flagged"], found["text_ignored"]["models_flagged"]) == (3, 2)
+    assert (found["models_flagged_balanced"], found["n_models_balanced"]) == (1, 3)
+    kind = {"measures": {"shapley_share": found, "emap_gap": judge(some, "m", CLAIMING["emap_gap"], PLANTED, STATS)}}
+    assert over_all_kinds([kind, kind]) == {
+        "shapley_share": {"n_ignoring": 12, "flagged": 10, "n_balanced": 6, "false_alarms": 2},
+    }  # fmt: skip
 
 
 def test_a_measure_with_one_reading_is_asked_only_that():

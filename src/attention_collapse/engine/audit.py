@@ -1,4 +1,7 @@
-"""The reported claims: what they imply of one another, beside what a study measured."""
+"""The claims of the team's internal progress report: what they imply of one another, beside what a study measured.
+
+A measured value stands beside a claim only if it is of the claimed model and of the claimed pictures.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from attention_collapse.errors import DataError
 from attention_collapse.files import need
 from attention_collapse.measures.mcs import thirds
 from attention_collapse.models.spec import ModelSpec
-from attention_collapse.stats.claims import Reported, effect, implied
+from attention_collapse.stats.claims import READINGS, Reported, effect, implied, n_consistent
 
 PARTS = {"value", "unit", "source", "about"}
 NOT_MEASURED = {
@@ -33,6 +36,7 @@ def read_claims(path: Path) -> tuple[Reported, dict[str, Any]]:
     names = {field.name for field in fields(Reported)}
     whole = isinstance(content, dict) and {"about", "model", "values"} <= content.keys() and isinstance(values, dict)
     odd = sorted(names ^ values.keys()) if whole else ["about, model or values"]
+    odd += ["source of model"] if whole and "source" not in content["model"] else []
     odd += [
         name
         for name, entry in (values.items() if whole and not odd else ())
@@ -47,15 +51,31 @@ def read_claims(path: Path) -> tuple[Reported, dict[str, Any]]:
     return Reported(**{name: entry["value"] for name, entry in values.items()}), content
 
 
-def comparable(models: Mapping[str, ModelSpec], claimed: Mapping[str, str]) -> str | None:
-    """The model under test that comes nearest to the claimed one: its kind, and its architecture if there is one."""
-    same_kind = [name for name, spec in models.items() if not spec.is_control and spec.kind == claimed["kind"]]
-    same = [name for name in same_kind if models[name].architecture == claimed["architecture"]]
-    return next(iter([*same, *same_kind]), None)
+def comparable(models: Mapping[str, ModelSpec], source: str, claimed: Mapping[str, str]) -> tuple[str | None, str]:
+    """The model under test that is the claimed one, measured on the claimed pictures; or None, and why.
+
+    Parameters
+    ----------
+    source
+        Where the study's pairs come from (`fetch_coco.source`).
+    claimed
+        The claimed model, as under `models` of a study, and `source`, the claimed pictures.
+    """
+    model = {name: value for name, value in claimed.items() if name != "source"}
+    words = " ".join(model.values())
+    if source != claimed["source"]:
+        return None, f"the claim is about {words} on {claimed['source']}; this study's pairs are {source}"
+    for name, spec in models.items():
+        if not spec.is_control and all(getattr(spec, key) == value for key, value in model.items()):
+            return name, ""
+    return None, f"this study does not measure the claimed model, {words}"
 
 
 def measured(result: Mapping[str, Any], reference: float, where: str) -> dict[str, float | None]:
-    """Claim -> what the statistics of one model say of it; None where its MCS does not exist."""
+    """Claim -> what the statistics of one model say of it; None where its MCS does not exist.
+
+    Of the interval its ends, as `interval_low` and `interval_high`.
+    """
     mcs, layers = need(result, "mcs", where), need(result, "layers", where)
     mean, sd, low, high = (need(mcs, key, f"{where}.mcs") for key in ("mean", "sd", "ci_low", "ci_high"))
     d = effect(mean, reference, sd) if mean is not None and sd else None
@@ -63,27 +83,35 @@ def measured(result: Mapping[str, Any], reference: float, where: str) -> dict[st
     middle = [need(layers[names[index]], "mcs", f"{where}.layers") for index in thirds(len(names))["middle"]]
     return {
         "mcs": mean,
-        "sd": sd,
-        "cohen_d_if_sd": d,
-        "cohen_d_if_half_width": d,
-        "ci_low": low,
-        "ci_high": high,
+        "cohen_d": d,
+        "interval_low": low,
+        "interval_high": high,
         "middle_third": sum(middle) / len(middle) if middle and None not in middle else None,
     }
 
 
-def audit(reported: Reported, values: Mapping[str, float | None], model: str | None, study: str) -> dict[str, Any]:
-    """Every claim with what it implies and what was measured; without a measurement, null and the reason."""
-    claims = implied(reported)
-    for name, claim in claims.items():
-        found = values.get(name)
-        claim |= {"measured": found, "measured_study": None, "measured_model": None}
-        if found is not None:
-            claim |= {"measured_study": study, "measured_model": model}
-        elif name in NOT_MEASURED:
-            claim["reason"] = NOT_MEASURED[name]
-        elif model is None:
-            claim["reason"] = f"study {study} has no trained model of the claimed kind"
-        else:
-            claim["reason"] = f"undefined for {model} in study {study}"
+def audit(
+    reported: Reported, values: Mapping[str, float | None], model: str | None, reason: str, study: str
+) -> dict[str, Any]:
+    """Every claim with what it implies and what was measured; without a measurement, null and the reason.
+
+    Parameters
+    ----------
+    model, reason
+        As of `comparable`.
+    """
+    claims = {}
+    for name, claim in implied(reported).items():
+        keys = ("measured_low", "measured_high") if name == "interval" else ("measured",)
+        found = {key: values.get(key.replace("measured", name)) for key in keys}
+        there = None not in found.values()
+        about = {"measured_study": study if there else None, "measured_model": model if there else None}
+        why = NOT_MEASURED.get(name) or reason or f"undefined for {model} in study {study}"
+        claims[name] = claim | found | about | ({} if there else {"reason": why})
     return claims
+
+
+def counts(claims: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """How many claims there are, and how many agree with what the others imply, at best and for each reading of ±."""
+    by_reading = {f"n_consistent_if_{reading}": n_consistent(claims, reading) for reading in READINGS}
+    return {"n_claims": len(claims), "n_consistent": max(by_reading.values()), **by_reading}

@@ -34,7 +34,7 @@ def extremes(images: pd.DataFrame, score: str) -> pd.DataFrame:
 
 
 def _share_above(values: pd.Series[float]) -> float:
-    """Share of the defined values above the published threshold; NaN if none is defined."""
+    """Share of the defined values above the reported threshold; NaN if none is defined."""
     defined = values.dropna()
     return float((defined > VISION_COLLAPSE).mean()) if len(defined) else math.nan
 

@@ -100,6 +100,7 @@ def judge(
             **{f"auroc_seed_{seed}": value for seed, value in sorted(found.by_seed.items())},
             "hits_at_5_percent": flagged(collapsed, *bounds),
             "hits_published": flagged(collapsed, *bounds_of) if bounds_of else None,
+            **_models(low, bounds_of),
             "mean": float(np.mean(collapsed)) if len(collapsed) else None,
         }
     axis = [_axis(planted[regime], measure) for regime, _ in values]
@@ -114,12 +115,41 @@ def judge(
         "spearman_p": p,
         "mean_balanced": float(np.mean(balanced)) if len(balanced) else None,
         "false_alarms_published": flagged(balanced, *bounds_of) if bounds_of else None,
+        **{f"{key}_balanced": count for key, count in _models(side(BALANCED), bounds_of).items()},
         "published_low": bounds_of[0] if bounds_of else None,
         "published_high": bounds_of[1] if bounds_of and np.isfinite(bounds_of[1]) else None,
         "published_source": source,
         "threshold_low": bounds[0],
         "threshold_high": bounds[1] if np.isfinite(bounds[1]) else None,
     }
+
+
+def _models(models: Mapping[int, np.ndarray], bounds: tuple[float, float] | None) -> dict[str, int]:
+    """How many models there are, and how many of their means lie outside the bounds."""
+    if bounds is None or not models:
+        return {}
+    share = flagged([np.mean(found) for found in models.values()], *bounds)
+    return {"n_models": len(models), "models_flagged": round(share * len(models))}
+
+
+def over_all_kinds(kinds: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
+    """Measure -> how many models of all kinds its bounds flag: of those that ignore a modality, and of balanced ones.
+
+    Attention measures by all rows; measures without bounds are left out.
+    """
+    found: dict[str, dict[str, int]] = {}
+    for kind in kinds:
+        for column, result in kind["measures"].items():
+            name = column.removesuffix("_all")
+            if name not in CLAIMING or "n_models_balanced" not in result:
+                continue
+            total = found.setdefault(name, dict.fromkeys(("n_ignoring", "flagged", "n_balanced", "false_alarms"), 0))
+            for side in (result[key] for key in ("image_ignored", "text_ignored") if key in result):
+                total["n_ignoring"] += side.get("n_models", 0)
+                total["flagged"] += side.get("models_flagged", 0)
+            total["n_balanced"] += result["n_models_balanced"]
+            total["false_alarms"] += result["models_flagged_balanced"]
+    return found
 
 
 def judge_kind(

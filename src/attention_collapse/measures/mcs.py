@@ -1,6 +1,6 @@
 """The Modality Contribution Score, its null, and its calibrated form.
 
-`mcs` is the published formula. With attention that looks at nothing in particular it still depends on how many
+`mcs` is the reported formula. With attention that looks at nothing in particular it still depends on how many
 tokens each tower has, so it never stands without `mcs_null`, the same formula on uniform attention, and
 `mcs_calibrated`, in which 0.5 means "no departure from the null".
 """

@@ -71,7 +71,7 @@ def _key(colour: str, marker: str, label: str, *, hollow: bool = False) -> Line2
 
 
 def forest(models: Models, causal: Models, confidence: float) -> Figure:
-    """MCS of every model with its interval, null, calibrated score and the thresholds; its Shapley share beside it.
+    """MCS of every model with its interval, null, calibrated score and the thresholds; its reliance share beside it.
 
     Parameters
     ----------
@@ -88,8 +88,8 @@ def forest(models: Models, causal: Models, confidence: float) -> Figure:
         _null(left, number(models[name]["mcs_null"]), y - 0.15)
         _point(left, models[name]["mcs"], y - 0.15, "D", SCORE, control=control)
         _point(left, models[name]["mcs_calibrated"], y + 0.2, "s", CALIBRATED, control=control)
-        _point(right, causal.get(name, {}).get("shapley_share", {}), y, "o", CAUSAL, control=control)
-        for axes, summary in ((left, models[name]["mcs"]), (right, causal.get(name, {}).get("shapley_share"))):
+        _point(right, causal.get(name, {}).get("reliance_share", {}), y, "o", CAUSAL, control=control)
+        for axes, summary in ((left, models[name]["mcs"]), (right, causal.get(name, {}).get("reliance_share"))):
             axes.text(1.02, y, _shown(summary), transform=axes.get_yaxis_transform(), va="center", fontsize=7)
     _model_axis(left, names, models)
     for axes, heading in ((left, "MCS [CI]"), (right, "share [CI]")):
@@ -100,10 +100,10 @@ def forest(models: Models, causal: Models, confidence: float) -> Figure:
     for x, side in ((TEXT_COLLAPSE / 2, "text\ncollapse"), ((1 + VISION_COLLAPSE) / 2, "vision\ncollapse")):
         left.text(x, 1.0, side, transform=left.get_xaxis_transform(), ha="center", va="bottom", fontsize=7, color="0.4")
     left.set_xlabel("vision's share of attention entropy")
-    right.set_xlabel("image's Shapley share of the score")
+    right.set_xlabel("image's share of what moves the score")
     handles = [
         _key(SCORE, "D", "MCS"), _key(NULL, "|", "its null: uniform attention"),
-        _key(CALIBRATED, "s", "calibrated (0.5 = null)"), _key(CAUSAL, "o", "Shapley share (0.5 = equal)"),
+        _key(CALIBRATED, "s", "calibrated (0.5 = null)"), _key(CAUSAL, "o", "reliance share (0.5 = equal)"),
         _key(SCORE, "D", "* control: random weights", hollow=True),
     ]  # fmt: skip
     figure.legend(handles=handles, loc="outside lower center", ncols=5, columnspacing=0.9, handletextpad=0.2)

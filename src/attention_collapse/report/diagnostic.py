@@ -25,8 +25,10 @@ from attention_collapse.report.markdown import (
 from attention_collapse.report.measures import words
 
 HOW_TO_READ = """\
-**Two questions.** Attention measures say where the model looks; Shapley shares, perceptual scores and the EMAP gap say
-what its answer depends on. Only the second is a contribution, and the two may disagree.
+**Two questions.** Attention measures say where the model looks; measures that swap an input say what its answer depends
+on. Only the second is a contribution, and the two may disagree. Read reliance on the image and on the text first, then
+the share: `0.5` is two equal reliances. Read the choices beside it, which a language prior does not move for two images
+of one text. The mean Shapley share of a dual encoder is `0.5` by construction. A model at chance has none of these.
 
 **The original reading** takes MCS below `0.3` for collapse of the text and above `0.7` for collapse of vision, and an
 imbalance max(s, `1` − s) above `0.8` for severe. **The null reading** asks what attention that looks at nothing in

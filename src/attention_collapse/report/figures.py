@@ -58,7 +58,7 @@ def error_bar(summary: Mapping[str, Any]) -> list[list[float]] | None:
 
 
 def thresholds(axes: Axes, *, horizontal: bool) -> None:
-    """The published thresholds, dotted, and balance, solid."""
+    """The reported thresholds, dotted, and balance, solid."""
     line = axes.axhline if horizontal else axes.axvline
     for value in (TEXT_COLLAPSE, VISION_COLLAPSE):
         line(value, color="0.6", linewidth=0.7, linestyle=(0, (1, 2)), zorder=0)

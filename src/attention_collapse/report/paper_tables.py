@@ -10,7 +10,16 @@ from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.latex import escape, given, interval, table, value
 from attention_collapse.report.measures import tex
 
+READ_FIRST = ("reliance_image", "reliance_text", "reliance_share")
 ABOVE = f"$>{given('0.7')}$"
+
+
+def _stacked(heading: str) -> str:
+    """A heading of several words on two lines."""
+    words = heading.split()
+    half = (len(words) + 1) // 2
+    first, second = " ".join(words[:half]), " ".join(words[half:])
+    return rf"\shortstack[r]{{{first}\\{second}}}" if second else first
 
 
 def _shown(name: str, *, control: bool) -> str:
@@ -66,17 +75,27 @@ def tests_table(statistics: Evidence) -> str:
 
 
 def contribution_table(causal: Mapping[str, Evidence], controls: set[str]) -> str:
-    """What each model's score depends on, by causal measures."""
-    shown = {name: measure for name, measure in CONTRIBUTION_MEASURES.items() if measure.heading}
-    first = next(iter(shown))
+    """What each model's score depends on, by causal measures; those that no model has are left out."""
+
+    def exists(source: Evidence, key: str) -> bool:
+        return source.data.get(key, {}).get("mean") is not None
+
+    names = dict.fromkeys([*READ_FIRST, *CONTRIBUTION_MEASURES])
+    shown = {
+        name: CONTRIBUTION_MEASURES[name]
+        for name in names
+        if CONTRIBUTION_MEASURES[name].heading and any(exists(source, name) for source in causal.values())
+    }
+
+    def cell(source: Evidence, key: str) -> str:
+        mean = value(source, f"{key}.mean")
+        return f"{mean} {interval(source, key)}" if key == READ_FIRST[-1] and exists(source, key) else mean
+
     rows = [
-        [
-            _shown(name, control=name in controls),
-            *[value(source, f"{key}.mean") + (f" {interval(source, key)}" if key == first else "") for key in shown],
-        ]
+        [_shown(name, control=name in controls), *[cell(source, key) for key in shown]]
         for name, source in causal.items()
     ]
-    columns = [("l", "Model"), *[("r", measure.heading) for measure in shown.values()]]
+    columns = [("l", "Model"), *[("r", _stacked(measure.heading)) for measure in shown.values()]]
     return table(columns, rows)
 
 

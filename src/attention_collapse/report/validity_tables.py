@@ -7,7 +7,7 @@ from typing import Any
 
 from attention_collapse.measures.catalogue import MEASURES
 from attention_collapse.registry import kind_label
-from attention_collapse.report.evidence import Evidence
+from attention_collapse.report.evidence import DASH, Evidence
 from attention_collapse.report.latex import table, value
 from attention_collapse.report.measures import tex_label
 from attention_collapse.report.validity import CONTRASTS
@@ -30,19 +30,19 @@ def validity_table(kinds: Mapping[str, Any], source: Evidence) -> str:
 
 
 def alarms_table(kinds: Mapping[str, Any], source: Evidence) -> str:
-    """Share of balanced models' images that a published threshold calls collapse, and of truly collapsed ones."""
-    columns = [("l", "Measure"), ("l", "Kind"), ("r", "false alarms"), ("r", "hits: image ignored"),
-               ("r", "hits: text ignored")]  # fmt: skip
+    """Share of images that a threshold calls collapse: of balanced models / image ignored / text ignored, by kind."""
+    columns = [("l", "Measure"), *[("c", kind_label(kind)) for kind in kinds]]
     rows: list[list[str]] = []
     for name, measure in MEASURES.items():
-        first = name
+        if measure.bounds is None:
+            continue
+        row = [tex_label(name)]
         for kind, found in kinds.items():
             column = f"{name}_all" if f"{name}_all" in found["measures"] else name
-            if measure.bounds is None or column not in found["measures"]:
-                continue
             at = f"kinds.{kind}.measures.{column}"
-            shares = [f"{at}.false_alarms_published", *[f"{at}.{side}.hits_published" for side in CONTRASTS]]
-            shown = tex_label(column) if first else ""
-            rows.append([shown, kind_label(kind), *[value(source, share, "percent0") for share in shares]])
-            first = ""
+            keys = [f"{at}.false_alarms_published", *[f"{at}.{side}.hits_published" for side in CONTRASTS]]
+            there = column in found["measures"]
+            row.append(" / ".join(value(source, key, "percent0") for key in keys) if there else DASH)
+        if any(cell != DASH for cell in row[1:]):
+            rows.append(row)
     return table(columns, rows)

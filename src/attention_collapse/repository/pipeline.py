@@ -126,7 +126,7 @@ def shared_stages(folders: Sequence[str] = ()) -> tuple[Stage, ...]:
         ),
         Stage("decision", ("decision", "models", "stats"), _posix(scores, of.statistics), metrics=_posix(of.decision)),
         Stage(
-            "audit", ("models",), _posix(REPORTED_CLAIMS, of.statistics), drawn=_posix(of.audit_paper),
+            "audit", ("models", "fetch_coco"), _posix(REPORTED_CLAIMS, of.statistics), drawn=_posix(of.audit_paper),
             metrics=_posix(of.audit),
         ),
         Stage("figures", ("study",), _posix(measures, contributions, of.statistics), drawn=_posix(of.plots)),

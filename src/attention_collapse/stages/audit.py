@@ -1,12 +1,12 @@
 """Stage audit: what the reported claims imply of one another, beside what this study measured.
 
-Every study has it: the implications are the same everywhere, what was measured is not, and only a study with the
-claimed model on the claimed images can confirm or refute the claim itself.
+Every study has it: the implications are the same everywhere. A measured value stands there only in a study of the
+claimed model on the claimed images, which alone can confirm or refute the claim itself.
 """
 
 from __future__ import annotations
 
-from attention_collapse.engine.audit import audit, comparable, measured, read_claims
+from attention_collapse.engine.audit import audit, comparable, counts, measured, read_claims
 from attention_collapse.files import need, read_json, sha256_file, write_text
 from attention_collapse.identity.settle import settle_json
 from attention_collapse.report.audit import audit_table
@@ -23,28 +23,27 @@ def main(study: Study) -> None:
     path = study.root / REPORTED_CLAIMS
     reported, content = read_claims(path)
     statistics, models, name = read_json(study.statistics), study.params.models, study.params.study
-    model = comparable(models, content["model"])
+    pairs = study.params.fetch_coco.source
+    model, reason = comparable(models, pairs, content["model"])
     values: dict[str, float | None] = {}
-    measured_in = f"nothing comparable in study {name}"
+    measured_in = f"nothing ({reason})"
     if model is not None:
         where = f"{study.statistics}: models"
         result = need(need(statistics, "models", str(study.statistics)), model, where)
         values = measured(result, reported.reference, f"{where}.{model}")
-        same = models[model].architecture == content["model"]["architecture"]
-        measured_in = f"{model} of study {name}, {'the claimed' if same else 'another'} architecture"
-    claims = audit(reported, values, model, name)
+        measured_in = f"{model} of study {name}"
+    claims = audit(reported, values, model, reason, name)
     result = {
         "claims": claims,
         "claimed": content["about"],
         "measured_in": measured_in,
         "reported": content["values"],
-        "n_consistent": sum(claim["consistent"] for claim in claims.values()),
-        "n_claims": len(claims),
+        **counts(claims),
         "study": name,
         "stage": "audit",
         "evidence_id": evidence_of(
             "audit",
-            {"model": model, "architecture": models[model].architecture if model else None},
+            {"model": model, "pairs": pairs},
             {"claims": sha256_file(path), "stats": need(statistics, "evidence_id", str(study.statistics))},
         ),
     }

@@ -10,6 +10,7 @@ import pandas as pd
 from attention_collapse.data.planted import Regime, draw_pairs, mark, pictures
 from attention_collapse.engine.validity import (
     judge_kind,
+    over_all_kinds,
     trusted,
     trusted_for_every,
 )
@@ -58,6 +59,7 @@ def main(study: Study) -> None:
     result = {
         "trusted_for_every_kind": ", ".join(everywhere) or "none",
         "trusted_in_words": "; ".join(label(name) for name in everywhere) or "none",
+        "over_all_kinds": over_all_kinds(kinds.values()),
         "stage": "validity", "kinds": kinds, "n_images": plant.measured, "confidence": stats.confidence,
     }  # fmt: skip
     used = {"plant": plant.model_dump(exclude={"workers"}), "stats": stats.model_dump()}

@@ -1,12 +1,14 @@
 """What reported numbers imply of one another: the audit (docs/measures.md, section 8).
 
 Two readings of "0.73 ± 0.08" are followed: ± is the standard deviation over images, or the half-width of the interval
-of the mean. Intervals and tests are those of a one-sample t-test with n − 1 degrees of freedom.
+of the mean. No more than one of them can be what was meant, so a claim that depends on it is one claim with two
+readings. Intervals and tests are those of a one-sample t-test with n − 1 degrees of freedom.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
@@ -15,6 +17,8 @@ import pingouin as pg
 from scipy import stats
 
 from attention_collapse.stats import ties
+
+READINGS = {"sd": "± is the sd over images", "half_width": "± is the half-width of the interval"}
 
 
 @dataclass(frozen=True)
@@ -62,15 +66,11 @@ def _power(d: float, alpha: float, n: int | None = None, power: float | None = N
 def implied(reported: Reported) -> dict[str, dict[str, Any]]:
     """Claim -> about, reported, implied (in the same unit), from (what implies it), consistent; and what lies between.
 
+    A claim that turns on what ± means has `readings`, one for each of `READINGS`, in place of `implied`, and is
+    consistent if it is under one of them. An interval has its ends in place of one value, as `reported_low` and so on.
     A claim that was not reported as a number (the middle third) has reported None and says its own rule.
     """
     r = reported
-    root_n = math.sqrt(r.n)
-    quantile = float(stats.t.ppf((1 + r.confidence) / 2, r.n - 1))
-    half_width = quantile * r.plus_minus / root_n  # of the mean's interval, if ± is the sd
-    sd_of_interval = r.plus_minus * root_n / quantile  # if ± is that half-width
-    difference = r.mcs - r.reference
-    d_if_sd = effect(r.mcs, r.reference, r.plus_minus)
     middle = 3 * r.mcs - r.early - r.late  # thirds of equal size
     latency = r.latency_ms / 1000
 
@@ -78,26 +78,20 @@ def implied(reported: Reported) -> dict[str, dict[str, Any]]:
         same = agrees(value, implication)
         return {"about": about, "reported": value, "implied": implication, "from": source, "consistent": same} | more
 
-    sd, half = "the mean, n and ± as sd", "the mean, n and ± as half-width of the interval"
-    found = {
+    return {
         "mcs": claim("mean MCS", r.mcs, (r.ci_low + r.ci_high) / 2, "the centre of the reported interval"),
-        "sd": claim("sd of MCS, if ± is the sd", r.plus_minus, difference / r.cohen_d, "the mean and d"),
-        "cohen_d_if_sd": claim(
-            "Cohen's d, if ± is the sd", r.cohen_d, d_if_sd, sd, t=d_if_sd * root_n, df=r.n - 1
-        ),
-        "cohen_d_if_half_width": claim(
-            "Cohen's d, if ± is a half-width", r.cohen_d, effect(r.mcs, r.reference, sd_of_interval), half,
-            sd=sd_of_interval,
-        ),
-        "ci_low": claim(
-            "interval of the mean, low", r.ci_low, r.mcs - half_width, sd,
-            mean_minus_sd=r.mcs - r.plus_minus, is_mean_minus_sd=agrees(r.ci_low, r.mcs - r.plus_minus),
-        ),
-        "ci_high": claim(
-            "interval of the mean, high", r.ci_high, r.mcs + half_width, sd,
-            mean_plus_sd=r.mcs + r.plus_minus, is_mean_plus_sd=agrees(r.ci_high, r.mcs + r.plus_minus),
-        ),
+        "cohen_d": _effect_size(r),
+        "interval": _interval(r),
         "power": claim("power of the test", r.power, _power(r.cohen_d, r.alpha, n=r.n), "n and d"),
+        "middle_third": {
+            "about": "MCS of the middle third of the layers",
+            "reported": None,
+            "implied": middle,
+            "from": "the mean, the early and the late third",
+            "consistent": not (ties.below(middle, r.early) or ties.above(middle, r.late)),
+            "rule": "consistent if it lies between the early and the late third, as a rise over the layers does",
+            "implied_at_late_bound": 3 * r.mcs - r.early - r.late_bound,
+        },
         "seconds": claim(
             "seconds a sample", r.seconds, latency, "the reported latency", ratio=r.seconds / latency
         ),
@@ -106,13 +100,56 @@ def implied(reported: Reported) -> dict[str, dict[str, Any]]:
             "the planned d and power",
         ),
     }  # fmt: skip
-    found["middle_third"] = {
-        "about": "MCS of the middle third of the layers",
-        "reported": None,
-        "implied": middle,
-        "from": "the mean, the early and the late third",
-        "consistent": not (ties.below(middle, r.early) or ties.above(middle, r.late)),
-        "rule": "consistent if it lies between the early and the late third, as a rise over the layers does",
-        "implied_at_late_bound": 3 * r.mcs - r.early - r.late_bound,
+
+
+def _quantile(r: Reported) -> float:
+    return float(stats.t.ppf((1 + r.confidence) / 2, r.n - 1))
+
+
+def _effect_size(r: Reported) -> dict[str, Any]:
+    """Cohen's d under both readings, and the sd that the reported d needs."""
+    root_n = math.sqrt(r.n)
+    sds = {"sd": r.plus_minus, "half_width": r.plus_minus * root_n / _quantile(r)}
+    readings = {}
+    for name, sd in sds.items():
+        d = effect(r.mcs, r.reference, sd)
+        readings[name] = {
+            "implied": d, "sd": sd, "t": d * root_n, "df": r.n - 1, "consistent": agrees(r.cohen_d, d),
+        }  # fmt: skip
+    return {
+        "about": "Cohen's d",
+        "reported": r.cohen_d,
+        "from": "the mean, n and ±",
+        "sd_needed": (r.mcs - r.reference) / r.cohen_d,
+        **_either(readings),
     }
-    return found
+
+
+def _interval(r: Reported) -> dict[str, Any]:
+    """The interval of the mean under both readings."""
+    half_widths = {"sd": _quantile(r) * r.plus_minus / math.sqrt(r.n), "half_width": r.plus_minus}
+    readings = {}
+    for name, half in half_widths.items():
+        low, high = r.mcs - half, r.mcs + half
+        readings[name] = {
+            "implied_low": low, "implied_high": high, "consistent": agrees(r.ci_low, low) and agrees(r.ci_high, high),
+        }  # fmt: skip
+    ends = agrees(r.ci_low, r.mcs - r.plus_minus) and agrees(r.ci_high, r.mcs + r.plus_minus)
+    return {
+        "about": "interval of the mean",
+        "reported_low": r.ci_low,
+        "reported_high": r.ci_high,
+        "from": "the mean, n and ±",
+        "is_mean_and_plus_minus": ends,
+        **_either(readings),
+    }
+
+
+def _either(readings: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    """The readings, and whether the claim is consistent under one of them."""
+    return {"readings": dict(readings), "consistent": any(found["consistent"] for found in readings.values())}
+
+
+def n_consistent(claims: Mapping[str, Mapping[str, Any]], reading: str) -> int:
+    """How many claims agree with what the others imply, if ± means this one thing throughout."""
+    return sum(bool(claim.get("readings", {}).get(reading, claim)["consistent"]) for claim in claims.values())
