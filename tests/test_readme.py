@@ -11,6 +11,16 @@ from attention_collapse.report.diagnosis import Diagnosis, Estimate
 README = (ROOT / "README.md").read_text()
 
 
+def reliances(name):
+    """What the table says of a model's reliance on the image and on the text."""
+    causal = read_json(ROOT / "metrics" / "embedded" / "contribution" / f"{name}.json")
+    both = [causal[f"reliance_{side}"] for side in ("image", "text")]
+    if None in [found["mean"] for found in both]:
+        assert all("does not tell matching from not" in found["reason"] for found in both)
+        return "– (at chance)"
+    return ", ".join(f"{found['mean']:.2f}" for found in both)
+
+
 def test_the_results_it_promises_are_the_committed_ones():
     models = read_json(ROOT / "metrics" / "embedded" / "stats.json")["models"]
     for name in ("openclip-scenes", "openclip-vit-b-32-untrained"):
@@ -18,10 +28,13 @@ def test_the_results_it_promises_are_the_committed_ones():
         row = next(line for line in README.splitlines() if line.startswith(f"| `{name}`"))
         cells = [cell.strip() for cell in row.strip("|").split("|")]
         assert cells[1] == f"{mcs['mean']:.3f} [{mcs['ci_low']:.3f}, {mcs['ci_high']:.3f}]"
-        assert cells[2:] == [f"{null['mean']:.3f}", f"{calibrated['mean']:.3f}", models[name]["reading_original"]]
+        assert cells[2:5] == [f"{null['mean']:.3f}", f"{calibrated['mean']:.3f}", models[name]["reading_original"]]
+        assert cells[5] == reliances(name)
     fresh = [result for name, result in models.items() if name.startswith("openclip-scenes-untrained")]
     assert all(result["reading_original"] == "vision collapse" for result in fresh)
     row = next(line for line in README.splitlines() if line.startswith("| the same before training"))
+    names = [name for name in models if name.startswith("openclip-scenes-untrained")]
+    assert {reliances(name) for name in names} == {"– (at chance)"} and row.endswith("| – (at chance) |")
     for key in ("mcs", "mcs_calibrated"):
         means = [f"{result[key]['mean']:.3f}" for result in fresh]
         assert f"{min(means)}–{max(means)}" in row
@@ -39,13 +52,15 @@ def test_the_results_it_promises_are_the_committed_ones():
 
 def test_the_causal_figures_are_the_committed_ones():
     causal = read_json(ROOT / "metrics" / "embedded" / "contribution" / "openclip-scenes.json")
-    share, right, image, text = (
-        f"{causal[key]['mean']:.3f}"
-        for key in ("shapley_share", "accuracy", "perceptual_score_image", "perceptual_score_text")
+    share, right, hard, blind = (
+        f"{causal[key]['mean']:.3f}" for key in ("shapley_share", "accuracy", "accuracy_hard", "blind_accuracy")
     )
     readme = re.sub(r"\s+", " ", README)
-    assert f"The image's Shapley share of the trained model's score is {share}, but about one half" in readme
-    assert f"accuracy of {right}, of which {image} is lost with another image and {text} with another text" in readme
+    assert f"prefers the right one in {100 * causal['choice_image']['mean']:.0f} % of trials" in readme
+    assert f"its accuracy is {hard}, and {blind} with another pair's image: it uses both" in readme
+    assert causal["perceptual_image_hard"]["ci_low"] > 0 and causal["choice_text"]["mean"] > 0.95
+    assert f"Shapley share, {share}, is about one half" in readme and abs(float(share) - 0.5) < 0.05
+    assert f"the accuracy of {right} against random foils" in readme
 
 
 def test_what_was_found_is_committed():
@@ -60,10 +75,12 @@ def test_what_was_found_is_committed():
     }
     v2 = hits.pop(("fusion-v2", "text_ignored"))
     assert f"they flag {min(hits.values()):.0f}–{max(hits.values()):.0f} % of the images ({v2:.0f} % where" in readme
-    mcs, swapped = (found["over_all_kinds"][name] for name in ("mcs", "shapley_share"))
+    mcs, swapped, shapley = (found["over_all_kinds"][name] for name in ("mcs", "reliance_share", "shapley_share"))
     assert f"and {mcs['flagged']} of {mcs['n_ignoring']} such models" in readme
-    assert f"another pair's finds {swapped['flagged']} of the {swapped['n_ignoring']}." in readme
-    assert swapped["false_alarms"] == 0
+    assert (
+        f"finds {swapped['flagged']} of the {swapped['n_ignoring']} by reliance, and {shapley['flagged']} by" in readme
+    )
+    assert swapped["false_alarms"] == shapley["false_alarms"] == 0
     t_shap = {kind: result["measures"]["image_t_shap"] for kind, result in found["kinds"].items()}
     assert t_shap["llava"]["text_ignored"]["verdict"] == "misleading"
     assert t_shap["blip"]["image_ignored"]["verdict"] == "blind"
@@ -74,12 +91,10 @@ def test_what_it_says_of_the_planted_models_is_committed():
     measures = {kind: found["measures"] for kind, found in kinds["kinds"].items()}
     blip, v2, llava = (measures[kind] for kind in ("blip", "fusion-v2", "llava"))
     readme = re.sub(r"\s+", " ", README)
-    assert kinds["trusted_for_every_kind"].split(", ") == [
-        "shapley_share", "shapley_share_mean_image", "perceptual_score_image", "perceptual_score_text", "emap_gap",
-    ]  # fmt: skip
-    for found in measures.values():
-        for name in ("shapley_share", "shapley_share_mean_image", "emap_gap"):
-            assert {value for key, value in found[name].items() if key.startswith("verdict_seed_")} == {"trusted"}
+    assert set(kinds["trusted_for_every_kind"].split(", ")) == {
+        "reliance_image", "reliance_text", "reliance_share", "choice_image", "choice_text", "shapley_share",
+        "shapley_share_mean_image", "perceptual_score_image", "perceptual_score_text", "emap_gap",
+    }  # fmt: skip
     expected = {"blip": "trusted", "idefics": "misleading", "llava": "misleading", "vilt": "trusted"}
     assert {kind: measures[kind]["mcs_all"]["verdict"] for kind in expected} == expected
     assert v2["mcs_all"]["image_ignored"]["verdict"] == "blind"
@@ -108,12 +123,10 @@ def test_what_it_says_of_the_planted_models_is_committed():
 
 
 def test_what_it_says_of_t_shap_is_committed():
-    """Of the trained models: a model at chance has none."""
-    folder = ROOT / "metrics" / "embedded" / "contribution"
-    own, align = (read_json(folder / f"{name}.json") for name in ("openclip-scenes", "align-scenes"))
-    readme, floors = re.sub(r"\s+", " ", README), sorted(found["t_shap_floor"]["mean"] for found in (own, align))
-    said = f"{own['t_shap']['mean']:.3f} for the text and ALIGN {align['t_shap']['mean']:.3f}"
-    assert f"trained OpenCLIP model {said}, and shuffled scores {floors[0]:.2f}–{floors[1]:.2f}" in readme
+    own = read_json(ROOT / "metrics" / "embedded" / "contribution" / "openclip-scenes.json")
+    share, floor = (own[name]["mean"] for name in ("t_shap", "t_shap_floor"))
+    readme = re.sub(r"\s+", " ", README)
+    assert f"trained OpenCLIP model {share:.3f} for the text, and shuffled scores {floor:.3f}" in readme
 
 
 def test_its_null_figures_are_the_committed_ones():
