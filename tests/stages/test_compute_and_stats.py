@@ -165,7 +165,7 @@ def test_pairs_and_summary_of_several_models():
         for name, measures in columns.items()
     }
     summary = statistics.summary_over_models(results, ["a", "b", "c"], 0.95)
-    assert summary["shapley_share"]["k"] == 3 and 0.55 < summary["mcs_calibrated"]["mean"] < 0.75
+    assert summary["reliance_share"]["k"] == 3 and 0.55 < summary["mcs_calibrated"]["mean"] < 0.75
 
 
 def test_evidence_changes_with_the_inputs_only(study, tmp_path, tiny_openclip):
