@@ -75,7 +75,7 @@ BY_KIND = ("matching_steps", "matching_learning_rate")  # of the recipe: a numbe
 
 
 class PlantingRecipe(Section):
-    """Steps of the three parts of `stages.planting` and their optimiser, those of matching by kind."""
+    """Steps of the three parts of `engine.planting` and their optimiser, those of matching by kind."""
 
     attribute_steps: int = Field(ge=1)
     word_steps: int = Field(ge=1)

@@ -16,13 +16,13 @@ from scipy import stats as sp
 from attention_collapse.stats import ties
 from attention_collapse.stats.claims import agrees
 from attention_collapse.stats.decision import Gates, Severity, decide, is_confirmed, is_severe
-from attention_collapse.stats.diagnostics import diagnose
 from attention_collapse.stats.effect_size import cohen_d_interval
 from attention_collapse.stats.meta import random_effects
 from attention_collapse.stats.one_sample import bootstrap_columns, describe_columns, holm, one_sample
 from attention_collapse.stats.paired import paired
 from attention_collapse.stats.permutation import sign_flip
 from attention_collapse.stats.power import images_needed, simulated_power, t_test_power
+from attention_collapse.stats.sample_shape import describe_shape
 from attention_collapse.stats.severity import severity_columns
 from attention_collapse.stats.validity import Contrast, auroc, contrast, flagged, rank_correlation, threshold, verdict
 
@@ -144,7 +144,7 @@ def test_identical_columns(kind, n):
 
 @pytest.mark.parametrize(("kind", "n"), CASES)
 def test_shape_and_outliers(kind, n):
-    check(diagnose, kind, n)
+    check(describe_shape, kind, n)
 
 
 @pytest.mark.parametrize(("kind", "n"), CASES)
@@ -228,7 +228,7 @@ def test_bounds_met_but_for_rounding(sign):
     assert images_needed(abs(e))[1] == images_needed(0.0)[1] == "no effect to show"
     assert agrees(0.73, 0.735 + e) and agrees(0.73, 0.725 + e)
     # Quartiles 1 and 2, so fences at −0.5 and 3.5: values there are no outliers.
-    assert diagnose([1, 1, 1, 2, 2, 2, 1.5, 3.5 + e, -0.5 + e])["outliers_iqr"] == 0
+    assert describe_shape([1, 1, 1, 2, 2, 2, 1.5, 3.5 + e, -0.5 + e])["outliers_iqr"] == 0
     assert "no sampling variance" in random_effects([0.5, 0.6], [0.1, abs(e)])["reason"]
 
 

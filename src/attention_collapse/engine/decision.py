@@ -41,11 +41,11 @@ def read_severity(statistics: Any, model: str, measure: str, file: str, *, in_ho
     where = f"{file}: models.{model}.severity.{measure}"
     keys = ("n", "mean", "ci_low", "ci_high", "p_holm", "p_balanced_holm", "n_to_settle", "ignored")
     values = {key: need(entry, key, where) for key in keys}
-    lost = _lost(statistics["models"][model], str(entry["ignored"]))
+    lost = lost_accuracy(statistics["models"][model], str(entry["ignored"]))
     return Severity(in_house=in_house, lost=lost, reason=entry.get("reason", ""), **values)
 
 
-def _lost(results: Mapping[str, Any], ignored: str) -> float | None:
+def lost_accuracy(results: Mapping[str, Any], ignored: str) -> float | None:
     """Accuracy lost with the ignored modality swapped: against hard foils, where there are any, of the image."""
     for name in CONFIRMED_BY.get(ignored, ()):
         if (found := results.get(name)) and found["mean"] is not None:
@@ -85,6 +85,15 @@ def diagnostic_failures(statistics: Any, scores: Mapping[str, Mapping[str, Any]]
     return failures
 
 
+def gates_of(params: Params) -> Gates:
+    """The bounds of a study's decision."""
+    chosen, stats = params.decision, params.stats
+    return Gates(
+        chosen.models_tested, chosen.models_severe, alpha=stats.alpha, imbalance=stats.severe,
+        confirm_margin=chosen.confirm_margin,
+    )  # fmt: skip
+
+
 def decide_study(params: Params, statistics: Any, scores: Mapping[str, Mapping[str, Any]], file: str) -> dict[str, Any]:
     """The decision of a study by the measure that counts, and by every measure side by side.
 
@@ -95,12 +104,8 @@ def decide_study(params: Params, statistics: Any, scores: Mapping[str, Mapping[s
     scores
         model -> its metrics, which say what its kind does not define.
     """
-    chosen, stats, models = params.decision, params.stats, params.models
+    chosen, models, gates = params.decision, params.models, gates_of(params)
     require_severity_measure(chosen.measure, "decision.measure")
-    gates = Gates(
-        chosen.models_tested, chosen.models_severe, alpha=stats.alpha, imbalance=stats.severe,
-        confirm_margin=chosen.confirm_margin,
-    )  # fmt: skip
     under_test = [name for name, spec in models.items() if spec.standing != "control"]
     measures: dict[str, dict[str, Any]] = {}
     for measure in SEVERITY_MEASURES:

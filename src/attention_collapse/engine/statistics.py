@@ -20,12 +20,12 @@ from attention_collapse.measures.mcs import original_reading
 from attention_collapse.measures.record import using
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Stats
-from attention_collapse.stats.diagnostics import diagnose
 from attention_collapse.stats.meta import random_effects
 from attention_collapse.stats.one_sample import describe_columns, holm, one_sample_columns
 from attention_collapse.stats.paired import paired_columns
 from attention_collapse.stats.power import images_needed
-from attention_collapse.stats.severity import NEITHER, severity_columns, severity_of_means
+from attention_collapse.stats.sample_shape import describe_shape
+from attention_collapse.stats.severity import IMAGE, NEITHER, TEXT, severity_columns, severity_of_means
 
 OF_IMAGES = {name: found for name, found in ATTENTION_MEASURES.items() if found.level in ("pair", "image")}
 _OF_MEANS = {key for measure in SEVERITY_MEASURES.values() if measure.level == "means" for key in measure.inputs}
@@ -40,6 +40,7 @@ TESTS = {
 }
 DIAGNOSED, COMPARED, SUMMARISED = (list(using(MEASURES, use)) for use in ("diagnosed", "compared", "pooled"))
 BANDS = list(using(ATTENTION_MEASURES, "bands"))
+OTHER_SIDE = {IMAGE: TEXT, TEXT: IMAGE, NEITHER: NEITHER}
 PLANNED_D = 0.5  # the effect that the original report planned its 34 images for
 COPIED = ("family", "share_of_pairs_above_0_7", "share_of_nulls_above_0_7")  # from the scores
 Results = dict[str, dict[str, Any]]
@@ -95,8 +96,8 @@ def judge(
     }  # fmt: skip
     result: dict[str, Any] = describe_columns({name: columns[name] for name in OF_IMAGES}, **settings)
     result |= (known := {name: causal[name] for name in CAUSAL if name in causal})
-    result["severity"] = _severity(columns, params, tested, settings)
-    result["diagnostics"] = {name: diagnose(columns[name]) for name in DIAGNOSED}
+    result["severity"] = severity(columns, params, tested, settings)
+    result["diagnostics"] = {name: describe_shape(columns[name]) for name in DIAGNOSED}
     missing = dict(reasons) | {name: found["reason"] for name, found in known.items() if not found["n"]}
     if known and (reason := incompetence(known)):
         result["severity"] = {name: not_judged(entry, reason) for name, entry in result["severity"].items()}
@@ -113,10 +114,14 @@ def judge(
     return result
 
 
-def _severity(
+def severity(
     columns: Mapping[str, pd.Series], params: Stats, tested: int, settings: Mapping[str, Any]
 ) -> dict[str, dict[str, Any]]:
-    """The severity of a model by each measure that a decision can be taken by."""
+    """The severity of a model by each measure that a decision can be taken by.
+
+    The modality that is `ignored` is so by the measure's own reading: a share of attention entropy above ½ was reported
+    as collapse of vision, while a share of reliance above ½ says that the text is used less.
+    """
     bounds: dict[str, Any] = {
         "threshold": params.severe, "power": params.power, "alpha": params.alpha / max(1, tested), **settings,
     }  # fmt: skip
@@ -125,6 +130,8 @@ def _severity(
     for name, measure in SEVERITY_MEASURES.items():
         if measure.level == "means":
             result[name] = severity_of_means([columns[key] for key in measure.inputs], measure.of_means, **bounds)
+        if measure.image_ignored > 0:
+            result[name]["ignored"] = OTHER_SIDE[result[name]["ignored"]]
     return result
 
 

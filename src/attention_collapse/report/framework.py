@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from attention_collapse.report.diagnostic import effect, trust
 from attention_collapse.report.markdown import DASH, Sources, code, exists, interval, level, number, run, table, text
 from attention_collapse.report.measures import measures_table
+from attention_collapse.report.model_report import effect, trust
 
 TESTS = """\
 - The **unit** is the image: the scores of its captions are averaged first, so n counts images, never pairs.

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from attention_collapse.report.diagnostic import trust
 from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.markdown import Sources, code, estimate, level, number, run, table, text
+from attention_collapse.report.model_report import trust
 from attention_collapse.report.verdict import headline
 
 

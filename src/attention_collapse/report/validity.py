@@ -69,6 +69,38 @@ def separation(result: Mapping[str, Any]) -> Figure:
     return figure
 
 
+def decision_rule(result: Mapping[str, Any]) -> Figure:
+    """The decision's rule on every planted model: how many it finds, leaves undecided and gets wrong, by measure."""
+    totals = result["rule_over_all_kinds"]
+    figure = Figure(figsize=(BOTH_COLUMNS, 1.05 + 0.26 * len(totals)), layout="constrained")
+    most = max(found["ignoring_n_models"] for found in totals.values())
+    fewer = max(found["balanced_n_models"] for found in totals.values())
+    panels = figure.subplots(1, 2, sharey=True, width_ratios=(most, fewer))
+    shown = {"right": "trusted", "undecided": "blind", "wrong": "misleading"}
+    for axes, side, heading in zip(
+        panels, ("ignoring", "balanced"), ("models that ignore a modality", "models that use both"), strict=True
+    ):
+        for y, found in enumerate(totals.values()):
+            left = 0
+            for outcome, colour in shown.items():
+                count = found[f"{side}_{outcome}"]
+                axes.barh(y, count, left=left, height=0.72, color=COLOURS[colour], linewidth=0)
+                if count:
+                    ink = INK.get(colour, "black")
+                    axes.text(left + count / 2, y, str(count), ha="center", va="center", fontsize=7, color=ink)
+                left += count
+        axes.set_title(heading, fontsize=8, loc="left")
+        axes.set(ylim=(len(totals) - 0.5, -0.5), xlim=(0, most if side == "ignoring" else fewer))
+        axes.xaxis.get_major_locator().set_params(integer=True)
+        axes.tick_params(axis="y", length=0)
+    panels[0].set_yticks(range(len(totals)), [label(measure) for measure in totals])
+    words = ("right: that modality is named, or use of both is shown", "undecided", "wrong")
+    handles = [Rectangle((0, 0), 1, 1, color=COLOURS[colour]) for colour in shown.values()]
+    figure.legend(handles, words, loc="outside lower center", ncols=3)
+    figure.suptitle("What the decision's rule says of each planted model, by measure", x=0.01, ha="left", fontsize=8)
+    return figure
+
+
 def planted_samples(regimes: Mapping[str, Sequence[tuple[np.ndarray, str, bool]]]) -> Figure:
     """The same scenes in every regime: heading -> (size, size, 3) pixels with their mark, caption, label of each."""
     figure = Figure(figsize=(BOTH_COLUMNS, 1.95 * len(regimes)), layout="constrained")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from attention_collapse.measures.catalogue import MEASURES
+from attention_collapse.measures.catalogue import MEASURES, SEVERITY_MEASURES
 from attention_collapse.registry import kind_label
 from attention_collapse.report.evidence import DASH, Evidence
 from attention_collapse.report.latex import table, value
@@ -45,4 +45,23 @@ def alarms_table(kinds: Mapping[str, Any], source: Evidence) -> str:
             row.append(" / ".join(value(source, key, "percent0") for key in keys) if there else DASH)
         if any(cell != DASH for cell in row[1:]):
             rows.append(row)
+    return table(columns, rows)
+
+
+def rule_table(kinds: Mapping[str, Any], source: Evidence) -> str:
+    """The decision's rule on planted models: found of those that ignore the image / the text / balanced ones that it
+    calls severe, each of how many, by kind."""
+    columns = [("l", "Measure"), *[("c", kind_label(kind)) for kind in kinds]]
+    rows: list[list[str]] = []
+    for measure in SEVERITY_MEASURES:
+        row = [tex_label(measure)]
+        for kind, found in kinds.items():
+            at = f"kinds.{kind}.rule.{measure}"
+            parts = [(side, "right") for side in CONTRASTS] + [("balanced", "wrong")]
+            counts = [
+                f"{value(source, f'{at}.{side}.{outcome}', 0)} of {value(source, f'{at}.{side}.n_models', 0)}"
+                for side, outcome in parts
+            ]
+            row.append(" / ".join(counts) if measure in found["rule"] else DASH)
+        rows.append(row)
     return table(columns, rows)

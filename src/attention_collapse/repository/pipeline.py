@@ -159,7 +159,7 @@ def planted_stages(kinds: Sequence[str] = (), dosed: Sequence[str] = ()) -> tupl
             metrics=_posix(*(of.planted(kind) for kind in kinds)),
         ),
         Stage(
-            "validity", ("plant", "stats"), _posix(*tables, of.planted("kind").parent),
+            "validity", ("plant", "stats", "decision"), _posix(*tables, of.planted("kind").parent),
             drawn=_posix(of.validity_plots, of.validity_paper), metrics=_posix(of.validity),
         ),
         Stage(

@@ -10,9 +10,9 @@ import shutil
 
 from attention_collapse.files import write_text
 from attention_collapse.report.audit import audit_markdown
-from attention_collapse.report.diagnostic import diagnostic_results
 from attention_collapse.report.framework import validation_framework
 from attention_collapse.report.markdown import page
+from attention_collapse.report.model_report import diagnostic_results
 from attention_collapse.report.progress import index, progress_update
 from attention_collapse.report.verdict import decision_report
 from attention_collapse.stages.run import run_stage

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from attention_collapse.data.planted import Regime, draw_pairs, mark, pictures
+from attention_collapse.engine.decision import gates_of
+from attention_collapse.engine.planted_decision import rule_of_kind, rule_over_kinds
 from attention_collapse.engine.validity import (
     judge_kind,
     over_all_kinds,
@@ -22,8 +25,8 @@ from attention_collapse.params import Plant
 from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.figures import save, use_style
 from attention_collapse.report.latex import macros
-from attention_collapse.report.validity import planted_samples, separation
-from attention_collapse.report.validity_tables import alarms_table, validity_table
+from attention_collapse.report.validity import decision_rule, planted_samples, separation
+from attention_collapse.report.validity_tables import alarms_table, rule_table, validity_table
 from attention_collapse.stages.run import run_stage
 from attention_collapse.study.layout import Study, evidence_of
 
@@ -51,28 +54,35 @@ def main(study: Study) -> None:
         raise ParamsError(f"{study.params.params_file} has no section plant", expected="one", remedy="add it")
     planted = {name: Regime(cues.content, cues.text, cues.image).planted for name, cues in plant.regimes.items()}
     means = {kind: read_json(study.planted(kind)) for kind in plant.kinds}
-    kinds = {
-        kind: judge_kind(found["models"], pd.read_csv(study.planted_table(kind)), planted, stats)
-        for kind, found in means.items()
-    }
+    kinds: dict[str, dict[str, Any]] = {}
+    for kind, found in means.items():
+        table = pd.read_csv(study.planted_table(kind))
+        kinds[kind] = judge_kind(found["models"], table, planted, stats)
+        kinds[kind]["rule"] = rule_of_kind(found["models"], table, stats, gates_of(study.params))
     everywhere = trusted_for_every(kinds.values())
     result = {
         "trusted_for_every_kind": ", ".join(everywhere) or "none",
         "trusted_in_words": "; ".join(label(name) for name in everywhere) or "none",
         "over_all_kinds": over_all_kinds(kinds.values()),
+        "rule_over_all_kinds": rule_over_kinds(found["rule"] for found in kinds.values()),
         "stage": "validity", "kinds": kinds, "n_images": plant.measured, "confidence": stats.confidence,
     }  # fmt: skip
-    used = {"plant": plant.model_dump(exclude={"workers"}), "stats": stats.model_dump()}
+    used = {
+        "plant": plant.model_dump(exclude={"workers"}), "stats": stats.model_dump(),
+        "decision": study.params.decision.model_dump(),
+    }  # fmt: skip
     result["evidence_id"] = evidence_of("validity", used, {kind: found["evidence_id"] for kind, found in means.items()})
     settle_json(study.validity, result)
     use_style()
     shutil.rmtree(study.validity_plots, ignore_errors=True)
     save(separation(result), study.validity_plots / "separation")
+    save(decision_rule(result), study.validity_plots / "decision_rule")
     save(planted_samples(_samples(plant)), study.validity_plots / "planted_samples")
     written = Evidence.read(study.root, study.validity, f"{study.params.study}.validity")
     files = {
         "validity": validity_table(kinds, written),
         "alarms": alarms_table(kinds, written),
+        "rule": rule_table(kinds, written),
         "numbers": macros(written),
     }
     for file, text in files.items():

@@ -9,5 +9,5 @@ from attention_collapse.study.layout import Study
 
 
 def images_of(study: Study, model: str) -> pd.DataFrame:
-    """Scores per image, the unit of analysis: `measures.scores.by_image` of the model's table of pairs."""
+    """Scores per image, the unit of analysis: `engine.scores.by_image` of the model's table of pairs."""
     return by_image(pd.read_csv(study.pairs_table(model)))

@@ -15,7 +15,7 @@ from attention_collapse.stats import ties
 NUMBERS = ("shapiro_w", "shapiro_p", "skew", "kurtosis", "outliers_iqr", "outliers_mad")
 
 
-def diagnose(values: ArrayLike) -> dict[str, Any]:
+def describe_shape(values: ArrayLike) -> dict[str, Any]:
     """Normality, shape and outliers of one sample; NaN values are left out.
 
     Returns
