@@ -3,6 +3,7 @@
 import argparse
 import errno
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -96,7 +97,7 @@ def test_a_subfolder_and_a_copy_without_git_are_no_difference(copy, monkeypatch,
     monkeypatch.chdir(copy / "metrics" / "embedded")
     assert main(command) == 0
     printed = capsys.readouterr().out
-    assert passed in printed and "0 citations" not in printed
+    assert passed in printed and not re.search(r"\b0 citations", printed)
     assert Path().samefile(copy / "metrics" / "embedded")  # and the caller is still there
 
 
