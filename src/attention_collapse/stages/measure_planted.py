@@ -5,14 +5,9 @@ The models are small and many, so several processes measure them side by side; e
 
 from __future__ import annotations
 
-import io
 import shutil
-import sys
-from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from itertools import groupby
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +15,7 @@ import pandas as pd
 from tqdm import tqdm
 
 from attention_collapse.data.planted import Regime, write_planted
+from attention_collapse.engine.workers import side_by_side
 from attention_collapse.errors import ParamsError
 from attention_collapse.identity.settle import settle_frame, settle_json
 from attention_collapse.params import Plant
@@ -44,18 +40,6 @@ class Task:
     options: dict[str, int]
 
 
-class _NoTerminal(io.TextIOWrapper):
-    """The standard error of processes that run at the same time, whose progress bars would overwrite each other."""
-
-    def isatty(self) -> bool:
-        """No: so `tqdm` draws no bar."""
-        return False
-
-
-def _quiet() -> None:
-    sys.stderr = _NoTerminal(sys.stderr.buffer, write_through=True)
-
-
 def _measured(task: Task) -> tuple[pd.DataFrame, str]:
     from attention_collapse.engine.planted_measures import measured  # heavy, and needed in the workers alone
 
@@ -63,16 +47,6 @@ def _measured(task: Task) -> tuple[pd.DataFrame, str]:
     values.insert(0, "seed", task.seed)
     values.insert(0, "regime", task.regime)
     return values, digest
-
-
-def _all_measured(tasks: list[Task], workers: int) -> Iterator[tuple[pd.DataFrame, str]]:
-    """Each task's result, in their order."""
-    if workers == 1:
-        yield from map(_measured, tasks)
-        return
-    # A fresh process each: a forked one would inherit torch's threads.
-    with ProcessPoolExecutor(workers, get_context("spawn"), initializer=_quiet) as pool:
-        yield from pool.map(_measured, tasks)
 
 
 def _tasks(study: Study, plant: Plant, pairs: Path) -> list[Task]:
@@ -115,7 +89,7 @@ def main(study: Study) -> None:
     pairs = study.planted_pairs
     tasks = _tasks(study, plant, pairs)
     bar = tqdm(tasks, desc="planted models", unit="model", disable=None)
-    results = zip(bar, _all_measured(tasks, plant.workers), strict=True)
+    results = zip(bar, side_by_side(_measured, tasks, plant.workers), strict=True)
     for kind, group in groupby(results, key=lambda item: item[0].kind):
         tables, weights = [], {}
         for task, (values, digest) in group:

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import shutil
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
+from tqdm import tqdm
 
 from attention_collapse.data.planted import Regime, pictures, vocabulary, write_planted
 from attention_collapse.data.scenes import Scene, sample
@@ -20,6 +22,7 @@ from attention_collapse.engine.doses import PAIRS, HeldOut, attended, scored
 from attention_collapse.engine.planting import match
 from attention_collapse.engine.trainee import Trainee
 from attention_collapse.engine.training import warmed
+from attention_collapse.engine.workers import side_by_side
 from attention_collapse.errors import ParamsError
 from attention_collapse.files import evidence_id, read_json
 from attention_collapse.identity.source_code import PACKAGE, code_id
@@ -43,27 +46,25 @@ def _starts(study: Study, kind: str, plant: Plant) -> Path:
     return work
 
 
-def main(study: Study, kind: str) -> None:
-    """Train every model of a kind that has no scores yet; a file of scores is written whole."""
-    doses, plant = sections(study.params)
-    if kind not in doses.kinds:
-        raise ParamsError(
-            f"doses.kinds has no {kind!r}", expected=f"one of {', '.join(doses.kinds)}", remedy="correct the name"
-        )
-    torch.set_num_threads(plant.threads)  # the models are too small for more
-    code = code_id(f"{PACKAGE}.stages.train_doses")
-    out, mine = study.doses_of(kind), [cell for cell in cells(doses) if cell.kind == kind]
-    todo = [cell for cell in mine if about_cell(out, cell).get("parameters") != parameters_of(cell, doses, plant)]
-    print(f"{kind}: {len(mine) - len(todo)} of {len(mine)} models have their scores", flush=True)
-    if not todo:
-        return
-    work = _starts(study, kind, plant)
-    write_planted(work / "pairs", doses.pairs, plant.data_seed + PAIRS, Regime())
+@dataclass(frozen=True)
+class Task:
+    """The models of one seed that have no scores yet: they share a warm-up, so one process trains them."""
+
+    study: Study
+    cells: tuple[Cell, ...]
+
+
+def _train(task: Task) -> int:
+    """Train the models of one seed, and write their scores, each file whole; how many they are."""
+    study, (doses, plant) = task.study, sections(task.study.params)
+    torch.set_num_threads(plant.threads)
+    kind = task.cells[0].kind
+    work, code = _starts(study, kind, plant), code_id(f"{PACKAGE}.stages.train_doses")
     held_out = HeldOut(doses, plant, work / "pairs")
     scenes = sample(plant.scenes, plant.data_seed, held_out=False)
     data = scenes, pictures(scenes, plant.data_seed)
     batch_size = study.params.extract_attention.batch_size * 4  # small models
-    for cell in todo:
+    for cell in task.cells:
         began = time.monotonic()
         trainee, losses = _trained(cell, work, data, plant)
         tensors = scored(trainee, cell, held_out) | attended(trainee, held_out, batch_size)
@@ -73,8 +74,28 @@ def main(study: Study, kind: str) -> None:
             "evidence_id": evidence_id("train_doses", parameters, {"code": code}),
             "trained_by": f"dvc repro -f train_doses@{kind}", **losses,
         }  # fmt: skip
-        write_cell(out / f"{cell.name}.safetensors", tensors, about)
+        write_cell(study.doses_of(kind) / f"{cell.name}.safetensors", tensors, about)
         print(f"{kind} {cell.name}: {time.monotonic() - began:.0f} s", flush=True)
+    return len(task.cells)
+
+
+def main(study: Study, kind: str) -> None:
+    """Train every model of a kind that has no scores yet, seeds side by side; a stopped run goes on where it was."""
+    doses, plant = sections(study.params)
+    if kind not in doses.kinds:
+        raise ParamsError(
+            f"doses.kinds has no {kind!r}", expected=f"one of {', '.join(doses.kinds)}", remedy="correct the name"
+        )
+    out, mine = study.doses_of(kind), [cell for cell in cells(doses) if cell.kind == kind]
+    todo = [cell for cell in mine if about_cell(out, cell).get("parameters") != parameters_of(cell, doses, plant)]
+    print(f"{kind}: {len(mine) - len(todo)} of {len(mine)} models have their scores", flush=True)
+    if not todo:
+        return
+    write_planted(_starts(study, kind, plant) / "pairs", doses.pairs, plant.data_seed + PAIRS, Regime())
+    tasks = [Task(study, tuple(c for c in todo if c.seed == seed)) for seed in dict.fromkeys(c.seed for c in todo)]
+    with tqdm(total=len(todo), desc=kind, unit="model", disable=None) as bar:
+        for trained in side_by_side(_train, tasks, plant.workers):
+            bar.update(trained)
 
 
 def _trained(
