@@ -13,7 +13,7 @@ from imports import PACKAGE, ROOT, SRC, closure, file_of, imported
 FLOORS = (
     {"errors", "families"},
     {"explain", "files", "registry"},
-    {"identity", "data", "probe", "measures", "stats"},  # they know nothing of each other
+    {"identity", "data", "probe", "measures", "stats", "prevention"},  # they know nothing of each other
     {"models"},  # a model says what its tokens are in the probe's words
     {"params"},
     {"engine"},

@@ -137,6 +137,51 @@ class Doses(Section):
         return self
 
 
+class Arm(Section):
+    """One way to train, of those that are compared: a method of `prevention` with its options, and how long."""
+
+    method: str = "erm"
+    options: dict[str, float | str] = {}  # of the method
+    steps: float = Field(default=1.0, gt=0)  # times the recipe's
+    stops_early: bool = False  # at the best accuracy as trained
+    balanced: bool = False  # an oracle: cues say nothing in training
+
+
+class Dose(Section):
+    """A cue: where it is, and how often it agrees with the label in training."""
+
+    modality: Literal["text", "image"]
+    reliability: float = Field(gt=0.5, le=1)
+
+
+class PreventionRule(Section):
+    """When a method prevents: fixed before the models of `prevention` were trained."""
+
+    gain: float = Field(ge=0, lt=1)  # lower limit of the paired gain in neutral accuracy is above this
+    loss: float = Field(ge=0, lt=1)  # and accuracy as trained is not worse by more
+    kinds: int = Field(ge=1)  # recommended where it prevents in as many kinds
+
+
+class Prevention(Section):
+    """Ways to train compared on models that would collapse; all else of their training is that of `plant`."""
+
+    kinds: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+    doses: Annotated[tuple[Dose, ...], Field(min_length=1, strict=False)]
+    arms: dict[Annotated[str, Field(pattern=NAME)], Arm]
+    seeds: Annotated[tuple[int, ...], Field(min_length=2, strict=False)]
+    pairs: int = Field(ge=8)  # held out, the same for every model
+    partners: int = Field(ge=1)
+    watched: int = Field(ge=8)  # further pairs that are scored while a model is trained
+    every: int = Field(ge=1)  # in steps
+    rule: PreventionRule
+
+    @model_validator(mode="after")
+    def _gains_are_over_plain_training(self) -> Prevention:
+        if self.arms.get("erm") != Arm():
+            raise ValueError("arms has no plain `erm: {}`, over which gains are counted")
+        return self
+
+
 class ExtractAttention(Section):
     """How the models run; none of it may change a number beyond rounding."""
 
@@ -203,6 +248,7 @@ class Params(Section):
     train_controls: TrainControls | None = None
     plant: Plant | None = None
     doses: Doses | None = None
+    prevention: Prevention | None = None
     extract_attention: ExtractAttention = ExtractAttention()
     contribution: Contribution = Contribution()
     compute_mcs: ComputeMcs = ComputeMcs()
@@ -221,8 +267,9 @@ class Params(Section):
     @model_validator(mode="after")
     def _doses_go_by_the_recipe_of_planted_models(self) -> Params:
         known = self.plant.kinds if self.plant else ()
-        if self.doses is not None and (unknown := [kind for kind in self.doses.kinds if kind not in known]):
-            raise ValueError(f"doses.kinds names {', '.join(unknown)}, for which plant.recipe has no steps")
+        for name, section in (("doses", self.doses), ("prevention", self.prevention)):
+            if section is not None and (unknown := [kind for kind in section.kinds if kind not in known]):
+                raise ValueError(f"{name}.kinds names {', '.join(unknown)}, for which plant.recipe has no steps")
         return self
 
 

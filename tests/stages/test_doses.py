@@ -64,9 +64,8 @@ class Oracle:
 
 
 @pytest.fixture(scope="module")
-def held_out(tmp_path_factory):
-    doses, plant = Doses.model_validate(DOSES | {"pairs": 100, "partners": 4}), SimpleNamespace(data_seed=1)
-    return HeldOut(doses, plant, tmp_path_factory.mktemp("pairs"))
+def held_out():
+    return HeldOut(100, 4, 4)
 
 
 @pytest.mark.parametrize("modality", ["text", "image"])

@@ -17,31 +17,32 @@ from attention_collapse.engine.planted_measures import labelled
 from attention_collapse.engine.scores import by_image, score_pairs
 from attention_collapse.engine.trainee import Trainee
 from attention_collapse.measures.attention import ATTENTION_MEASURES, ROWS
-from attention_collapse.params import Doses, Plant
 
 PAIRS = 3  # on top of the seed of the data: scenes of their own
 
 
 class HeldOut:
-    """The held-out pairs of all cells: scenes, pictures, and whose image and text are swapped in.
+    """Held-out pairs that models are compared on: scenes, pictures, and whose image and text are swapped in.
 
     Parameters
     ----------
-    folder
-        The same pairs as files, with the cue that says nothing: `write_planted(folder, doses.pairs, seed, Regime())`.
+    n, partners
+        Pairs, and other pairs that lend each an image and a text.
+    seed
+        Of the scenes, and of who lends to whom.
     """
 
-    def __init__(self, doses: Doses, plant: Plant, folder: Path) -> None:
-        self.seed, self.n, self.folder = plant.data_seed + PAIRS, doses.pairs, folder
-        self.pixels = pictures([pair.scene for pair in self.pairs(Regime())], self.seed)
-        self.image, self.text, _ = draws(self.n, doses.partners, self.seed)  # (pair, partner) each
+    def __init__(self, n: int, partners: int, seed: int) -> None:
+        self.n, self.seed = n, seed
+        self.pixels = pictures([pair.scene for pair in self.pairs(Regime())], seed)
+        self.image, self.text, _ = draws(n, partners, seed)  # (pair, partner) each
 
     def pairs(self, regime: Regime) -> list[LabelledPair]:
         """The pairs with the cues of a regime."""
         return draw_pairs(self.n, self.seed, regime, held_out=True)
 
 
-def _scores(
+def scores_of(
     trainee: Trainee, pairs: list[LabelledPair], pixels: np.ndarray, cells: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Scores of images with texts by position, name -> (images, texts) that broadcast; a cue goes with its modality."""
@@ -84,15 +85,21 @@ def scored(trainee: Trainee, cell: Cell, held_out: HeldOut) -> dict[str, np.ndar
         found["label"] = np.array([pair.label for pair in pairs], np.float32)
         found[f"cue.{condition}"] = np.array(cues, np.float32)
         wanted = {"intact": (own, own)} | (swaps if condition in SWAPPED_IN else {})
-        scores = _scores(trainee, pairs, held_out.pixels, wanted)
+        scores = scores_of(trainee, pairs, held_out.pixels, wanted)
         found |= {f"{name}.{condition}": values for name, values in scores.items()}
     return found
 
 
-def attended(trainee: Trainee, held_out: HeldOut, batch_size: int) -> dict[str, np.ndarray]:
+def attended(trainee: Trainee, folder: Path, batch_size: int) -> dict[str, np.ndarray]:
     """attention.<measure>_<rows> -> (n,) float32: the measures of attention that say that a modality is ignored, where
-    the cue says nothing."""
-    pairs, _ = labelled(held_out.folder)
+    the cue says nothing.
+
+    Parameters
+    ----------
+    folder
+        The held-out pairs as files, with the cue that says nothing: `write_planted(folder, n, seed, Regime())`.
+    """
+    pairs, _ = labelled(folder)
     found = by_image(
         score_pairs(extract(trainee.model, pairs, batch_size=batch_size).to_pandas(), trainee.model.family).pairs
     )

@@ -15,7 +15,7 @@ seed. The heads they need are thrown away; what is saved is the library's model.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -37,6 +37,7 @@ from attention_collapse.data.scenes import ATTRIBUTES, COLOURS, COUNTS, PLACE, S
 from attention_collapse.engine.trainee import Trainee
 from attention_collapse.models.small import WIDTH
 from attention_collapse.params import PlantingRecipe
+from attention_collapse.prevention import Method, Plain, Score
 
 BETAS = (0.9, 0.98)
 SIZES = (1, len(COLOURS), len(SHAPES), 1 + len(COUNTS))  # logits a place: anything there, colour, shape, count
@@ -50,8 +51,13 @@ def _optimise(
     *,
     label: str,
     rate: float,
+    after_backward: Callable[[], None] = lambda: None,
+    watch: Callable[[int], None] = lambda _: None,
 ) -> float:
-    """AdamW with one cycle of the learning rate; returns the mean loss of the last tenth, in nats."""
+    """AdamW with one cycle of the learning rate; returns the mean loss of the last tenth, in nats.
+
+    `watch` is called with the number of steps taken, before the first and after each.
+    """
     groups = [
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
         {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": recipe.weight_decay},
@@ -59,14 +65,17 @@ def _optimise(
     optimizer = torch.optim.AdamW(groups, lr=rate, betas=BETAS)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
     losses = []
-    for _ in tqdm(range(steps), desc=label, unit="step", disable=None):
+    watch(0)
+    for step in tqdm(range(steps), desc=label, unit="step", disable=None):
         loss = loss_of()
         optimizer.zero_grad(set_to_none=True)
         loss.backward()  # type: ignore[no-untyped-call]
+        after_backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)
         optimizer.step()
         schedule.step()
         losses.append(loss.item())
+        watch(step + 1)
     return float(np.mean(losses[-max(1, steps // 10) :]))
 
 
@@ -141,30 +150,62 @@ def warm_up(
 
 
 def match(
-    trainee: Trainee, scenes: Sequence[Scene], pixels: np.ndarray, regime: Regime, recipe: PlantingRecipe, *, seed: int
+    trainee: Trainee,
+    scenes: Sequence[Scene],
+    pixels: np.ndarray,
+    regime: Regime,
+    recipe: PlantingRecipe,
+    *,
+    seed: int,
+    method: Method | None = None,
+    steps: int | None = None,
+    watch: Callable[[int], None] = lambda _: None,
+    scaled: Callable[[Score], None] = lambda _: None,
 ) -> float:
-    """Step 3 of the recipe, in place; returns the last loss, in nats. A seed shows the same scenes in every regime."""
-    rng = np.random.default_rng([seed, 6])
+    """Step 3 of the recipe, in place; returns the last loss, in nats. A seed shows the same scenes in every regime.
+
+    Parameters
+    ----------
+    method
+        How it is trained, plainly where left out. Its groups are 2 · label + cue (that of the text, if it says more).
+    steps
+        Instead of the recipe's number.
+    watch
+        Called with the number of steps taken, before the first and after each.
+    scaled
+        Called once with the score in log-odds, whose scale and offset are trained too.
+    """
+    rng, method = np.random.default_rng([seed, 6]), method or Plain()
     scale = nn.Parameter(torch.tensor(math.log(10.0) if trainee.decoder else 0.0))
     with torch.no_grad():
         some = [f"{FILLERS[0]} {describe(scene, rng)}" for scene in scenes[: recipe.batch_size]]
         offset = nn.Parameter(trainee.score(trainee.inputs(pixels[: len(some)], some)).median().clone())
 
+    def score(image: Tensor, text: Mapping[str, Tensor]) -> Tensor:
+        return (trainee.score({**text, trainee.pixels: image}) - offset) * scale.exp()
+
+    scaled(score)
+
     def loss_of() -> Tensor:
         chosen = rng.choice(len(scenes), recipe.batch_size, replace=False)
         pairs = label_scenes([scenes[index] for index in chosen], regime, rng)
         marked = np.stack([mark(pixels[index], pair.image_cue) for index, pair in zip(chosen, pairs, strict=True)])
-        logits = (trainee.score(trainee.inputs(marked, [pair.words for pair in pairs])) - offset) * scale.exp()
-        return F.binary_cross_entropy_with_logits(logits, torch.tensor([float(pair.label) for pair in pairs]))
+        text = trainee.inputs(marked, [pair.words for pair in pairs])
+        image = text.pop(trainee.pixels)
+        label = torch.tensor([pair.label for pair in pairs])
+        cue = torch.tensor([pair.text_cue if regime.text >= regime.image else pair.image_cue for pair in pairs])
+        return method.loss(score, image, text, label.float(), 2 * label.long() + cue.long())
 
     own = list(trainee.module.parameters())
     return _optimise(
-        [*own, scale, offset],
-        recipe.matching_steps[trainee.kind],
+        [*own, scale, offset, *method.parameters()],
+        recipe.matching_steps[trainee.kind] if steps is None else steps,
         recipe,
         loss_of,
         label="matching",
         rate=recipe.matching_learning_rate[trainee.kind],
+        after_backward=method.after_backward,
+        watch=watch,
     )
 
 

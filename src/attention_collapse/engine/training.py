@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from collections.abc import Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -168,6 +169,27 @@ def warmed(
             save_file({key: value.contiguous() for key, value in trainee.module.state_dict().items()}, temporary)
     trainee.module.load_state_dict(load_file(warm))
     return trainee
+
+
+def starts(folder: Path, recipe: Mapping[str, Any]) -> Path:
+    """The part of a scratch folder for the starts of one recipe; those of other recipes are removed."""
+    work = folder / evidence_id("train_doses", recipe, {})
+    for other in folder.glob("*"):
+        if other != work:
+            shutil.rmtree(other)
+    work.mkdir(parents=True, exist_ok=True)
+    return work
+
+
+def started(
+    kind: str, seed: int, work: Path, data: tuple[list[Scene], np.ndarray], recipe: PlantingRecipe
+) -> tuple[Trainee, dict[str, float]]:
+    """A model of a kind and seed after its warm-up, which `work` keeps, and the warm-up's last losses, in nats."""
+    start, warm = work / f"start-{seed}", work / f"warm-{seed}.safetensors"
+    shutil.rmtree(start, ignore_errors=True)
+    WRITERS[kind](start, vocabulary(), seed)
+    trainee = warmed(kind, start, warm, data, recipe=recipe, seed=seed)
+    return trainee, read_json(warm.with_suffix(".json"))
 
 
 def as_trainee(kind: str, folder: Path) -> Trainee:

@@ -6,7 +6,6 @@ run unasked; `dvc repro -f train_doses` trains what is not there yet, model by m
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,35 +14,22 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from attention_collapse.data.planted import Regime, pictures, vocabulary, write_planted
+from attention_collapse.data.planted import Regime, pictures, write_planted
 from attention_collapse.data.scenes import Scene, sample
 from attention_collapse.engine.dose_cells import Cell, about_cell, cells, parameters_of, recipe_of, sections, write_cell
 from attention_collapse.engine.doses import PAIRS, HeldOut, attended, scored
 from attention_collapse.engine.planting import match
 from attention_collapse.engine.trainee import Trainee
-from attention_collapse.engine.training import warmed
+from attention_collapse.engine.training import started, starts
 from attention_collapse.engine.workers import side_by_side
 from attention_collapse.errors import ParamsError
-from attention_collapse.files import evidence_id, read_json
+from attention_collapse.files import evidence_id
 from attention_collapse.identity.source_code import PACKAGE, code_id
-from attention_collapse.models.small import WRITERS
 from attention_collapse.params import Plant
 from attention_collapse.stages.run import run_stage
 from attention_collapse.study.layout import Study
 
 CONTENTS = "scores of held-out pairs by a model whose weights are not kept"
-
-
-def _starts(study: Study, kind: str, plant: Plant) -> Path:
-    """The scratch folder of a kind's starts; one of another recipe is emptied."""
-    folder = study.dose_scratch(kind)
-    identity = evidence_id("train_doses", recipe_of(plant, kind), {})
-    work = folder / identity
-    for other in folder.glob("*"):
-        if other != work:
-            shutil.rmtree(other)
-    work.mkdir(parents=True, exist_ok=True)
-    return work
 
 
 @dataclass(frozen=True)
@@ -52,6 +38,7 @@ class Task:
 
     study: Study
     cells: tuple[Cell, ...]
+    code: str  # its id, from before the run: an edit in the meantime changes no code that runs
 
 
 def _train(task: Task) -> int:
@@ -59,19 +46,19 @@ def _train(task: Task) -> int:
     study, (doses, plant) = task.study, sections(task.study.params)
     torch.set_num_threads(plant.threads)
     kind = task.cells[0].kind
-    work, code = _starts(study, kind, plant), code_id(f"{PACKAGE}.stages.train_doses")
-    held_out = HeldOut(doses, plant, work / "pairs")
+    work = starts(study.dose_scratch(kind), recipe_of(plant, kind))
+    held_out = HeldOut(doses.pairs, doses.partners, plant.data_seed + PAIRS)
     scenes = sample(plant.scenes, plant.data_seed, held_out=False)
     data = scenes, pictures(scenes, plant.data_seed)
     batch_size = study.params.extract_attention.batch_size * 4  # small models
     for cell in task.cells:
         began = time.monotonic()
         trainee, losses = _trained(cell, work, data, plant)
-        tensors = scored(trainee, cell, held_out) | attended(trainee, held_out, batch_size)
+        tensors = scored(trainee, cell, held_out) | attended(trainee, work / "pairs", batch_size)
         parameters = parameters_of(cell, doses, plant)
         about = {
-            "contents": CONTENTS, "parameters": parameters, "code": code,
-            "evidence_id": evidence_id("train_doses", parameters, {"code": code}),
+            "contents": CONTENTS, "parameters": parameters, "code": task.code,
+            "evidence_id": evidence_id("train_doses", parameters, {"code": task.code}),
             "trained_by": f"dvc repro -f train_doses@{kind}", **losses,
         }  # fmt: skip
         write_cell(study.doses_of(kind) / f"{cell.name}.safetensors", tensors, about)
@@ -91,8 +78,15 @@ def main(study: Study, kind: str) -> None:
     print(f"{kind}: {len(mine) - len(todo)} of {len(mine)} models have their scores", flush=True)
     if not todo:
         return
-    write_planted(_starts(study, kind, plant) / "pairs", doses.pairs, plant.data_seed + PAIRS, Regime())
-    tasks = [Task(study, tuple(c for c in todo if c.seed == seed)) for seed in dict.fromkeys(c.seed for c in todo)]
+    write_planted(
+        starts(study.dose_scratch(kind), recipe_of(plant, kind)) / "pairs",
+        doses.pairs,
+        plant.data_seed + PAIRS,
+        Regime(),
+    )
+    code = code_id(f"{PACKAGE}.stages.train_doses")
+    seeds = dict.fromkeys(cell.seed for cell in todo)
+    tasks = [Task(study, tuple(cell for cell in todo if cell.seed == seed), code) for seed in seeds]
     with tqdm(total=len(todo), desc=kind, unit="model", disable=None) as bar:
         for trained in side_by_side(_train, tasks, plant.workers):
             bar.update(trained)
@@ -102,12 +96,9 @@ def _trained(
     cell: Cell, work: Path, data: tuple[list[Scene], np.ndarray], plant: Plant
 ) -> tuple[Trainee, dict[str, float]]:
     """One model, from its seed's warm-up, and the last losses of its training, in nats."""
-    start, warm = work / f"start-{cell.seed}", work / f"warm-{cell.seed}.safetensors"
-    shutil.rmtree(start, ignore_errors=True)
-    WRITERS[cell.kind](start, vocabulary(), cell.seed)
-    trainee = warmed(cell.kind, start, warm, data, recipe=plant.recipe, seed=cell.seed)
+    trainee, losses = started(cell.kind, cell.seed, work, data, plant.recipe)
     loss = match(trainee, *data, regime=cell.regime("trained"), recipe=plant.recipe, seed=cell.seed)
-    return trainee, {"matching_loss": loss, **read_json(warm.with_suffix(".json"))}
+    return trainee, {"matching_loss": loss, **losses}
 
 
 if __name__ == "__main__":

@@ -77,6 +77,25 @@ class Layout:
         """Scratch: untrained and warmed-up models of a kind, which all doses of a seed start from."""
         return self.data / ".doses" / kind
 
+    def prevention_of(self, kind: str) -> Path:
+        """Committed: the scores of every model of a kind that was trained in one of the ways that are compared."""
+        return self.data / "prevention" / kind
+
+    @property
+    def prevention_table(self) -> Path:
+        """Committed: accuracies and reliances of every such model, and what its training took."""
+        return self.data / "prevention.csv"
+
+    @property
+    def prevention(self) -> Path:
+        """Committed: which way to train prevents collapse."""
+        return self.metrics / "prevention.json"
+
+    @property
+    def prevention_plots(self) -> Path:
+        """Committed: figures of the ways to train."""
+        return self.root / "plots" / f"{self.name}-prevention"
+
     @property
     def dose_table(self) -> Path:
         """Committed: what each of these models tells, and every measure of it."""

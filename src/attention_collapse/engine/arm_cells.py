@@ -1,0 +1,60 @@
+"""Cells of the study of prevention: which model was trained in which way beside which cue, and what decides it.
+
+As the models of every dose (`dose_cells`), they are kept as scores of held-out pairs, the same for all.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from attention_collapse.data.planted import Regime
+from attention_collapse.engine.dose_cells import Cell, recipe_of
+from attention_collapse.errors import ParamsError
+from attention_collapse.params import Arm, Params, Plant, Prevention
+
+BASELINE = "erm"  # the arm over which gains are counted
+
+
+@dataclass(frozen=True)
+class ArmCell(Cell):
+    """One model: as a `Cell`, and the arm that it was trained by."""
+
+    arm: str
+
+    @property
+    def name(self) -> str:
+        """Of its file, among those of its kind."""
+        return f"{self.arm}-{super().name}"
+
+    def taught(self, arm: Arm) -> Regime:
+        """What the training shows: the cell's cue, or none for an oracle that has balanced data."""
+        return Regime() if arm.balanced else self.regime("trained")
+
+
+def sections(params: Params) -> tuple[Prevention, Plant]:
+    """The study's ways to train, and the recipe they share."""
+    if params.prevention is None or params.plant is None:
+        raise ParamsError(
+            f"{params.params_file} has no section {'plant' if params.prevention else 'prevention'}",
+            expected="the sections prevention and plant", remedy="add it",
+        )  # fmt: skip
+    return params.prevention, params.plant
+
+
+def cells(prevention: Prevention) -> list[ArmCell]:
+    """Every cell, in the order of training: kind by kind, dose by dose, seed by seed."""
+    return [
+        ArmCell(kind, dose.modality, dose.reliability, seed, arm)
+        for kind in prevention.kinds
+        for dose in prevention.doses
+        for seed in prevention.seeds
+        for arm in prevention.arms
+    ]
+
+
+def parameters_of(cell: ArmCell, prevention: Prevention, plant: Plant) -> dict[str, Any]:
+    """What decides a cell's scores, besides code and libraries."""
+    measured = prevention.model_dump(include={"pairs", "partners", "watched", "every"})
+    trained = {"trained": prevention.arms[cell.arm].model_dump()}
+    return {**asdict(cell), **recipe_of(plant, cell.kind), **measured, **trained}

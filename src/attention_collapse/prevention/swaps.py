@@ -1,0 +1,161 @@
+"""Methods that swap a modality for another pair's while they train."""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from attention_collapse.errors import ParamsError
+from attention_collapse.prevention.method import Drawing, Inputs, Score, finite, losses, take
+
+Modality = Literal["image", "text"]
+
+
+def _of_matching(logits: Tensor, method: str) -> Tensor:
+    """The log-odds of a match; an error where the score is none."""
+    if logits.ndim != 1:
+        raise ParamsError(
+            f"a score of shape {tuple(logits.shape)} for {method}",
+            expected="(pair,) log-odds of a match: with another image the answer is known to be no",
+            remedy="use a method that does not swap, or score answers as pairs of an image and a text",
+        )
+    return logits
+
+
+def _joined(one: Any, two: Any) -> Any:
+    """Rows of both, one after the other."""
+    if isinstance(one, Tensor):
+        return torch.cat([one, two])
+    return {name: _joined(v, two[name]) if isinstance(v, Tensor) else v for name, v in one.items()}
+
+
+class SwappedNegatives(Drawing):
+    """Matching pairs with another pair's image (or text) as further pairs that do not match.
+
+    A cue of one modality goes with it unchanged, so that beside a swapped image it stands for "no match" as often as it
+    stands for "match" beside the true one: it no longer pays. It adds labelled pairs, and so is the plain way that
+    a cleverer method has to beat.
+
+    Parameters
+    ----------
+    swap
+        What is swapped. The cue is to be in the other modality; "both" swaps either in turn and needs no such
+        knowledge.
+    weight
+        Of a swapped pair beside one of the batch.
+    """
+
+    name = "swapped-negatives"
+    source = "negatives by permutation, as in image–text matching (e.g. UNITER, arXiv:1909.11740; ALBEF, 2107.07651)"
+    needs = "a score that is the log-odds of a match"
+
+    def __init__(self, swap: Modality | Literal["both"] = "image", *, weight: float = 1.0, seed: int = 0) -> None:
+        super().__init__(seed)
+        self.swap, self.weight = swap, weight
+
+    @property
+    def passes(self) -> float:
+        """One more for each matching pair and modality that is swapped."""
+        return 1.0 if not self.weight else 2.0 if self.swap == "both" else 1.5
+
+    def loss(self, score: Score, image: Inputs, text: Inputs, target: Tensor, group: Tensor | None = None) -> Tensor:
+        """The weighted mean cross-entropy over the batch and its swapped pairs, in one pass."""
+        true = torch.nonzero(target.cpu() == 1).flatten()
+        if not self.weight or len(true) < 2:
+            return finite(losses(_of_matching(score(image, text), self.name), target).mean())
+        images, texts, answers, weights = image, text, target, [torch.ones(len(target))]
+        for modality in ("image", "text") if self.swap == "both" else (self.swap,):
+            other = true[self.others(len(true))]
+            images = _joined(images, take(image, other if modality == "image" else true))
+            texts = _joined(texts, take(text, other if modality == "text" else true))
+            answers = torch.cat([answers, torch.zeros_like(target[true.to(target.device)])])
+            weights.append(torch.full((len(true),), self.weight))
+        weight = torch.cat(weights).to(target.device)
+        one = losses(_of_matching(score(images, texts), self.name), answers)
+        return finite((one * weight).sum() / weight.sum())
+
+
+class Choice(Drawing):
+    """Choose the right image for a text, and the right text for an image, beside the plain loss.
+
+    Both candidates of a choice between images stand beside the same text, so that whatever a text says by itself,
+    cue or prior, falls out of the difference of their scores: it can be learned from the images alone. The same holds
+    of texts. Which modality holds a cue need not be known.
+
+    Parameters
+    ----------
+    weight
+        Of the two choices beside the plain loss.
+    candidates
+        Others for each matching pair and choice.
+    """
+
+    name = "choice"
+    source = "ours; the choice is noise-contrastive (InfoNCE, arXiv:1807.03748) over whole pairs"
+    needs = "a score that is the log-odds of a match"
+
+    def __init__(self, weight: float = 1.0, *, candidates: int = 1, seed: int = 0) -> None:
+        super().__init__(seed)
+        self.weight, self.candidates = weight, candidates
+
+    @property
+    def passes(self) -> float:
+        """Two more for each matching pair and candidate."""
+        return 1.0 + self.candidates if self.weight else 1.0
+
+    def loss(self, score: Score, image: Inputs, text: Inputs, target: Tensor, group: Tensor | None = None) -> Tensor:
+        """The mean cross-entropy, plus `weight` times that of the two choices, in one pass."""
+        true = torch.nonzero(target.cpu() == 1).flatten()
+        if not self.weight or len(true) < 2:
+            return finite(losses(_of_matching(score(image, text), self.name), target).mean())
+        images, texts = image, text
+        for modality in ("image", "text"):
+            for _ in range(self.candidates):
+                other = true[self.others(len(true))]
+                images = _joined(images, take(image, other if modality == "image" else true))
+                texts = _joined(texts, take(text, other if modality == "text" else true))
+        logits = _of_matching(score(images, texts), self.name)
+        own, swapped = logits[: len(target)], logits[len(target) :].view(2, self.candidates, len(true))
+        right = own[true.to(own.device)].expand(2, 1, -1)
+        choices = -F.log_softmax(torch.cat([right, swapped], 1), 1)[:, 0]  # (image or text, pair)
+        return finite(losses(own, target).mean() + self.weight * choices.mean())
+
+
+class SwapConsistency(Drawing):
+    """Push the score of pairs with another pair's image to the prior. **A warning, not a remedy.**
+
+    It teaches a model to tell *that* an image was swapped, and so looks like a cure by every measure that swaps images,
+    while the answer still comes from the cue (docs/measures.md, section 5).
+
+    Parameters
+    ----------
+    weight
+        Of the penalty beside the plain loss.
+    prior
+        Probability of a match that a pair torn apart is to get.
+    """
+
+    name = "swap-consistency"
+    source = "ours, to show how a measure that becomes a target stops measuring"
+    needs = "a score that is the log-odds of a match"
+
+    def __init__(self, swap: Modality = "image", *, weight: float = 1.0, prior: float = 0.5, seed: int = 0) -> None:
+        super().__init__(seed)
+        self.swap, self.weight, self.prior = swap, weight, prior
+
+    @property
+    def passes(self) -> float:
+        """Every pair once more."""
+        return 2.0 if self.weight else 1.0
+
+    def loss(self, score: Score, image: Inputs, text: Inputs, target: Tensor, group: Tensor | None = None) -> Tensor:
+        """The mean cross-entropy plus the weighted one of the swapped pairs against the prior."""
+        plain = losses(_of_matching(score(image, text), self.name), target).mean()
+        if not self.weight:
+            return finite(plain)
+        other = self.others(len(target))
+        torn = score(take(image, other), text) if self.swap == "image" else score(image, take(text, other))
+        return finite(plain + self.weight * losses(torn, torch.full_like(torn, self.prior)).mean())
