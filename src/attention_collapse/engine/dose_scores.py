@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,16 +15,14 @@ from attention_collapse.engine.dose_cells import (
     CONDITIONS,
     SWAPPED_IN,
     Cell,
-    cells,
-    parameters_of,
     read_cell,
 )
 from attention_collapse.errors import DataError
 from attention_collapse.files import sha256_file
 from attention_collapse.measures.contribution import CONTRIBUTION_MEASURES
-from attention_collapse.params import Doses, Plant
 
 Floats = NDArray[np.float64]
+C = TypeVar("C", bound=Cell)
 NAN = float("nan")
 CHOICES = ("choice_image", "choice_text")
 
@@ -102,28 +100,35 @@ def numbers(tensors: Mapping[str, Floats]) -> dict[str, float]:
 
 
 def read_all(
-    folders: Mapping[str, Path], doses: Doses, plant: Plant
-) -> tuple[pd.DataFrame, list[Cell], dict[str, str]]:
+    wanted: Iterable[C],
+    folders: Mapping[str, Path],
+    parameters: Callable[[C], Mapping[str, Any]],
+    told: Callable[[Mapping[str, Floats], Mapping[str, Any]], Mapping[str, float]],
+) -> tuple[pd.DataFrame, list[C], dict[str, str]]:
     """The numbers of every cell that there is, a row each; the cells that there are not; and each file's digest.
 
     Parameters
     ----------
     folders
         kind -> where its cells lie.
+    parameters
+        What decides a cell: a file that was made otherwise is an error.
+    told
+        A cell's tensors, and what its file says of itself -> its numbers.
     """
     rows, missing, digests = [], [], {}
-    for cell in cells(doses):
+    for cell in wanted:
         file = folders[cell.kind] / f"{cell.name}.safetensors"
         if not file.is_file():
             missing.append(cell)
             continue
         tensors, about = read_cell(file)
-        if about.get("parameters") != parameters_of(cell, doses, plant):
+        if about.get("parameters") != parameters(cell):
             raise DataError(
                 f"{file}: scores of other parameters than those of the study",
-                expected="the doses, pairs and recipe of the parameter file",
-                remedy=f"restore the parameters, or run `dvc repro -f train_doses@{cell.kind}` to train it anew",
+                expected="the section, pairs and recipe of the parameter file",
+                remedy=f"restore the parameters, or train it anew: `{about.get('trained_by', 'dvc repro -f')}`",
             )
-        rows.append({**asdict(cell), **numbers(tensors)})
+        rows.append({**asdict(cell), **told(tensors, about)})
         digests[f"{cell.kind}/{cell.name}"] = sha256_file(file)
     return pd.DataFrame(rows), missing, digests

@@ -146,10 +146,12 @@ def shared_stages(folders: Sequence[str] = ()) -> tuple[Stage, ...]:
     )  # fmt: skip
 
 
-def planted_stages(kinds: Sequence[str] = (), dosed: Sequence[str] = ()) -> tuple[Stage, ...]:
+def planted_stages(
+    kinds: Sequence[str] = (), dosed: Sequence[str] = (), prevented: Sequence[str] = ()
+) -> tuple[Stage, ...]:
     """The embedded study's own question: does the instrument tell the truth about models whose answer was planted?
 
-    `kinds` were trained with planted answers, `dosed` of them dose by dose.
+    `kinds` were trained with planted answers, `dosed` of them dose by dose, `prevented` in the ways that are compared.
     """
     of, tables = _ANY, tuple(_ANY.planted_table(kind) for kind in kinds)
     return (
@@ -165,6 +167,11 @@ def planted_stages(kinds: Sequence[str] = (), dosed: Sequence[str] = ()) -> tupl
         Stage(
             "doses", ("doses", "plant", "stats.confidence"), _posix(*(of.doses_of(kind) for kind in dosed)),
             settled=_posix(of.dose_table), drawn=_posix(of.dose_plots), metrics=_posix(of.doses),
+        ),
+        Stage(
+            "prevention", ("prevention", "plant", "stats.confidence"),
+            _posix(*(of.prevention_of(kind) for kind in prevented)), settled=_posix(of.prevention_table),
+            drawn=_posix(of.prevention_plots, of.prevention_paper), metrics=_posix(of.prevention),
         ),
     )  # fmt: skip
 
@@ -183,9 +190,9 @@ def _training(kinds: Sequence[str]) -> dict[str, Any]:
     return {"foreach": [*TRAINED, *(f"planted-{kind}" for kind in kinds)], "do": entry}
 
 
-def _dosing(kinds: Sequence[str]) -> dict[str, Any]:
-    """Scores of the models trained dose by dose are committed data too: `dvc repro -f train_doses` alone adds any."""
-    stage = Stage("train_doses", ("doses",), settled=_posix(_ANY.doses_of("${item}")), coded=False)
+def _scoring(name: str, section: str, folder: Path, kinds: Sequence[str]) -> dict[str, Any]:
+    """Scores of models whose weights are not kept are committed data too: `dvc repro -f` of it alone adds any."""
+    stage = Stage(name, (section,), settled=_posix(folder), coded=False)
     entry = stage.entry(".")
     del entry["params"]
     entry["cmd"] += " --model ${item}"
@@ -211,13 +218,21 @@ def pipeline(params: Params) -> str:
     wdir, kinds = "/".join([".."] * home) or ".", params.plant.kinds if params.plant else []
     stages: dict[str, Any] = {}
     dosed = params.doses.kinds if params.doses else []
+    prevented = params.prevention.kinds if params.prevention else []
     if not home:  # what is of no study, and what the embedded study alone has
         stages = {"code": CODE_STAGE.entry("."), "train_controls": _training(kinds)}
-        stages |= {"train_doses": _dosing(dosed)} if dosed else {}
+        for name, section, folder, trained in (
+            ("train_doses", "doses", _ANY.doses_of("${item}"), dosed),
+            ("train_prevention", "prevention", _ANY.prevention_of("${item}"), prevented),
+        ):
+            stages |= {name: _scoring(name, section, folder, trained)} if trained else {}
         stages["null_reference"] = NULL_STAGE.entry(".")
     named = {name for spec in params.models.values() for name in (spec.path, spec.architecture)}
     folders = sorted(name for name in named if name and name.startswith("data/"))
-    planted = [stage for stage in planted_stages(kinds, dosed) if dosed or stage.name != "doses"] if kinds else []
+    left_out = {name for name, trained in (("doses", dosed), ("prevention", prevented)) if not trained}
+    planted = (
+        [stage for stage in planted_stages(kinds, dosed, prevented) if stage.name not in left_out] if kinds else []
+    )
     own = (*shared_stages(folders), *planted)
     stages |= {stage.name: stage.entry(wdir) for stage in own}
     content = {"stages": stages, "plots": _plots("../" * home)}

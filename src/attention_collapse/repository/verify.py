@@ -31,6 +31,7 @@ TARGETS = (
     ("--single-item", "measure_planted"),
     ("--single-item", "validity"),
     ("--single-item", "doses"),
+    ("--single-item", "prevention"),
     ("--downstream", "fetch_coco"),
 )
 PIXEL_TOLERANCE = 2  # of 255: other processors round the edges of shapes differently

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import shutil
 
-from attention_collapse.engine.dose_cells import recipe_of, sections
-from attention_collapse.engine.dose_scores import read_all
+from attention_collapse.engine.dose_cells import cells, parameters_of, recipe_of, sections
+from attention_collapse.engine.dose_scores import numbers, read_all
 from attention_collapse.engine.dose_summary import HELD_OUT, dose_key, summary
 from attention_collapse.errors import DataError
 from attention_collapse.identity.settle import settle_frame, settle_json
@@ -23,7 +23,9 @@ def main(study: Study) -> None:
     """Write the table of models, what they say together, and the figure."""
     doses, plant = sections(study.params)
     folders = {kind: study.doses_of(kind) for kind in doses.kinds}
-    table, missing, digests = read_all(folders, doses, plant)
+    table, missing, digests = read_all(
+        cells(doses), folders, lambda cell: parameters_of(cell, doses, plant), lambda tensors, _: numbers(tensors)
+    )
     if not len(table):
         raise DataError(
             f"{study.doses_of('KIND')} holds no scores of a model", expected="those that train_doses writes",

@@ -126,6 +126,11 @@ class Layout:
         """Committed: its table and macros."""
         return self.root / "paper" / "generated" / f"{self.name}-validity"
 
+    @property
+    def prevention_paper(self) -> Path:
+        """Committed: tables and macros of the ways to train."""
+        return self.root / "paper" / "generated" / f"{self.name}-prevention"
+
     def pairs_table(self, model: str) -> Path:
         """Committed: scores per image–caption pair."""
         return self.data / "measures" / model / "pairs.csv"

@@ -1,0 +1,44 @@
+"""What was seen while a model was trained: accuracies and reliance against the step."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+
+from attention_collapse.measures.reliance import lost_both, lost_image, lost_text, reliance_image, reliance_text
+
+Floats = NDArray[np.float64]
+
+
+def curves(tensors: Mapping[str, Floats]) -> pd.DataFrame:
+    """A row per check of a model in training, from the `watched.` tensors of its cell.
+
+    Returns
+    -------
+    DataFrame
+        step; trained, neutral: accuracy on the watched pairs, 0 to 1, with the cue as in training and where it says
+        nothing (a pair is taken as matching above the median of the scores); image_swapped, text_swapped: accuracy as
+        trained with a modality of another pair, above the same median; reliance_image, reliance_text: as in
+        `measures.reliance`, as trained, NaN while the score is constant.
+    """
+    label = tensors["watched.label"] == 1
+    parts = {name: tensors[f"watched.{name}"] for name in ("intact", "image", "text", "both", "neutral")}
+    rows = []
+    for check, step in enumerate(tensors["watched.step"]):
+        own, image, text, both, neutral = (values[check] for values in parts.values())
+        cut = np.median(own)
+        v, other_image, other_text, neither = (x[:, None] for x in (own, image, text, both))
+        changed_image, changed_text = lost_image(v, other_image).mean(), lost_text(v, other_text).mean()
+        whole = lost_both(v, neither).mean()
+        rows.append({
+            "step": int(step), "trained": float(((own > cut) == label).mean()),
+            "neutral": float(((neutral > np.median(neutral)) == label).mean()),
+            "image_swapped": float(((image > cut) == label).mean()),
+            "text_swapped": float(((text > cut) == label).mean()),
+            "reliance_image": float(reliance_image(changed_image, whole)),
+            "reliance_text": float(reliance_text(changed_text, whole)),
+        })  # fmt: skip
+    return pd.DataFrame(rows)

@@ -1,0 +1,156 @@
+"""Which way to train prevents collapse, by the study's rule, from the scores of its models. Seeds are the unit."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from numpy.typing import NDArray
+from scipy import stats as scipy_stats
+
+from attention_collapse.engine.arm_cells import BASELINE, ArmCell
+from attention_collapse.engine.arms import OTHER
+from attention_collapse.engine.dose_scores import numbers
+from attention_collapse.engine.dose_summary import HELD_OUT, dose_key
+from attention_collapse.params import Dose, Prevention
+from attention_collapse.stats import ties
+from attention_collapse.stats.few_models import mean_with_t
+from attention_collapse.stats.one_sample import holm
+
+Floats = NDArray[np.float64]
+TRAINED = "accuracy_trained"
+IDENTITY = ("kind", "modality", "reliability", "seed", "arm")
+KEPT = (
+    TRAINED, HELD_OUT, "accuracy_reversed", "accuracy_image_swapped_trained", "accuracy_text_swapped_trained",
+    "reliance_image_trained", "reliance_text_trained", "reliance_share_trained", "reliance_image_uninformative",
+    "reliance_text_uninformative", "reliance_share_uninformative",
+)  # fmt: skip
+TOOK = ("passes", "seconds", "stopped_at")
+
+
+def told(tensors: Mapping[str, Floats], about: Mapping[str, Any]) -> dict[str, float]:
+    """What is kept of one model: those of `dose_scores.numbers` in `KEPT`, and what its training took."""
+    found = numbers({name: values for name, values in tensors.items() if not name.startswith("watched.")})
+    return {name: found[name] for name in KEPT} | {name: float(about[name]) for name in TOOK}
+
+
+def cue_key(dose: Dose) -> str:
+    """The key of a cue in the metrics."""
+    return f"{dose.modality}_{dose_key(dose.reliability)}"
+
+
+def _summary(values: Sequence[float], confidence: float) -> dict[str, Any]:
+    mean, low, high = mean_with_t(values, confidence)
+    return {"mean": mean, "ci_low": low, "ci_high": high}
+
+
+def _p_above(values: Floats, bound: float) -> float:
+    """One-sided p of the paired t-test that the mean is at most `bound`; NaN of fewer than two."""
+    if len(values) < 2:
+        return math.nan
+    if np.ptp(values) == 0:
+        return 0.0 if values[0] > bound else 1.0
+    return float(scipy_stats.ttest_1samp(values, bound, alternative="greater").pvalue)
+
+
+def _arm(models: pd.DataFrame, baseline: pd.DataFrame, ignored: str, study: Prevention, level: float) -> dict[str, Any]:
+    """One arm beside one cue: outcomes over seeds, and paired differences from plain training of the same seeds."""
+    columns = {
+        "neutral": HELD_OUT, "trained": TRAINED, "reversed": "accuracy_reversed",
+        "reliance": f"reliance_{ignored}_uninformative", "reliance_trained": f"reliance_{ignored}_trained",
+        "swapped": f"accuracy_{ignored}_swapped_trained", "passes": "passes",
+    }  # fmt: skip
+    found: dict[str, Any] = {"n_seeds": len(models)}
+    for name, column in columns.items():
+        found[name] = _summary(models[column].tolist(), level)
+    pairs = models.set_index("seed").join(baseline.set_index("seed"), rsuffix="_erm", how="inner")
+    gain = (pairs[HELD_OUT] - pairs[f"{HELD_OUT}_erm"]).to_numpy(np.float64)
+    change = (pairs[TRAINED] - pairs[f"{TRAINED}_erm"]).to_numpy(np.float64)
+    cost = (pairs["seconds"] / pairs["seconds_erm"]).to_numpy(np.float64)
+    found["gain"], found["change_trained"] = _summary(gain.tolist(), level), _summary(change.tolist(), level)
+    found["cost"] = float(np.median(cost)) if len(cost) else math.nan
+    found["n_pairs"] = len(pairs)
+    found["p_gain"] = _p_above(gain, study.rule.gain)
+    found["p_no_loss"] = _p_above(change, -study.rule.loss)
+    return found
+
+
+def summary(table: pd.DataFrame, missing: Sequence[ArmCell], study: Prevention, confidence: float) -> dict[str, Any]:
+    """kind -> cue -> arm -> outcomes and verdict; and in how many kinds each arm prevents.
+
+    An arm prevents beside a cue if its gain in neutral accuracy is shown to be above the rule's (one-sided paired
+    t-test over seeds, Holm over all arms and cues of the kind) and its accuracy as trained is shown not to be worse by
+    more than the rule's loss (one-sided, at the same level). Verdicts: "prevents"; "costs accuracy", where the gain is
+    shown and the second is not; "not shown"; "undetermined" of fewer than two seeds.
+
+    Parameters
+    ----------
+    table
+        A row per model: the fields of `ArmCell`, and `told`.
+    """
+    alpha = 1 - confidence
+    kinds: dict[str, Any] = {}
+    for kind in study.kinds:
+        mine = table[table["kind"] == kind] if len(table) else table
+        cues: dict[str, Any] = {}
+        for dose in study.doses:
+            here = (
+                mine[(mine["modality"] == dose.modality) & (mine["reliability"] == dose.reliability)]
+                if len(mine)
+                else mine
+            )
+            if not len(here):
+                continue
+            baseline = here[here["arm"] == BASELINE]
+            arms = {arm: here[here["arm"] == arm] for arm in study.arms}
+            cues[cue_key(dose)] = {
+                arm: _arm(models, baseline, OTHER[dose.modality], study, confidence)
+                for arm, models in arms.items()
+                if len(models)
+            }
+        _judge(cues, alpha)
+        if cues:
+            kinds[kind] = cues
+    return {"kinds": kinds, "n_models": len(table), "n_missing": len(missing), "missing": _named(missing)}
+
+
+def _judge(cues: dict[str, Any], alpha: float) -> None:
+    """Add p_gain_holm and the verdict to every arm but the baseline."""
+    judged = [found for arms in cues.values() for arm, found in arms.items() if arm != BASELINE]
+    for found, p in zip(judged, holm([found["p_gain"] for found in judged]), strict=True):
+        found["p_gain_holm"] = p
+        if math.isnan(p):
+            found["verdict"] = "undetermined"
+            continue
+        gained, kept = ties.below(p, alpha), ties.below(found["p_no_loss"], alpha)
+        found["verdict"] = "prevents" if gained and kept else "costs accuracy" if gained else "not shown"
+
+
+def in_kinds(kinds: Mapping[str, Any], study: Prevention) -> dict[str, Any]:
+    """Arm -> in which kinds it prevents beside the first dose, of how many, and whether the rule recommends it.
+
+    The rule's number of kinds is not reached while fewer were tried: then `recommended` is None.
+    """
+    first = cue_key(study.doses[0])
+    tried = {kind: cues[first] for kind, cues in kinds.items() if first in cues}
+    found: dict[str, Any] = {}
+    for arm in study.arms:
+        if arm != BASELINE:
+            where = [kind for kind, arms in tried.items() if arms.get(arm, {}).get("verdict") == "prevents"]
+            enough, tell = len(where) >= study.rule.kinds, len(tried) >= study.rule.kinds
+            found[arm] = {
+                "kinds": ", ".join(where) or "none", "n_prevents": len(where), "n_kinds": len(tried),
+                "recommended": enough if enough or tell else None,
+            }  # fmt: skip
+    return found
+
+
+def _named(missing: Sequence[ArmCell]) -> dict[str, str]:
+    """kind/arm-cue -> the seeds that are not there."""
+    found: dict[str, list[str]] = {}
+    for cell in missing:
+        found.setdefault(f"{cell.kind}/{cell.arm}-{cell.modality}-{cell.reliability:g}", []).append(str(cell.seed))
+    return {name: ", ".join(seeds) for name, seeds in found.items()}
