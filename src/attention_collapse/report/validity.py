@@ -44,7 +44,7 @@ def _evidence(kinds: Mapping[str, Any]) -> str:
     if widest is not None:
         seeds = min(widest["n_low"], widest["n_high"])
         shown = f"With {seeds} seeds a side the interval of 1.00 is [{widest['ci_low']:.2f}, 1.00]. "
-    return f"{shown}Of other models {undetermined} of {len(sides)} areas leave it undetermined; bold: those that do not."
+    return f"{shown}For other models {undetermined} of {len(sides)} areas say nothing (undetermined); the rest: bold."
 
 
 def separation(result: Mapping[str, Any]) -> Figure:
