@@ -153,8 +153,6 @@ def test_the_numbers_are_those_of_the_metrics(study):
     assert "Shapley share; EMAP gap" in text and "Control" not in text
     assert "with 4 seeds a side an AUROC of one has the interval [0.40, `1`], and a verdict takes 6 or more" in text
     assert "above chance in every kind: EMAP gap." in text
-    assert "with 4 seeds a side an AUROC of one has the interval [0.40, `1`], and a verdict takes 6 or more" in text
-    assert "above chance in every kind: EMAP gap." in text
     framework = shown(study, "statistical_validation_framework.md")
     assert "d = 0.5 at α = 0.05 (two-sided) with power 0.8 needs 34 images" in framework
     assert "1.02 (0.78 to 1.26)" in framework and "1 model, 2 or more needed" in framework
