@@ -4,6 +4,7 @@ import re
 
 from conftest import ROOT
 
+from attention_collapse.engine.validity import SIDES, contrasts, is_as_claimed
 from attention_collapse.files import read_json
 from attention_collapse.measures.catalogue import MEASURES
 from attention_collapse.report.diagnosis import Diagnosis, Estimate
@@ -82,8 +83,7 @@ def test_what_was_found_is_committed():
     )
     assert swapped["false_alarms"] == shapley["false_alarms"] == 0
     t_shap = {kind: result["measures"]["image_t_shap"] for kind, result in found["kinds"].items()}
-    assert t_shap["llava"]["text_ignored"]["verdict"] == "misleading"
-    assert t_shap["blip"]["image_ignored"]["verdict"] == "blind"
+    assert t_shap["llava"]["text_ignored"]["n_reverse"] == t_shap["llava"]["text_ignored"]["n_models"]
 
 
 def test_what_it_says_of_the_planted_models_is_committed():
@@ -91,23 +91,40 @@ def test_what_it_says_of_the_planted_models_is_committed():
     measures = {kind: found["measures"] for kind, found in kinds["kinds"].items()}
     blip, v2, llava = (measures[kind] for kind in ("blip", "fusion-v2", "llava"))
     readme = re.sub(r"\s+", " ", README)
-    assert set(kinds["trusted_for_every_kind"].split(", ")) == {
+    assert set(kinds["as_claimed_for_every_kind"].split(", ")) == {
         "reliance_image", "reliance_text", "reliance_share", "choice_image", "choice_text", "shapley_share",
         "shapley_share_mean_image", "perceptual_score_image", "perceptual_score_text", "emap_gap",
     }  # fmt: skip
-    expected = {"blip": "trusted", "idefics": "misleading", "llava": "misleading", "vilt": "trusted"}
-    assert {kind: measures[kind]["mcs_all"]["verdict"] for kind in expected} == expected
-    assert v2["mcs_all"]["image_ignored"]["verdict"] == "blind"
-    entropies = {kind: found["cross_modal_entropy_all"]["verdict"] for kind, found in measures.items()}
-    assert [kind for kind, verdict in entropies.items() if verdict != "misleading"] == ["fusion-v2"]
-    assert v2["cross_modal_entropy_all"]["text_ignored"]["verdict"] == "trusted"
-    for kind in ("blip", "llava", "vilt"):
-        assert measures[kind]["cross_modal_entropy_all"]["image_ignored"]["verdict"] == "misleading"
-    mcs, entropy = blip["mcs_all"], blip["cross_modal_entropy_all"]
+    sides = [side for found in measures.values() for result in found.values() for side in contrasts(result)]
+    assert {side["verdict"] for side in sides} == {"undetermined"} and kinds["separates_for_every_kind"] == "none"
+    low, here, needed = (kinds[key] for key in ("perfect_ci_low", "seeds_a_side", "seeds_needed"))
+    assert f"with {here} seeds a side the interval of an AUROC of 1.00 is [{low:.2f}, 1]" in readme
+    assert f"one takes {needed} seeds or more" in readme
+
+    def as_claimed(measure, side):
+        return {kind for kind, found in measures.items() if is_as_claimed(found[measure][side])}
+
+    def reverse(measure, side):
+        found = {kind: results[measure][side] for kind, results in measures.items()}
+        return {kind for kind, side in found.items() if side["n_reverse"] == side["n_models"]}
+
+    image, text = SIDES
+    assert as_claimed("mcs_all", image) & as_claimed("mcs_all", text) == {"blip", "vilt"}
+    assert as_claimed("mcs_all", image) & reverse("mcs_all", text) == {"idefics", "llava"}
+    assert f"Where V2 ignores the image its AUROC is {v2['mcs_all'][image]['auroc']:.2f}" in readme
+    assert reverse("cross_modal_entropy_all", image) == {"blip", "llava", "vilt"}
+    assert as_claimed("cross_modal_entropy_all", image) == set()
+    assert as_claimed("cross_modal_entropy_all", text) == {"blip", "fusion-v2"}
+    assert f"the text the more used in all {llava['image_t_shap'][text]['n_reverse']} LLaVA that ignore it" in readme
+    assert llava["image_t_shap"][text]["n_reverse"] == llava["image_t_shap"][text]["n_models"]
+    mcs = blip["mcs_all"]
     assert f"from {mcs['mean_balanced']:.3f} to {mcs['image_ignored']['mean']:.3f}" in readme
     ignored = [llava["mcs_all"][name]["mean"] for name in ("image_ignored", "text_ignored")]
     balanced = llava["mcs_all"]["mean_balanced"]
-    assert f"({balanced:.3f} balanced, {ignored[0]:.3f} without the image, {ignored[1]:.3f} without the text)" in readme
+    assert (
+        f"LLaVA's from {balanced:.3f} to {ignored[0]:.3f} without the image and to {ignored[1]:.3f} without the"
+        in readme
+    )
     idefics = measures["idefics"]["mcs_all"]
     assert min(idefics[name]["mean"] for name in ("image_ignored", "text_ignored")) > idefics["mean_balanced"]
     hits = [100 * mcs[name]["hits_published"] for name in ("image_ignored", "text_ignored")]
@@ -118,8 +135,6 @@ def test_what_it_says_of_the_planted_models_is_committed():
     excluded = [kind for kind, found in kinds["kinds"].items() for _ in found["excluded"]]
     models = sum(len(read_json(ROOT / "metrics/embedded/planted" / f"{kind}.json")["models"]) for kind in measures)
     assert not excluded and f"all {models} learned" in readme and f"and {models} models with planted answers" in readme
-    assert entropy["image_ignored"]["mean"] > entropy["mean_balanced"]
-    assert entropy["image_ignored"]["verdict"] == "misleading"
 
 
 def test_what_it_says_of_t_shap_is_committed():

@@ -13,7 +13,7 @@ import numpy as np
 import pandas as pd
 
 from attention_collapse import diagnose
-from attention_collapse.engine.validity import judge_kind
+from attention_collapse.engine.validity import contrasts, judge_kind
 from attention_collapse.files import read_json
 from attention_collapse.params import Params
 from attention_collapse.report.comparison import comparison
@@ -73,7 +73,7 @@ print(
             "column": f"{NAME}_all" in pd.read_csv(study.pairs_table("m")),
             "diagnose": diagnose(model, root / "in", partners=0).text(),
             "report": (study.reports / "m_diagnostic_results.md").read_text("utf-8"),
-            "verdict": kind["measures"][f"{NAME}_all"]["verdict"],
+            "contrasts": contrasts(kind["measures"][f"{NAME}_all"]),
             "docs": measures_table(),
             **texts,
         }

@@ -53,7 +53,7 @@ def test_a_measure_is_its_formula_with_its_record(package):
     assert (pairs["mass_difference_all"] / (2 * pairs["mass_share_all"] - 1)).between(0, 1 + 1e-6).all()
     assert "mass beyond the text's" in found["diagnose"] and "mass beyond the text's (share)" in found["report"]
     assert "mass beyond" in found["comparison"].replace("\\n", " ") and "mass beyond the text's" in found["separation"]
-    assert found["verdict"] == "trusted" and "`mass_difference`" in found["docs"]
+    assert [side["auroc"] for side in found["contrasts"]] == [1, 1] and "`mass_difference`" in found["docs"]
 
 
 def test_a_study_is_a_parameter_file(package):

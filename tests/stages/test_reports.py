@@ -101,7 +101,8 @@ def study(tmp_path):
         "measures": {"mcs": measure_of(one), "mass_share": measure_of({})},
     })  # fmt: skip
     write_json(tmp_path / VALIDITY, identity | {
-        "trusted_for_every_kind": "shapley_share, emap_gap", "trusted_in_words": "Shapley share; EMAP gap",
+        "as_claimed_in_words": "Shapley share; EMAP gap", "separates_in_words": "EMAP gap", "seeds_a_side": 4,
+        "perfect_ci_low": 0.3976, "seeds_needed": 6,
         "kinds": {"blip": {"n_models": 11, "excluded": {}},
                   "vilt": {"n_models": 10, "excluded": {"image-shortcut-2": "accuracy 0.512, at least 0.9 needed"}}},
     })  # fmt: skip
@@ -150,6 +151,8 @@ def test_the_numbers_are_those_of_the_metrics(study):
     assert "ab" * 32 in text and "0.731 (seeds: 1)" in text and "- a note of 2 words" in text
     assert "![layer wise attention](../../plots/s/trained/layer_wise_attention.png)" in text
     assert "Shapley share; EMAP gap" in text and "Control" not in text
+    assert "with 4 seeds a side an AUROC of one has the interval [0.40, `1`], and a verdict takes 6 or more" in text
+    assert "above chance in every kind: EMAP gap." in text
     framework = shown(study, "statistical_validation_framework.md")
     assert "d = 0.5 at α = 0.05 (two-sided) with power 0.8 needs 34 images" in framework
     assert "1.02 (0.78 to 1.26)" in framework and "1 model, 2 or more needed" in framework

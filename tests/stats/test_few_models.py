@@ -14,9 +14,10 @@ from attention_collapse.stats.few_models import (
     falls_below,
     mean_with_t,
     median_with_ranks,
+    seeds_needed,
     separate,
+    tell_apart,
 )
-from attention_collapse.stats.validity import auroc
 
 
 def sides(low, high):
@@ -79,11 +80,39 @@ def test_the_interval_holds_the_area_for_other_distributions():
 
 @settings(max_examples=50)
 @given(st.lists(st.integers(0, 5), min_size=1, max_size=7), st.lists(st.integers(0, 5), min_size=1, max_size=7))
-def test_one_model_a_seed_gives_the_common_area(low, high):
+def test_one_model_a_seed_gives_the_area_of_mann_and_whitney(low, high):
     found = separate(*sides(low, high), 0.95)
-    assert found.auroc == pytest.approx(auroc(low, high))
+    assert found.auroc == pytest.approx(stats.mannwhitneyu(high, low).statistic / (len(low) * len(high)))
     turned = separate(*sides(high, low), 0.95)
     assert turned.auroc == pytest.approx(1 - found.auroc) and turned.within == pytest.approx(1 - found.within)
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "area"),
+    [([1, 2, 3], [4, 5], 1), ([4, 5], [1, 2, 3], 0), ([1, 2], [1, 2], 1 / 2), ([1, 2, 2], [2, 3], 5 / 6),
+     ([0, 0, 3], [1, 1, 1], 2 / 3)],
+)  # fmt: skip
+def test_the_area_by_hand(low, high, area):
+    assert separate(*sides(low, high), 0.95).auroc == pytest.approx(area)
+
+
+def test_a_measure_is_told_by_the_way_that_it_should_go():
+    """Seven models that ignore a modality lie below seven balanced ones: right for a measure that falls."""
+    ignoring, balanced = sides(range(7), range(7, 14))
+    falls, rises = (tell_apart(ignoring, balanced, way, 0.95, "?") for way in (-1, 1))
+    assert (falls["says"], falls["verdict"], falls["auroc"]) == ("falls", "separates", 1)
+    assert (rises["says"], rises["verdict"], rises["auroc"]) == ("rises", "reversed", 0)
+    assert "reason" not in falls and falls["ci_low"] == pytest.approx(0.025 ** (1 / 7))
+    assert tell_apart({}, balanced, -1, 0.95, "?")["reason"] == "no model of one of the two sides"
+    broken = tell_apart({0: [float("nan")]}, balanced, -1, 0.95, "undefined since")
+    assert broken["verdict"] == "undefined" and broken["reason"] == "undefined since"
+
+
+@pytest.mark.parametrize("confidence", [0.5, 0.75, 0.9, 0.95, 0.99])
+def test_the_fewest_seeds_of_which_anything_follows(confidence):
+    k = seeds_needed(confidence)
+    verdicts = {n: separate(*sides(range(n), range(n, 2 * n)), confidence).verdict for n in (k - 1, k)}
+    assert verdicts == {k - 1: "undetermined", k: "separates"}
 
 
 def test_models_of_a_seed_share_its_weight_and_a_rounding_is_a_tie():

@@ -17,6 +17,7 @@ from attention_collapse.stats import ties
 from attention_collapse.stats.claims import agrees
 from attention_collapse.stats.decision import Gates, Severity, decide, is_confirmed, is_severe
 from attention_collapse.stats.effect_size import cohen_d_interval
+from attention_collapse.stats.few_models import Separation, separate, tell_apart
 from attention_collapse.stats.meta import random_effects
 from attention_collapse.stats.one_sample import bootstrap_columns, describe_columns, holm, one_sample
 from attention_collapse.stats.paired import paired
@@ -24,7 +25,7 @@ from attention_collapse.stats.permutation import sign_flip
 from attention_collapse.stats.power import images_needed, simulated_power, t_test_power
 from attention_collapse.stats.sample_shape import describe_shape
 from attention_collapse.stats.severity import severity_columns
-from attention_collapse.stats.validity import Contrast, auroc, contrast, flagged, rank_correlation, threshold, verdict
+from attention_collapse.stats.validity import flagged, rank_correlation, threshold
 
 NOISE, ALLOWED = 1e-12, 1e-9
 # Relative to an sd of 0.001, the noise is 1e-9 itself: effect sizes, t and moments follow it, and the interval of an
@@ -139,7 +140,8 @@ def test_identical_columns(kind, n):
     x = KINDS[kind](rng, n)
     one = paired(x, x, margin=0.05, n_resamples=RESAMPLES, rng=0)
     assert not moved(one, paired(disturbed(x, rng), disturbed(x, rng), margin=0.05, n_resamples=RESAMPLES, rng=0))
-    assert auroc(disturbed(x, rng), disturbed(x, rng)) == 0.5 or np.isnan(x).any()
+    one, other = ({seed: [float(value)] for seed, value in enumerate(disturbed(x, rng))} for _ in range(2))
+    assert separate(one, other, 0.95).auroc == 0.5 or np.isnan(x).any()
 
 
 @pytest.mark.parametrize(("kind", "n"), CASES)
@@ -170,10 +172,11 @@ def test_power(kind, n):
 @pytest.mark.parametrize(("kind", "n"), CASES)
 def test_separation_of_models(kind, n):
     def statistic(*columns):
-        low, high = dict(enumerate(columns[:3])), dict(enumerate(columns[3:]))
-        found = contrast(low, high, n_resamples=RESAMPLES, confidence=0.95, seed=0)
-        one = contrast({0: low[0]}, {0: high[0]}, n_resamples=RESAMPLES, confidence=0.95, seed=0)
-        return found, one, verdict([found, one]), auroc(columns[0], columns[1])
+        means = [
+            float(np.mean(x)) for x in (*columns, *(x[::-1] for x in columns[:2]))
+        ]  # ties but for the order of sums
+        low, high = ({seed: [mean] for seed, mean in enumerate(side)} for side in (means[:4], means[4:]))
+        return [tell_apart(low, high, way, 0.95, "?") for way in (-1, 1)]
 
     check(statistic, kind, n, columns=6)
 
@@ -218,9 +221,9 @@ def test_bounds_met_but_for_rounding(sign):
     assert not is_severe(dataclasses.replace(model, p_holm=0.05 + e), GATES)
     below = dataclasses.replace(model, mean=0.7, p_holm=1.0, p_balanced_holm=0.05 + e)
     assert decide({"m": below}, GATES)["undecided"] == "m"
-    at = [Contrast(0.9 + e, 0.6, 1.0, 0.9, {}), Contrast(0.95, 0.5 + e, 1.0, 0.9, {})]
-    assert verdict(at[:1]) == "trusted" and verdict(at) == "partial"
-    assert verdict([Contrast(0.3, 0.1, 0.5 + e, 0.3, {})]) == "blind"
+    for inner, outer in ((0.5 + e, 0.6), (0.6, 0.5 + e)):
+        assert Separation(0.9, inner, 1.0, 0.9, outer, 1.0, 9, 9, 9).verdict == "undetermined"
+        assert Separation(0.1, 0.0, 1 - inner, 0.1, 0.0, 1 - outer, 9, 9, 9).verdict == "undetermined"
     assert flagged([0.2 + e, 0.8 + e, 0.5], 0.2, 0.8) == 0
     assert severity_columns(
         {"s": [0.8 + e, 0.2 + e, 0.9, 0.85]}, threshold=0.8, margin=0.05, alpha=0.05, power=0.8, n_resamples=99, rng=0

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import asdict
 from typing import Any
 
 import numpy as np
@@ -20,11 +19,10 @@ from attention_collapse.measures.catalogue import MEASURES
 from attention_collapse.params import BALANCED, Doses
 from attention_collapse.stats import ties
 from attention_collapse.stats.few_models import (
-    Separation,
     falls_below,
     mean_with_t,
     median_with_ranks,
-    separate,
+    tell_apart,
 )
 
 HELD_OUT = "accuracy_uninformative"  # what decides: with a cue that says nothing
@@ -34,10 +32,7 @@ OWN = {  # of decisions -> which way it goes where the image, and where the text
     "perceptual_image": (-1, 0), "perceptual_text": (0, -1), "flip_image": (-1, 0), "flip_text": (0, -1),
 }  # fmt: skip
 IGNORED = {"text": 0, "image": 1}  # modality of the cue -> which of the two directions counts
-UNDEFINED = {
-    0: "no model of one of the two sides",
-    1: "undefined for some of the models: the score moves with neither modality",
-}
+UNDEFINED = "undefined for some of the models: the score moves with neither modality"
 
 
 def readings() -> dict[str, tuple[int, int]]:
@@ -108,14 +103,9 @@ def judge(collapsed: pd.DataFrame, balanced: pd.DataFrame, column: str, way: int
         {int(seed): side.loc[side["seed"] == seed, column].tolist() for seed in side["seed"].unique()}
         for side in (collapsed, balanced)
     )
-    found: Separation = separate(*((apart, whole) if way < 0 else (whole, apart)), confidence)
-    values = asdict(found)
     both = {"n_collapsed": len(collapsed), "n_balanced": len(balanced)}
     means = {"mean_collapsed": collapsed[column].mean(), "mean_balanced": balanced[column].mean()}
-    result = {"verdict": found.verdict, "says": "falls" if way < 0 else "rises", **values, **both, **means}
-    if found.verdict == "undefined":
-        result["reason"] = UNDEFINED[int(bool(apart and whole))]
-    return result
+    return tell_apart(apart, whole, way, confidence, UNDEFINED) | both | means
 
 
 def of_cue(models: pd.DataFrame, modality: str, doses: Doses, confidence: float) -> dict[str, Any]:

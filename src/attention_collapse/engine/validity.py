@@ -1,9 +1,11 @@
-"""Which measure may be trusted for which kind of model, judged on models whose answer was planted."""
+"""Which measure sees, in which kind of model, that a modality is ignored: judged on models whose answer was planted.
+
+Seeds are the unit, a model's value is its mean over pairs, and `few_models` judges, as it does dose by dose.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from dataclasses import asdict
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,11 +16,13 @@ from attention_collapse.measures.catalogue import MEASURES
 from attention_collapse.measures.record import Measure
 from attention_collapse.params import Stats
 from attention_collapse.stats import ties
+from attention_collapse.stats.few_models import bounded_mean, seeds_needed, tell_apart
 from attention_collapse.stats.of_means import pseudo_values
-from attention_collapse.stats.validity import Contrast, contrast, flagged, rank_correlation, threshold, verdict
+from attention_collapse.stats.validity import flagged, rank_correlation, threshold
 
 BALANCED, TEXT, IMAGE = "balanced", "text-shortcut", "image-shortcut"
-RESAMPLES = 1000  # of seeds and images; the AUROC of six models has few values
+SIDES = ("image_ignored", "text_ignored")
+UNDEFINED = "no pair on which every model has a value"
 
 
 CLAIMING = {name: measure for name, measure in MEASURES.items() if measure.claims}
@@ -51,6 +55,17 @@ def _axis(planted: float, measure: Measure) -> float:
     return max(planted * bool(measure.image_ignored), -planted * bool(measure.text_ignored), 0.0)
 
 
+def _placed(ignoring: Sequence[float], balanced: Sequence[float], way: int) -> dict[str, int | None]:
+    """How many models that ignore a modality lie beyond every balanced one, as the reading says and the reverse."""
+    a, b = way * np.asarray(ignoring, np.float64), way * np.asarray(balanced, np.float64)
+    if not len(a) or not len(b) or np.isnan([*a, *b]).any():
+        return {"n_as_claimed": None, "n_reverse": None}
+    return {
+        "n_as_claimed": int(ties.above(a, float(b.max())).sum()),
+        "n_reverse": int(ties.below(a, float(b.min())).sum()),
+    }
+
+
 def judge(
     table: pd.DataFrame, column: str, measure: Measure, planted: Mapping[str, float], stats: Stats
 ) -> dict[str, Any]:
@@ -66,56 +81,42 @@ def judge(
     # Images that any of the models leaves undefined count for none of them, and are counted.
     whole = table.pivot(index="image_id", columns=["regime", "seed"], values=column)
     defined = whole.dropna()
-    values: dict[tuple[str, int], np.ndarray] = {}
-    if len(defined):
-        values = {(str(name[0]), int(name[1])): defined[name].to_numpy() for name in defined.columns}
+    values = {(str(name[0]), int(name[1])): defined[name].to_numpy() for name in defined.columns}
+    means = {key: float(np.mean(found)) if len(found) else float("nan") for key, found in values.items()}
 
-    def side(regime: str) -> dict[int, np.ndarray]:
-        return {seed: found for (name, seed), found in values.items() if name == regime}
+    def of_models(regime: str) -> dict[int, float]:
+        return {seed: mean for (name, seed), mean in means.items() if name == regime}
+
+    def of_pairs(regime: str) -> np.ndarray:
+        """Of all models of the regime together."""
+        return np.concatenate([np.empty(0), *(found for (name, _), found in values.items() if name == regime)])
 
     bounds_of, source = measure.bounds_at(stats.severe)
-    options = {"n_resamples": RESAMPLES, "confidence": stats.confidence, "seed": stats.seed}
     result: dict[str, Any] = {}
-    contrasts: list[Contrast] = []
-    by_seed: dict[int, list[Contrast]] = {}
-    balanced = np.concatenate([*side(BALANCED).values(), np.empty(0)])
-    two_sided = measure.is_two_sided
-    bounds = threshold(balanced, two_sided=two_sided)
-    for name, regime, direction in (
-        ("image_ignored", TEXT, measure.image_ignored),
-        ("text_ignored", IMAGE, measure.text_ignored),
-    ):
-        if not direction:
+    balanced, pairs = of_models(BALANCED), of_pairs(BALANCED)
+    bounds = threshold(pairs, two_sided=measure.is_two_sided)
+    for name, regime, way in zip(SIDES, (TEXT, IMAGE), (measure.image_ignored, measure.text_ignored), strict=True):
+        if not way:
             continue
-        low, high = side(regime), side(BALANCED)
-        found = contrast(*((low, high) if direction < 0 else (high, low)), **options)  # type: ignore[arg-type]
-        contrasts.append(found)
-        for seed in found.by_seed:
-            one = ({seed: low[seed]}, {seed: high[seed]})
-            by_seed.setdefault(seed, []).append(contrast(*(one if direction < 0 else one[::-1]), **options))  # type: ignore[arg-type]
-        collapsed = np.concatenate([*low.values(), np.empty(0)])
+        ignoring, collapsed = of_models(regime), of_pairs(regime)
+        one, other = ({seed: [mean] for seed, mean in side.items()} for side in (ignoring, balanced))
         result[name] = {
-            "verdict": verdict([found]),
-            **{key: value for key, value in asdict(found).items() if key != "by_seed"},
-            **{f"auroc_seed_{seed}": value for seed, value in sorted(found.by_seed.items())},
+            **tell_apart(one, other, way, stats.confidence, UNDEFINED),
+            **_placed(list(ignoring.values()), list(balanced.values()), way),
             "hits_at_5_percent": flagged(collapsed, *bounds),
             "hits_published": flagged(collapsed, *bounds_of) if bounds_of else None,
-            **_models(low, bounds_of),
+            **_models(ignoring, bounds_of),
             "mean": float(np.mean(collapsed)) if len(collapsed) else None,
         }
-    axis = [_axis(planted[regime], measure) for regime, _ in values]
-    rho, p = rank_correlation(axis, [float(np.mean(found)) for found in values.values()])
-    verdicts = {seed: verdict(found) for seed, found in sorted(by_seed.items())}
+    rho, p = rank_correlation([_axis(planted[regime], measure) for regime, _ in means], list(means.values()))
     return result | {
-        "verdict": verdict(contrasts),
         "n_images": len(defined),
         "n_undefined": len(whole) - len(defined),
-        **{f"verdict_seed_{seed}": found for seed, found in verdicts.items()},
         "spearman": rho,
         "spearman_p": p,
-        "mean_balanced": float(np.mean(balanced)) if len(balanced) else None,
-        "false_alarms_published": flagged(balanced, *bounds_of) if bounds_of else None,
-        **{f"{key}_balanced": count for key, count in _models(side(BALANCED), bounds_of).items()},
+        "mean_balanced": float(np.mean(pairs)) if len(pairs) else None,
+        "false_alarms_published": flagged(pairs, *bounds_of) if bounds_of else None,
+        **{f"{key}_balanced": count for key, count in _models(balanced, bounds_of).items()},
         "published_low": bounds_of[0] if bounds_of else None,
         "published_high": bounds_of[1] if bounds_of and np.isfinite(bounds_of[1]) else None,
         "published_source": source,
@@ -124,12 +125,10 @@ def judge(
     }
 
 
-def _models(models: Mapping[int, np.ndarray], bounds: tuple[float, float] | None) -> dict[str, int]:
-    """How many models there are, and how many of their means lie outside the bounds."""
-    if bounds is None or not models:
-        return {}
-    share = flagged([np.mean(found) for found in models.values()], *bounds)
-    return {"n_models": len(models), "models_flagged": round(share * len(models))}
+def _models(means: Mapping[int, float], bounds: tuple[float, float] | None) -> dict[str, int]:
+    """How many models there are, and how many of their means lie outside the bounds, if they are defined."""
+    share = flagged(list(means.values()), *bounds) if bounds else float("nan")
+    return {"n_models": len(means)} | ({} if np.isnan(share) else {"models_flagged": round(share * len(means))})
 
 
 def over_all_kinds(kinds: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, int]]:
@@ -141,11 +140,11 @@ def over_all_kinds(kinds: Iterable[Mapping[str, Any]]) -> dict[str, dict[str, in
     for kind in kinds:
         for column, result in kind["measures"].items():
             name = column.removesuffix("_all")
-            if name not in CLAIMING or "n_models_balanced" not in result:
+            if name not in CLAIMING or "models_flagged_balanced" not in result:
                 continue
             total = found.setdefault(name, dict.fromkeys(("n_ignoring", "flagged", "n_balanced", "false_alarms"), 0))
-            for side in (result[key] for key in ("image_ignored", "text_ignored") if key in result):
-                total["n_ignoring"] += side.get("n_models", 0)
+            for side in contrasts(result):
+                total["n_ignoring"] += side["n_models"]
                 total["flagged"] += side.get("models_flagged", 0)
             total["n_balanced"] += result["n_models_balanced"]
             total["false_alarms"] += result["models_flagged_balanced"]
@@ -190,12 +189,43 @@ def _with_means(table: pd.DataFrame) -> pd.DataFrame:
     return table.assign(**found)
 
 
-def trusted(kind: Mapping[str, Any]) -> set[str]:
-    """Names of the measures that `judge_kind` trusts, attention measures by all rows."""
-    return {name.removesuffix("_all") for name, found in kind["measures"].items() if found["verdict"] == "trusted"}
+def contrasts(result: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+    """What `judge` found where the image, and where the text, is ignored, as far as the measure speaks of it."""
+    return [result[side] for side in SIDES if side in result]
 
 
-def trusted_for_every(kinds: Iterable[Mapping[str, Any]]) -> list[str]:
-    """Names of the measures that are trusted for every kind, in the order of `CLAIMING`."""
-    found = [trusted(kind) for kind in kinds]
+def is_as_claimed(contrast: Mapping[str, Any]) -> bool:
+    """Do all models that ignore the modality lie, as the reading says, beyond every balanced one? Of these alone."""
+    return bool(contrast["n_models"] == contrast["n_as_claimed"])
+
+
+def is_separated(contrast: Mapping[str, Any]) -> bool:
+    """Do these models suffice to say so of others of their kind?"""
+    return bool(contrast["verdict"] == "separates")
+
+
+def measures_with(kind: Mapping[str, Any], holds: Callable[[Mapping[str, Any]], bool]) -> set[str]:
+    """Names of the measures of `judge_kind` of which it holds wherever they speak, attention measures by all rows."""
+    found = kind["measures"].items()
+    return {name.removesuffix("_all") for name, result in found if all(map(holds, contrasts(result)))}
+
+
+def for_every(kinds: Iterable[Mapping[str, Any]], holds: Callable[[Mapping[str, Any]], bool]) -> list[str]:
+    """Names of the measures of which it holds in every kind, in the order of `CLAIMING`."""
+    found = [measures_with(kind, holds) for kind in kinds]
     return [name for name in CLAIMING if all(name in some for some in found)]
+
+
+def what_seeds_allow(kinds: Iterable[Mapping[str, Any]], confidence: float) -> dict[str, float]:
+    """What the number of models can show at best.
+
+    Returns
+    -------
+    dict
+        seeds_a_side: of the contrast with the fewest; perfect_ci_low: where the interval of its AUROC would begin if it
+        were 1; seeds_needed: the fewest a side for any verdict.
+    """
+    sides = [side for kind in kinds for result in kind["measures"].values() for side in contrasts(result)]
+    fewest = min((min(side["n_low"], side["n_high"]) for side in sides), default=0)
+    low, _ = bounded_mean(1.0, fewest, confidence)
+    return {"seeds_a_side": fewest, "perfect_ci_low": low, "seeds_needed": seeds_needed(confidence)}

@@ -49,9 +49,14 @@ def trust(sources: Sources) -> str:
     kinds = validity.data["kinds"]
     counts = ", ".join(f"{code(kind)} ({number(validity, f'kinds.{kind}.n_models')} models)" for kind in kinds)
     return (
-        f"On models whose answer was planted ({counts}), these measures told collapse from balance for every kind: "
-        f"{text(validity, 'trusted_in_words')}. Every other measure failed for at least one kind, or does not "
-        "exist there, and supports no claim by itself. A kind that is not named here was not tested.\n"
+        f"On models whose answer was planted ({counts}), these measures placed every model that ignores a modality on "
+        f"the side that they claim, in every kind: {text(validity, 'as_claimed_in_words')}. Every other measure did "
+        "not for at least one kind, or does not exist there, and supports no claim by itself. A kind that is not named "
+        "here was not tested.\n\n"
+        f"Of other models of a kind this says little: with {number(validity, 'seeds_a_side')} seeds a side an AUROC of "
+        f"one has the interval [{number(validity, 'perfect_ci_low', 2)}, `1`], and a verdict takes "
+        f"{number(validity, 'seeds_needed')} or more. Measures whose interval lies above chance in every kind: "
+        f"{text(validity, 'separates_in_words')}.\n"
     )
 
 

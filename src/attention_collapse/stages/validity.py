@@ -1,4 +1,4 @@
-"""Stage validity: which measure may be trusted for which kind of model, judged on models whose answer was planted."""
+"""Stage validity: which measure sees that a modality is ignored, judged on models whose answer was planted."""
 
 from __future__ import annotations
 
@@ -12,10 +12,13 @@ from attention_collapse.data.planted import Regime, draw_pairs, mark, pictures
 from attention_collapse.engine.decision import gates_of
 from attention_collapse.engine.planted_decision import rule_of_kind, rule_over_kinds
 from attention_collapse.engine.validity import (
+    for_every,
+    is_as_claimed,
+    is_separated,
     judge_kind,
+    measures_with,
     over_all_kinds,
-    trusted,
-    trusted_for_every,
+    what_seeds_allow,
 )
 from attention_collapse.errors import ParamsError
 from attention_collapse.files import read_json, write_text
@@ -59,10 +62,13 @@ def main(study: Study) -> None:
         table = pd.read_csv(study.planted_table(kind))
         kinds[kind] = judge_kind(found["models"], table, planted, stats)
         kinds[kind]["rule"] = rule_of_kind(found["models"], table, stats, gates_of(study.params))
-    everywhere = trusted_for_every(kinds.values())
+    placed, separated = (for_every(kinds.values(), holds) for holds in (is_as_claimed, is_separated))
     result = {
-        "trusted_for_every_kind": ", ".join(everywhere) or "none",
-        "trusted_in_words": "; ".join(label(name) for name in everywhere) or "none",
+        "as_claimed_for_every_kind": ", ".join(placed) or "none",
+        "as_claimed_in_words": "; ".join(label(name) for name in placed) or "none",
+        "separates_for_every_kind": ", ".join(separated) or "none",
+        "separates_in_words": "; ".join(label(name) for name in separated) or "none",
+        **what_seeds_allow(kinds.values(), stats.confidence),
         "over_all_kinds": over_all_kinds(kinds.values()),
         "rule_over_all_kinds": rule_over_kinds(found["rule"] for found in kinds.values()),
         "stage": "validity", "kinds": kinds, "n_images": plant.measured, "confidence": stats.confidence,
@@ -90,7 +96,9 @@ def main(study: Study) -> None:
     for kind, found in kinds.items():
         for name, fault in found["excluded"].items():
             print(f"{kind} {name}: excluded by rule ({fault})")
-        print(f"{kind}: {found['n_models']} models; trusted: {', '.join(sorted(trusted(found))) or 'none'}")
+        for words, holds in (("as claimed in every model", is_as_claimed), ("separates", is_separated)):
+            named = ", ".join(sorted(measures_with(found, holds))) or "none"
+            print(f"{kind}, {found['n_models']} models; {words}: {named}")
 
 
 if __name__ == "__main__":

@@ -14,7 +14,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -111,6 +112,41 @@ def separate(low: Mapping[int, Sequence[float]], high: Mapping[int, Sequence[flo
     return Separation(
         area, *bounded_mean(area, min(len(one), len(two)), confidence), within, *inner, len(one), len(two), len(both)
     )
+
+
+def tell_apart(
+    ignoring: Mapping[int, Sequence[float]],
+    balanced: Mapping[int, Sequence[float]],
+    way: int,
+    confidence: float,
+    undefined: str,
+) -> dict[str, Any]:
+    """Whether a measure tells models that ignore a modality from balanced ones, as the metrics keep it.
+
+    Parameters
+    ----------
+    ignoring, balanced
+        seed -> values of its models, as of `separate`.
+    way
+        −1 if the measure should fall where the modality is ignored, 1 if it should rise.
+    undefined
+        Why a value of a model may be undefined.
+
+    Returns
+    -------
+    dict
+        verdict; says, "falls" or "rises"; every attribute of `Separation`; and the reason of an undefined verdict.
+    """
+    found = separate(*((ignoring, balanced) if way < 0 else (balanced, ignoring)), confidence)
+    result = {"verdict": found.verdict, "says": "falls" if way < 0 else "rises", **asdict(found)}
+    if found.verdict == "undefined":
+        result["reason"] = undefined if found.n_low and found.n_high else "no model of one of the two sides"
+    return result
+
+
+def seeds_needed(confidence: float) -> int:
+    """Fewest seeds a side of which a perfect separation has an interval above ½, (α/2)^(1/k) > ½: 6 at 0.95."""
+    return math.floor(math.log2(2 / (1 - confidence)) * (1 + ties.ROUNDING)) + 1
 
 
 def mean_with_t(values: ArrayLike, confidence: float) -> tuple[float, float, float]:
