@@ -1,4 +1,4 @@
-"""Usable information of labelled pairs: features of a model's two towers, losses of predictors, means with intervals."""
+"""Usable information of labelled pairs: features of a model's two towers, and means of losses with intervals."""
 
 from __future__ import annotations
 

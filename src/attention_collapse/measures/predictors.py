@@ -1,11 +1,14 @@
-"""Cross-fitted predictors of a label from features of the image, of the text and of both: their loss on held-out examples.
+"""Cross-fitted predictors of a label from features of the image, of the text and of both: their loss on other examples.
 
 A conditional V-entropy H_V(Y | X) is the expected log-loss of the best predictor of a family V that sees X (Xu, Zhao,
-Song, Stewart and Ermon, "A theory of usable information under computational constraints", ICLR 2020, definition 2).
-Here V is multinomial logistic regression with a ridge penalty on polynomials of degree 0, 1 or 2 of the features; degree
-and penalty are chosen by cross-validation within the training examples. What sees both modalities may ignore either, or
-both, as that paper's definition 1 asks of a predictive family ("optional ignorance"): so the families are nested, and
-what a modality adds is not a matter of the degree. A linear predictor of both would miss what only their product tells.
+Song, Stewart and Ermon, "A theory of usable information under computational constraints", ICLR 2020). What X adds to C
+is H_V(Y | C) − H_V(Y | X, C) (Hewitt, Ethayarajh, Liang and Manning, "Conditional probing: measuring usable information
+beyond a baseline", EMNLP 2021).
+
+Here V is multinomial logistic regression with a ridge penalty on polynomials of degree 0, 1 or 2 of the features; the
+degree and the penalty are chosen by cross-validation within the training examples. What sees both modalities may ignore
+either, or both, as Xu et al. ask of a predictive family ("optional ignorance"): so the families are nested, and what a
+modality adds is not a matter of the degree. A linear predictor of both would miss what only their product tells.
 """
 
 from __future__ import annotations
@@ -33,7 +36,7 @@ TOLERANCE, MOST_STEPS = 1e-6, 5_000  # of the gradient of the mean loss; of the 
 
 @dataclass(frozen=True)
 class Form:
-    """What a predictor is made of: the modalities that it reads, and the degree of the polynomial (0: reads nothing)."""
+    """What a predictor is made of: the modalities that it reads, and the degree of the polynomial (0: it reads none)."""
 
     reads: tuple[str, ...]
     degree: int
@@ -175,7 +178,7 @@ def _splits(y: Labels, folds: int, seed: int) -> list[tuple[Labels, Labels]]:
 
 
 def _reduce(x: Floats, train: Labels, components: int) -> Floats:
-    """Principal components of the training examples, scaled to variance 1 there: (example, width) -> (example, kept)."""
+    """(example, width) -> (example, kept): principal components of the training examples, of variance 1 there."""
     centred = x - x[train].mean(0)
     _, size, axes = np.linalg.svd(centred[train], full_matrices=False)
     kept = size[:components] > RESOLVED * size[0]
