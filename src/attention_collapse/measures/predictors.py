@@ -36,7 +36,7 @@ TOLERANCE, MOST_STEPS = 1e-6, 5_000  # of the gradient of the mean loss; of the 
 
 @dataclass(frozen=True)
 class Form:
-    """What a predictor is made of: the modalities that it reads, and the degree of the polynomial (0: it reads none)."""
+    """What a predictor is made of: the modalities that it reads, and the degree of the polynomial (0: none)."""
 
     reads: tuple[str, ...]
     degree: int

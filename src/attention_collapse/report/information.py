@@ -114,7 +114,7 @@ class Information:
             return f"the {modality} beyond the {other}: {found.mean:.4f} nats; there is no interval ({found.reason})"
         low, high = found.interval
         if low > 0:
-            return f"the {modality} tells of the label what the {other} does not: to ignore it loses something"
+            return f"the {modality} tells of the label what the {other} does not: what ignores it gives that up"
         if high < 0:
             return f"the {modality} only misleads a predictor that has the {other}: too few images for its features"
-        return f"that the {modality} adds anything to the {other} is not shown: to ignore it need not lose anything"
+        return f"that the {modality} adds anything to the {other} is not shown: what ignores it need not lose by it"
