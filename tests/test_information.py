@@ -50,7 +50,9 @@ def test_the_function_and_the_command_give_the_same_of_features(xor, capsys):
     table = result.table()
     assert table.loc["label_entropy", "unit"] == "nats" and set(table.index) == set(result.estimates)
     printed = capsys.readouterr().out
-    assert f"{N} images of 2 classes (even {N // 2}, odd {N // 2})" in printed and "1 labels skipped" in printed
+    assert (
+        f"{N} images of 2 classes (even {N // 2}, odd {N // 2})" in printed and "skipped: 1 label, 1 image" in printed
+    )
     assert f"{found.mean:.4f}   95% CI" in printed and "skipped image 7: it has no label" in printed
     assert "the image tells of the label what the text does not" in printed and "sees both: image and text" in printed
 
@@ -79,23 +81,23 @@ def test_where_nothing_differs_there_is_no_interval_and_it_says_why(xor):
 def test_a_dual_encoder_gives_its_embeddings(tmp_path, tiny_openclip, monkeypatch):
     from attention_collapse.engine import information
 
-    folder = coco_folder(tmp_path / "pairs", n=14, captions=2)
+    folder = coco_folder(tmp_path / "pairs", n=16, captions=2)
     (folder / "val2017" / "000000000002.jpg").write_bytes(b"")
-    labels = {i: "ab"[i % 2] for i in range(1, 14)} | {99: "a"}
+    labels = {i: "ab"[i % 2] for i in range(1, 16)} | {99: "a"}
     kept = []
     real = information.embeddings
     monkeypatch.setattr(information, "embeddings", lambda *a, **k: kept.append(real(*a, **k)) or kept[-1])
     result = usable_information(labels, model=str(tiny_openclip), pairs=folder, folds=2, batch_size=4)
     reasons = {(item["kind"], item["id"]): item["reason"] for item in result.skipped}
-    assert reasons == {("image", "2"): "file is empty (0 bytes)", ("image", "14"): "it has no label",
+    assert reasons == {("image", "2"): "file is empty (0 bytes)", ("image", "16"): "it has no label",
                        ("label", "2"): f"{folder} has no such usable image",
                        ("label", "99"): f"{folder} has no such usable image"}  # fmt: skip
-    assert result.n_images == 12 and result.weights["untrained"] is False
+    assert result.n_images == 14 and result.weights["untrained"] is False
     model = load("x", ModelSpec(kind="openclip", weights="checkpoint", path=str(tiny_openclip)))
     [(images, texts)] = kept
-    captions = [f"picture {i} of two red circles" for i in (1, *range(3, 15))]
+    captions = [f"picture {i} of two red circles" for i in (1, *range(3, 17))]
     expected = model.embed(model.texts(captions)).embedding.detach().numpy()
-    assert images.shape == texts.shape == expected.shape == (13, expected.shape[1])
+    assert images.shape == texts.shape == expected.shape == (15, expected.shape[1])
     np.testing.assert_allclose(texts, expected, atol=1e-5)
     np.testing.assert_allclose((images**2).sum(1), 1, atol=1e-5)
     with pytest.raises(AttentionCollapseError, match="file is empty"):

@@ -166,7 +166,7 @@ def _require_classes(counts: Mapping[str, int], folds: int) -> None:
             f"{len(rare)} of {len(counts)} classes have too few examples: "
             + ", ".join(f"{name!r} {count}" for count, name in rare[:5]) + more,
             expected=f"{needed} or more examples of each class for {folds} folds",
-            remedy="label more examples, merge or leave out rare classes, or ask for fewer folds",
+            remedy="label more examples, merge or leave out rare classes, or ask for 4 folds, which need the fewest",
         )  # fmt: skip
 
 

@@ -92,7 +92,9 @@ class Information:
         shown = [f"{name} {count}" for name, count in self.classes.items()]
         more = f", … and {len(shown) - LISTED} more" if len(shown) > LISTED else ""
         lines.append(f"{self.n_images} images of {len(shown)} classes ({', '.join(shown[:LISTED])}{more})")
-        lines += [f"{count} {kind}s skipped" for kind, count in Counter(item["kind"] for item in self.skipped).items()]
+        if self.skipped:
+            counts = Counter(item["kind"] for item in self.skipped)
+            lines.append("skipped: " + ", ".join(f"{n} {kind}{'s' * (n != 1)}" for kind, n in counts.items()))
         lines += [f"  skipped {item['kind']} {item['id']}: {item['reason']}" for item in self.skipped[:LISTED]]
         if len(self.skipped) > LISTED:
             lines.append(f"  … and {len(self.skipped) - LISTED} more")
