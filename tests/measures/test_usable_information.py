@@ -124,6 +124,15 @@ def test_an_invertible_affine_map_of_either_modality_changes_nothing(soft, base)
     assert means(there, -5 * text[:, ::-1] - 7, labels) == pytest.approx(base, abs=2e-4)
 
 
+def test_the_penalty_does_not_see_a_rotation_of_the_features():
+    """Products have the inner product (x · x')², which no rotation changes, nor one that mixes the modalities."""
+    x = np.random.default_rng(0).normal(size=(5, 4))
+    columns = predictors._columns({"image": x[:, :1], "text": x[:, 1:]}, FORMS[-1])
+    inner = x @ x.T
+    assert FORMS[-1].reads == ("image", "text") and columns.shape == (5, 4 + 10)
+    np.testing.assert_allclose(columns @ columns.T, inner + inner**2, rtol=1e-12)
+
+
 def test_modalities_exchanged_exchange_their_names(soft, base):
     image, text, labels = soft
     here, there = base, means(text, image, labels)
