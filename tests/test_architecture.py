@@ -22,9 +22,10 @@ FLOORS = (
     {"repository"},
     {"stages"},
     {"diagnosis", "inventory", "streams"},
+    {"information"},
     {"cli"},
 )
-DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "open_clip": "open_clip_torch"}
+DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "open_clip": "open_clip_torch", "sklearn": "scikit-learn"}
 
 
 def modules():

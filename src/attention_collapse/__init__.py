@@ -9,12 +9,15 @@ if TYPE_CHECKING:
     from attention_collapse.data.scenes import write_scenes
     from attention_collapse.diagnosis import diagnose
     from attention_collapse.errors import AttentionCollapseError
+    from attention_collapse.information import usable_information
     from attention_collapse.probe import AttentionProbe
     from attention_collapse.report.diagnosis import Diagnosis, Estimate
+    from attention_collapse.report.information import Information
 
 __version__ = "0.1.0"
 __all__ = [
-    "AttentionCollapseError", "AttentionProbe", "Diagnosis", "Estimate", "__version__", "diagnose", "write_scenes",
+    "AttentionCollapseError", "AttentionProbe", "Diagnosis", "Estimate", "Information", "__version__", "diagnose",
+    "usable_information", "write_scenes",
 ]  # fmt: skip
 
 _HOMES = {
@@ -22,7 +25,9 @@ _HOMES = {
     "AttentionProbe": "attention_collapse.probe",
     "Diagnosis": "attention_collapse.report.diagnosis",
     "Estimate": "attention_collapse.report.diagnosis",
+    "Information": "attention_collapse.report.information",
     "diagnose": "attention_collapse.diagnosis",
+    "usable_information": "attention_collapse.information",
     "write_scenes": "attention_collapse.data.scenes",
 }
 

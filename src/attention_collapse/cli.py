@@ -8,6 +8,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import chdir, nullcontext
 from pathlib import Path
+from typing import Any
 
 from attention_collapse.errors import AttentionCollapseError, PipelineError
 from attention_collapse.explain import explained
@@ -15,21 +16,41 @@ from attention_collapse.repository.root import find_root
 from attention_collapse.streams import readable_streams
 
 
-def _diagnose(arguments: argparse.Namespace) -> int:
-    from attention_collapse.diagnosis import diagnose
+def _model(arguments: argparse.Namespace) -> Any:
+    """What `--model` and `--kind` name together."""
     from attention_collapse.registry import kinds
 
     model = arguments.model
-    if arguments.kind:
-        known = kinds().get(arguments.kind)
-        factory = known is not None and known.library == "user"
-        model = {"kind": arguments.kind} | (
-            {"weights": "factory", "factory": model} if factory else {"weights": "checkpoint", "path": model}
-        )
+    if not arguments.kind or not model:
+        return model
+    known = kinds().get(arguments.kind)
+    factory = known is not None and known.library == "user"
+    return {"kind": arguments.kind} | (
+        {"weights": "factory", "factory": model} if factory else {"weights": "checkpoint", "path": model}
+    )
+
+
+def _diagnose(arguments: argparse.Namespace) -> int:
+    from attention_collapse.diagnosis import diagnose
+
     result = diagnose(
-        model, arguments.pairs, n=arguments.n, seed=arguments.seed, rows=arguments.rows,
+        _model(arguments), arguments.pairs, n=arguments.n, seed=arguments.seed, rows=arguments.rows,
         device=arguments.device, batch_size=arguments.batch_size, partners=arguments.partners,
         strict=arguments.strict, out=arguments.out,
+    )  # fmt: skip
+    print(result.text())
+    if arguments.out:
+        print(f"\nwritten to {arguments.out}")
+    return 0
+
+
+def _information(arguments: argparse.Namespace) -> int:
+    from attention_collapse.information import usable_information
+
+    result = usable_information(
+        arguments.labels, model=_model(arguments), pairs=arguments.pairs, features=arguments.features,
+        folds=arguments.folds, components=arguments.components, seed=arguments.seed, device=arguments.device,
+        batch_size=arguments.batch_size, strict=arguments.strict, out=arguments.out,
     )  # fmt: skip
     print(result.text())
     if arguments.out:
@@ -199,6 +220,13 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--strict", action="store_true", help="fail on an unusable image or caption")
     one.add_argument("--out", type=Path, help="also write the result as JSON")
     one.set_defaults(run=_diagnose)
+    _add_information(commands.add_parser(
+        "information",
+        help="measure what image and text tell of a label",
+        description="What the image tells of a label beyond the text, and the text beyond the image, in nats: the "
+        "log-loss that it saves a predictor, on images that the predictor was not trained on. The features are a dual "
+        "encoder's embeddings (--model and --pairs) or your own (--features).",
+    ))  # fmt: skip
     commands.add_parser("models", help="list the models there are").set_defaults(run=_models)
     known = commands.add_parser("measures", help="list the measures there are, and what each means")
     known.add_argument("--write", action="store_true", help="write their table into this repository's docs instead")
@@ -240,6 +268,26 @@ def _parser() -> argparse.ArgumentParser:
     )
     track.set_defaults(run=_track, in_repository=True)
     return parser
+
+
+def _add_information(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--labels", required=True, type=Path, help="CSV (image_id,label) or JSON (image id -> label)")
+    parser.add_argument("--model", help="a dual encoder from `attention-collapse models`, or a checkpoint folder")
+    parser.add_argument("--kind", help="kind of the checkpoint folder")
+    parser.add_argument("--pairs", type=Path, help="folder with annotations/captions_<split>.json")
+    parser.add_argument(
+        "--features", type=Path, help="instead: .npz with image_id (n,), image (n, width) and text (n, width)"
+    )
+    parser.add_argument("--folds", type=_positive, default=5, help="of the cross-fitting (default: 5)")
+    parser.add_argument(
+        "--components", type=_positive, default=16, help="principal components kept of each modality (default: 16)"
+    )
+    parser.add_argument("--seed", type=_not_negative, default=0, help="seed of the folds (default: 0)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …, or auto for accelerate (default: cpu)")
+    parser.add_argument("--batch-size", type=_positive, default=32)
+    parser.add_argument("--strict", action="store_true", help="fail on an image or a label without the other")
+    parser.add_argument("--out", type=Path, help="also write the result as JSON")
+    parser.set_defaults(run=_information)
 
 
 def _run(argv: Sequence[str] | None) -> int:

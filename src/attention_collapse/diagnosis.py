@@ -77,7 +77,7 @@ def diagnose(
     _require_arguments(rows, partners, batch_size, threads, out)
     if threads is not None:
         torch.set_num_threads(threads)
-    name, spec = _model(model)
+    name, spec = spec_of(model)
     checked, skipped = read_folder(Path(pairs), n=n, seed=seed, strict=strict)
     loaded = load(name, spec, device)
     pairs_table = table(checked, "folder")
@@ -99,6 +99,11 @@ def _require_arguments(rows: str, partners: int, batch_size: int, threads: int |
         raise ParamsError(f"partners is {partners}", expected="0 or more", remedy=wrong)
     if batch_size < 1 or (threads is not None and threads < 1):
         raise ParamsError(f"batch_size {batch_size}, threads {threads}", expected="1 or more", remedy=wrong)
+    require_writable(out)
+
+
+def require_writable(out: str | Path | None) -> None:
+    """ParamsError for a path that no file can be written to, before anything is computed; None is none."""
     if out is not None and (Path(out).is_dir() or not os.access(_nearest_folder(Path(out)), os.W_OK)):
         raise ParamsError(
             f"out is {out}, which cannot be written", expected="a path for a JSON file", remedy="give another path"
@@ -154,7 +159,8 @@ def _nearest_folder(path: Path) -> Path:
     return next(folder for folder in path.absolute().parents if folder.exists())
 
 
-def _model(model: str | dict[str, Any]) -> tuple[str, ModelSpec]:
+def spec_of(model: str | dict[str, Any]) -> tuple[str, ModelSpec]:
+    """The name and the description of a model: a name, a checkpoint folder, or a mapping as in params.yaml."""
     if isinstance(model, str):
         return model, named(model)
     return "model", parse_spec(model, "model")

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from math import inf
 from pathlib import Path
 from textwrap import fill
 
 from attention_collapse.files import write_text
+from attention_collapse.measures import usable_information
 from attention_collapse.measures.catalogue import MEASURES, label
-from attention_collapse.measures.record import CONTRIBUTION, Measure
+from attention_collapse.measures.record import CONTRIBUTION, Measure, records
 from attention_collapse.report.latex import escape
 from attention_collapse.report.markdown import code, table
 
 TEX = {"÷": r"$\div$", "·": "--", "≠": r"$\neq$", "φ": r"$\varphi$", "−": "$-$", ">": "$>$"}
 BEGIN, END = "<!-- measures: begin -->", "<!-- measures: end -->"
 DOCUMENTS = ("docs/measures.md",)
+WITH_LABELS = MEASURES | records(usable_information)  # also what takes labelled data, which no study has
 DIRECTION = {-1: "falls", 0: "–", 1: "rises"}
 
 
@@ -57,8 +60,8 @@ def _bounds(measure: Measure) -> str:
     return words(f"{both} ({measure.bounds_source})")
 
 
-def measures_table() -> str:
-    """Every measure: name, meaning, unit, range, null, which way it is said to go, reported bounds, who lacks it."""
+def measures_table(measures: Mapping[str, Measure] = MEASURES) -> str:
+    """Each measure: name, meaning, unit, range, null, which way it is said to go, reported bounds, who lacks it."""
     columns = [
         ("l", "Measure"), ("l", "what it is"), ("l", "unit"), ("l", "range"), ("l", "null"),
         ("l", "image ignored"), ("l", "text ignored"), ("l", "called collapse"), ("l", "not defined for"),
@@ -75,7 +78,7 @@ def measures_table() -> str:
             _bounds(measure),
             "; ".join(measure.undefined) or "–",
         ]
-        for name, measure in MEASURES.items()
+        for name, measure in measures.items()
     ]
     return table(columns, rows)
 
@@ -83,7 +86,7 @@ def measures_table() -> str:
 def listing() -> str:
     """Every measure for a terminal: name, label, unit and range, and in an indented line what it is."""
     lines = []
-    for name, measure in MEASURES.items():
+    for name, measure in WITH_LABELS.items():
         high = "" if measure.high == inf else f" to {measure.high:g}"
         span = "any value" if measure.low == -inf else f"{measure.low:g}{high or ' and more'}"
         lines.append(f"{name}: {measure.label} ({measure.unit}, {span}; {measure.about})")
@@ -97,7 +100,7 @@ def write_tables(root: Path) -> list[str]:
     for name in DOCUMENTS:
         text = (root / name).read_text("utf-8")
         before, rest = text.split(BEGIN)
-        whole = f"{before}{BEGIN}\n\n{measures_table()}\n{END}{rest.split(END)[1]}"
+        whole = f"{before}{BEGIN}\n\n{measures_table(WITH_LABELS)}\n{END}{rest.split(END)[1]}"
         if whole != text:
             write_text(root / name, whole)
             changed.append(name)

@@ -1,0 +1,135 @@
+"""Usable information of labelled images, for a person: from a model's own embeddings, or from features in a file."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from attention_collapse.data.coco import Skipped
+from attention_collapse.data.labelled import Features, matched, read_features, read_labels
+from attention_collapse.data.pairs import read_folder, table
+from attention_collapse.diagnosis import require_writable, spec_of
+from attention_collapse.errors import ParamsError
+from attention_collapse.files import write_json
+from attention_collapse.measures.predictors import SEES, held_out
+from attention_collapse.params import Stats
+from attention_collapse.report.diagnosis import Estimate
+from attention_collapse.report.information import Information
+
+
+def usable_information(
+    labels: str | Path | Mapping[Any, Any],
+    *,
+    model: str | dict[str, Any] | None = None,
+    pairs: str | Path | None = None,
+    features: str | Path | Mapping[str, Any] | None = None,
+    folds: int = 5,
+    components: int = 16,
+    seed: int = 0,
+    device: str = "cpu",
+    batch_size: int = 32,
+    strict: bool = False,
+    out: str | Path | None = None,
+) -> Information:
+    """What image and text tell of a label, alone, beyond each other and together (docs/measures.md, section 5).
+
+    Parameters
+    ----------
+    labels
+        A CSV file with the columns image_id and label, a JSON object of image id -> label, or a mapping.
+    model, pairs
+        A dual encoder as of `diagnose`, and a COCO-layout folder: the features are its embeddings of each image and of
+        its first caption.
+    features
+        Instead of both: an .npz file or a mapping with image_id (n,), image (n, width) and text (n, width).
+    folds, components, seed
+        As of `measures.predictors.held_out`.
+    strict
+        Fail on a label without image, an image without label, or an unusable image, instead of listing it.
+    out
+        Also write the result as JSON.
+
+    Raises
+    ------
+    AttentionCollapseError
+        For anything wrong with the model, the folder, the labels, the features or an argument; a model that gives no
+        embedding of each modality alone.
+    """
+    _require_source(model, pairs, features)
+    _require_ranges(components, seed, batch_size)
+    require_writable(out)
+    named, weights, skipped = read_labels(labels), None, list[Skipped]()
+    if features is not None:
+        source = "features" if isinstance(features, Mapping) else str(features)
+        found = read_features(features)
+    else:
+        assert model is not None and pairs is not None  # noqa: S101 — required above
+        found, weights, skipped = _embedded(model, Path(pairs), device, batch_size, strict=strict)
+        source = f"{weights['name']}  ({weights['weights']}; {weights['parameters']:,} parameters)"
+    where = str(pairs) if pairs is not None else source
+    chosen, unmatched = matched(named, found.image_ids, where=where, strict=strict)
+    classes = [named[found.image_ids[position]] for position in chosen]
+    result = _measured(
+        found.image[chosen], found.text[chosen], classes, folds=folds, components=components, seed=seed,
+        about={"source": source, "weights": weights, "skipped": [asdict(item) for item in [*skipped, *unmatched]]},
+    )  # fmt: skip
+    if out is not None:
+        write_json(Path(out), result.to_dict())
+    return result
+
+
+def _require_source(model: object, pairs: object, features: object) -> None:
+    """ParamsError for sources that do not go together, before anything is loaded."""
+    given = [name for name, value in (("model", model), ("pairs", pairs), ("features", features)) if value is not None]
+    if given not in (["model", "pairs"], ["features"]):
+        raise ParamsError(
+            f"{', '.join(given) or 'no source of features'} given",
+            expected="model and pairs, or features alone",
+            remedy="name a dual encoder and a folder, or a file of features",
+        )
+
+
+def _require_ranges(components: int, seed: int, batch_size: int) -> None:
+    """ParamsError for numbers out of range; `held_out` checks the folds."""
+    if components < 1 or batch_size < 1 or not 0 <= seed < 2**32:
+        raise ParamsError(
+            f"components {components}, batch_size {batch_size}, seed {seed}",
+            expected="components and batch_size of 1 or more, a seed from 0 to 2**32 - 1",
+            remedy="correct the argument",
+        )
+
+
+def _embedded(
+    model: str | dict[str, Any], folder: Path, device: str, batch_size: int, *, strict: bool
+) -> tuple[Features, dict[str, Any], list[Skipped]]:
+    """Embeddings of a folder's usable images and first captions, the model's provenance, and what was not usable."""
+    from attention_collapse.engine.information import embeddings, require_towers
+    from attention_collapse.models import load
+
+    name, spec = spec_of(model)
+    checked, skipped = read_folder(folder, strict=strict)
+    towers = require_towers(load(name, spec, device))
+    images, texts = embeddings(towers, table(checked, "folder"), batch_size=batch_size)
+    ids = tuple(pair.entry.image_id for pair in checked)
+    return Features(ids, images, texts), {"name": name} | towers.provenance, skipped
+
+
+def _measured(
+    image: Any, text: Any, classes: list[str], *, folds: int, components: int, seed: int, about: dict[str, Any]
+) -> Information:
+    """Losses, means and intervals."""
+    from attention_collapse.engine.information import summarise
+
+    params = Stats()
+    losses = held_out(image, text, classes, folds=folds, components=components, seed=seed)
+    return Information(
+        **about,
+        settings={"folds": folds, "components": components, "seed": seed, "confidence": params.confidence},
+        classes=dict(sorted(Counter(classes).items())),
+        estimates={n: Estimate.of(n, found, params.confidence) for n, found in summarise(losses, params).items()},
+        chosen={sees: dict(Counter(str(form) for form in losses.chosen[sees]).most_common()) for sees in SEES},
+        unfinished=losses.unfinished,
+    )
