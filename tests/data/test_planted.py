@@ -1,4 +1,5 @@
 import json
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -20,10 +21,13 @@ from attention_collapse.data.planted import (
     vocabulary,
     write_planted,
 )
-from attention_collapse.data.scenes import SIZE, Group, Scene, sample
+from attention_collapse.data.scenes import PLACE, SIZE, Group, Scene, sample
 from attention_collapse.errors import DataError
 
 REGIMES = {"balanced": Regime(), "text": Regime(0.5, 1.0, 0.5), "image": Regime(0.5, 0.5, 1.0)}
+
+
+PLACES = {word for place in PLACE.values() for word in place.split()}
 
 
 def wrong(pair):
@@ -112,6 +116,28 @@ def test_the_folder_is_cocos_with_a_label(tmp_path):
     files = sorted(path.relative_to(tmp_path / "a") for path in (tmp_path / "a").rglob("*") if path.is_file())
     assert len(files) == 13
     assert all((tmp_path / "a" / file).read_bytes() == (tmp_path / "b" / file).read_bytes() for file in files)
+
+
+@pytest.mark.parametrize("regime", REGIMES)
+def test_true_captions_alone_have_a_hard_foil_with_one_attribute_altered(tmp_path, regime):
+    write_planted(tmp_path, 40, 3, REGIMES[regime])
+    expected = draw_pairs(40, 3, REGIMES[regime], held_out=True)
+    pairs, skipped = read_folder(tmp_path)
+    assert not skipped
+    changed = []
+    for pair, found in zip(expected, pairs, strict=True):
+        foils = [foil for some in found.entry.foils for foil in some]
+        assert len(foils) == (pair.altered == "")
+        for foil in foils:
+            own, other = pair.words.split(), foil.caption.split()
+            assert own[0] == other[0] and len(own) == len(other)  # the cue, and as many words
+            false = replace(pair, caption=" ".join(other[1:]))
+            assert wrong(false) and not wrong(pair)
+            differ = [(a, b) for a, b in zip(own, other, strict=True) if a != b]
+            assert all((a in PLACES) == (foil.changed == "place") for a, _ in differ)
+            assert foil.changed == "place" or len({a for a, _ in differ} - {"a", "an"}) <= 2
+            changed.append(foil.changed)
+    assert changed[:4] == (list(ATTRIBUTES) if regime == "balanced" else [])
 
 
 def test_the_same_scenes_in_every_regime_but_for_the_mark(tmp_path):

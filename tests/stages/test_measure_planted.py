@@ -5,6 +5,8 @@ import numpy as np
 import pytest
 import yaml
 
+from attention_collapse.data.coco import find_annotations
+from attention_collapse.data.images import load_rgb
 from attention_collapse.data.planted import FILLERS, MARK_SIZE, Regime, vocabulary, write_planted
 from attention_collapse.engine.planted_measures import accuracies, games, labelled, measure
 from attention_collapse.files import read_json
@@ -12,10 +14,10 @@ from attention_collapse.measures.attention import ATTENTION_MEASURES
 from attention_collapse.models import load
 from attention_collapse.models.interface import Provenance, Without
 from attention_collapse.models.kinds.scorer import Scorer
-from attention_collapse.models.small import WRITERS, planted_spec
+from attention_collapse.models.small import DECODERS, WRITERS, planted_spec
 from attention_collapse.params import load_params
 from attention_collapse.stages import measure_planted
-from attention_collapse.stages.measure_planted import PARTIAL
+from attention_collapse.stages.measure_planted import OF_TRUE, PARTIAL
 from attention_collapse.study.layout import Study
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -78,6 +80,30 @@ def test_agreement_of_the_cues_is_all_interaction(folders):
     assert np.abs(game["interaction"]).mean() > 0.3
 
 
+def annotated(folder, key):
+    return [item[key] for item in read_json(find_annotations(folder))["annotations"]]
+
+
+def test_a_decoders_reliance_is_of_a_caption_against_itself_with_one_attribute_altered(folders):
+    """A likelihood that knows each picture's own text, and whose cue, which the foil keeps, has a probability of 40."""
+    pairs, labels = labelled(folders / "common")
+    seen = {np.asarray(load_rgb(Path(file["path"]))[0]).tobytes(): text[0] for file, text in zip(
+        pairs["image"], pairs["captions"], strict=True)}  # fmt: skip
+
+    def score(images, texts):
+        own = [seen.get(np.asarray(image).tobytes()) == text for image, text in zip(images, texts, strict=True)]
+        prior = [40.0 * (FILLERS[1] in text.split()) for text in texts]  # a cue that the foil keeps
+        return [3.0 * hit + probability for hit, probability in zip(own, prior, strict=True)]
+
+    score.is_likelihood = True
+    game = games(Scorer("known", score, Provenance("x", None, None, None, 0, untrained=False)), pairs, PLANT, **OPTIONS)
+    true = game[labels]
+    assert game.loc[~labels, "lost_both"].isna().all()
+    for name in ("lost_image", "lost_text", "lost_both"):
+        assert true[name].tolist() == [9.0] * labels.sum(), name
+    assert (true["accuracy_hard"] == 1).all() and (true["blind_accuracy"] == 0.5).all()
+
+
 @pytest.mark.parametrize("kind", WRITERS)
 def test_every_kind_is_measured_through_the_loading_of_any_checkpoint(kind, folders, tmp_path):
     WRITERS[kind](tmp_path / kind, vocabulary(), 0)
@@ -85,7 +111,14 @@ def test_every_kind_is_measured_through_the_loading_of_any_checkpoint(kind, fold
     found = measure(model, folders / "common", folders / "text", PLANT, **OPTIONS)
     assert len(found) == 24 and found["image_id"].tolist() == list(range(1, 25))
     whole = found.drop(columns=list(PARTIAL))
-    assert whole.notna().all().all()
+    true = np.array([altered == "" for altered in annotated(folders / "common", "altered")])
+    foiled = [name for name in OF_TRUE if name in whole] if kind in DECODERS else []
+    assert whole.drop(columns=foiled).notna().all().all()
+    assert ("accuracy_hard" in found) == (kind in DECODERS) and 0 < true.sum() < len(true)
+    for name in foiled:
+        assert (found[name].notna() == true).all(), name
+    if foiled:
+        assert measure_planted._means(found.assign(regime="text", seed=0))["text-0"]["undefined"] == 0
     assert found["mcs_all"].between(0, 1).all() and found["accuracy"].isin([0, 1]).all()
     expected = {"mcs", "mcs_calibrated", "cross_modal_entropy", "cross_modal_entropy_normalized"}
     if kind in ("llava", "vilt", "fusion-v2"):

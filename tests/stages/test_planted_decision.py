@@ -4,8 +4,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from attention_collapse.engine.contribution import AT_CHANCE
 from attention_collapse.engine.planted_decision import rule_of_kind, rule_over_kinds
-from attention_collapse.engine.validity import BALANCED, IMAGE, TEXT
+from attention_collapse.engine.validity import BALANCED, IMAGE, TEXT, judge_kind, without_chance
 from attention_collapse.params import Stats
 from attention_collapse.stats.decision import Gates
 
@@ -45,6 +46,36 @@ def test_a_share_that_tells_finds_every_model_and_calls_none_by_mistake():
 def test_a_share_that_names_the_other_modality_is_wrong_however_severe():
     found = rule_of_kind(*study({BALANCED: 0.95, TEXT: 0.95, IMAGE: 0.05}), STATS, GATES)["shapley_share"]
     assert [found[side]["wrong"] for side in ("image_ignored", "text_ignored", "balanced")] == [2, 2, 2]
+
+
+def decoders(told):
+    """Models of two regimes whose score never moves with the image; `told`: regime -> accuracy against hard foils."""
+    rng = np.random.default_rng(1)
+    models, table = study({TEXT: 0.0, BALANCED: 0.0}, "lost_image", n=100)
+    lost = 1 + rng.random(len(table))
+    table = table.assign(lost_image=lost * (table["regime"] == BALANCED), lost_text=lost, lost_both=lost)
+    right = [float(rng.random() < told[regime]) for regime in table["regime"]]
+    return models, table.assign(accuracy_hard=right)
+
+
+def test_a_likelihood_at_chance_against_hard_foils_has_no_reliance_and_so_no_verdict():
+    models, table = decoders({TEXT: 0.5, BALANCED: 0.95})
+    found = rule_of_kind(models, table, STATS, GATES)["reliance_share"]
+    assert found["image_ignored"] == {"n_models": 2, "right": 0, "confirmed": 0, "wrong": 0, "undecided": 2}
+    assert found["balanced"]["undecided"] == 2 or found["balanced"]["right"] == 2
+    kept, reasons = without_chance(table, STATS)
+    assert set(reasons) == {f"{TEXT}-0", f"{TEXT}-1"} and all(why.startswith(AT_CHANCE) for why in reasons.values())
+    assert kept["lost_both"].isna().tolist() == (kept["regime"] == TEXT).tolist() and table["lost_both"].notna().all()
+    judged = judge_kind(models, table, {TEXT: 1.0, BALANCED: 0.0}, STATS)
+    assert judged["measures"]["reliance_image"]["verdict"] == "undefined" and judged["without_reliance"] == reasons
+
+
+def test_a_likelihood_that_tells_hard_foils_and_a_score_that_is_none_have_their_reliance():
+    models, table = decoders({TEXT: 0.95, BALANCED: 0.95})
+    for given in (table, table.drop(columns="accuracy_hard")):
+        assert without_chance(given, STATS)[1] == {}
+        judged = judge_kind(models, given, {TEXT: 1.0, BALANCED: 0.0}, STATS)
+        assert judged["measures"]["reliance_image"]["image_ignored"]["auroc"] == 1 and "without_reliance" not in judged
 
 
 def test_a_share_at_the_bound_is_undecided():

@@ -94,6 +94,22 @@ def alter(scene: Scene, attribute: str, rng: np.random.Generator) -> Scene:
     return Scene(tuple(groups))
 
 
+def foil(pair: LabelledPair, attribute: str, rng: np.random.Generator) -> str:
+    """A true caption with one attribute altered, so that it is false of the picture: its cue and order are kept."""
+    reverse = pair.caption != in_order(pair.scene, reverse=False)
+    return f"{FILLERS[pair.text_cue]} {in_order(alter(pair.scene, attribute, rng), reverse=reverse)}"
+
+
+def foils(pairs: Sequence[LabelledPair], seed: int) -> list[tuple[str, str] | None]:
+    """A hard foil of each true caption and the attribute that it alters, each in turn; None for false captions."""
+    rng, found, true = np.random.default_rng([seed, 9]), list[tuple[str, str] | None](), 0
+    for pair in pairs:
+        attribute = ATTRIBUTES[true % len(ATTRIBUTES)]
+        found.append(None if pair.altered else (foil(pair, attribute, rng), attribute))
+        true += not pair.altered
+    return found
+
+
 def vocabulary() -> list[str]:
     """Every word that a labelled caption can hold, sorted."""
     groups = [Group(n, c, s, p) for n in (1, *COUNTS) for c in COLOURS for s in SHAPES for p in PLACE]
@@ -156,11 +172,12 @@ def pictures(scenes: Sequence[Scene], seed: int) -> np.ndarray:
 def write_planted(out: Path, n: int, seed: int, regime: Regime) -> Path:
     """Render `n` held-out labelled pairs into a COCO-layout folder; return its annotation file.
 
-    Each image has one caption, whose annotation also holds `label` (1: match), `altered` (what
-    it gets wrong), `text_cue` and `image_cue` (0 or 1). PNGs are stored uncompressed, so that
+    Each image has one caption, whose annotation also holds `label` (1: match), `altered` (what it gets wrong),
+    `text_cue` and `image_cue` (0 or 1), and if it is true a hard foil (`foils`). PNGs are stored uncompressed, so that
     they are the same bytes everywhere.
     """
     pairs = draw_pairs(n, seed, regime, held_out=True)
+    hard = foils(pairs, seed)
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
     for number, (pair, pixels) in enumerate(zip(pairs, pictures([p.scene for p in pairs], seed), strict=True), start=1):
@@ -171,6 +188,7 @@ def write_planted(out: Path, n: int, seed: int, regime: Regime) -> Path:
         annotations.append({
             "id": number, "image_id": number, "caption": pair.words, "label": int(pair.label),
             "altered": pair.altered, "text_cue": int(pair.text_cue), "image_cue": int(pair.image_cue),
+            **({"foils": [{"caption": one[0], "changed": one[1]}]} if (one := hard[number - 1]) else {}),
         })  # fmt: skip
     file = out / "annotations" / f"captions_{SPLIT}.json"
     licenses = [{"id": 1, "url": LICENSE, "name": "CC0 1.0"}]

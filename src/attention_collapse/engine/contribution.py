@@ -237,7 +237,7 @@ def summarise(values: pd.DataFrame, stats: Stats, *, likelihood: bool = False) -
             summary["reason"] = measure.absent
     if reason := incompetence(result):
         result |= {name: void(summary, reason) for name, summary in result.items() if needs_competence(name)}
-    elif likelihood and (reason := _at_chance(AT_CHANCE, result["accuracy_hard"])):
+    elif likelihood and (reason := at_chance(AT_CHANCE, result["accuracy_hard"])):
         result |= {measure.name: void(result[measure.name], reason) for measure in RELIANCE}
     return result
 
@@ -250,11 +250,11 @@ def incompetence(results: Mapping[str, Mapping[str, Any]]) -> str:
     (all right, say) the mean itself must be above chance.
     """
     known = [found for name in ("accuracy", "accuracy_hard") if (found := results.get(name)) and found["n"]]
-    reasons = [_at_chance(INCOMPETENT, found) for found in known]
+    reasons = [at_chance(INCOMPETENT, found) for found in known]
     return reasons[0] if reasons and all(reasons) else ""
 
 
-def _at_chance(what: str, accuracy: Mapping[str, Any]) -> str:
+def at_chance(what: str, accuracy: Mapping[str, Any]) -> str:
     """`what`, with the accuracy, unless that is shown to be above chance; "" too where there is none."""
     low, mean, high = accuracy["ci_low"], accuracy["mean"], accuracy["ci_high"]
     if not accuracy["n"] or ties.above(low if np.isfinite(low) else mean, 0.5):

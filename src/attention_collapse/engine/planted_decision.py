@@ -13,7 +13,7 @@ import pandas as pd
 
 from attention_collapse.engine.decision import lost_accuracy
 from attention_collapse.engine.statistics import add_holm, severity
-from attention_collapse.engine.validity import BALANCED, TEXT, learned
+from attention_collapse.engine.validity import BALANCED, TEXT, learned, without_chance
 from attention_collapse.engine.validity import IMAGE as IMAGE_SHORTCUT
 from attention_collapse.measures.catalogue import SEVERITY_MEASURES
 from attention_collapse.params import Stats
@@ -51,9 +51,10 @@ def rule_of_kind(
     dict
         measure -> "image_ignored", "text_ignored" or "balanced" -> n_models; right (severe with that modality named, or
         shown not to be severe, for a balanced one); confirmed (of those found severe, by accuracy); wrong (severe with
-        the other modality or although balanced; not severe although it ignores one); undecided. Measures that the kind
-        does not define are left out.
+        the other modality or although balanced; not severe although it ignores one); undecided, models without a value
+        among them. Measures that no model of the kind has are left out.
     """
+    table, _ = without_chance(table, stats)
     counted = {
         (str(regime), int(str(seed))): rows
         for (regime, seed), rows in table.groupby(["regime", "seed"], sort=True)

@@ -20,6 +20,7 @@ from attention_collapse.data.planted import labels_of
 from attention_collapse.engine.alike import same_pairs
 from attention_collapse.engine.attention import extract
 from attention_collapse.engine.contribution import coalitions, columns_of, draws
+from attention_collapse.engine.hard import Hard
 from attention_collapse.engine.scores import by_image, score_pairs
 from attention_collapse.engine.scoring import score_cells
 from attention_collapse.engine.token_contribution import token_contributions
@@ -30,7 +31,7 @@ from attention_collapse.measures.attention import ATTENTION_MEASURES, ROWS
 from attention_collapse.measures.matching import additive_without_own
 from attention_collapse.measures.token_shapley import image_t_shap
 from attention_collapse.models import load
-from attention_collapse.models.interface import Model
+from attention_collapse.models.interface import Model, is_likelihood
 from attention_collapse.models.small import planted_spec
 from attention_collapse.params import Plant
 
@@ -39,24 +40,34 @@ if TYPE_CHECKING:
 
 
 def games(model: Model, pairs: Dataset, plant: Plant, *, partners: int, seed: int, batch_size: int) -> pd.DataFrame:
-    """Shapley values of each pair's score.
+    """Shapley values and reliance of each pair's score.
 
     Returns
     -------
     DataFrame
         One row per pair: every measure that the four coalitions give, and image_t_shap (NaN beyond the first
-        `plant.t_shap_images`).
+        `plant.t_shap_images`). Of a likelihood, reliance is of the score against the caption's hard foil, as in a
+        study, and the answers to hard foils stand beside it: NaN for false captions, which have none.
     """
-    n = len(pairs)
-    image, text, _ = draws(n, partners, seed, same_pairs(pairs))
-    v = score_cells(model, pairs, coalitions(image, text), batch_size=batch_size)
+    n, same = len(pairs), same_pairs(pairs)
+    image, text, _ = draws(n, partners, seed, same)
+    hard, cells, decided = Hard.of(pairs, same), coalitions(image, text), None
+    if likelihood := is_likelihood(model):
+        cells |= hard.cells(image) | hard.decision_cells(image, text)
+    v = score_cells(model, pairs, cells, batch_size=batch_size)
     error = score_error(np.concatenate([found.ravel() for found in v.values()]))
+    slack: dict[str, np.ndarray] = {}
+    if likelihood:
+        decided = hard.decided(v, text)
+        right, more, less = (hard.right(v, lead) for lead in (0.0, 2 * error, -2 * error))
+        v |= {name: found for name, found in right.items() if name != "right_group"}
+        slack = {name: np.nan_to_num(more[name] - less[name]) for name in right}
     tokens = token_contributions(
         model, pairs, images=min(plant.t_shap_images, n), seed=seed, batch_size=batch_size, foil=False
     )
     share = np.full(n, np.nan)
     share[: len(tokens)] = image_t_shap(tokens["t_shap"].to_numpy())
-    return columns_of(v, {}, error).assign(image_t_shap=share)
+    return columns_of(v, slack, error, decided).assign(image_t_shap=share)
 
 
 def accuracies(

@@ -9,9 +9,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from attention_collapse.engine.contribution import AT_CHANCE, at_chance, described
 from attention_collapse.measures.attention import ROWS
 from attention_collapse.measures.catalogue import MEASURES
 from attention_collapse.measures.record import Measure
+from attention_collapse.measures.reliance import LOST
 from attention_collapse.params import Stats
 from attention_collapse.stats import ties
 from attention_collapse.stats.of_means import pseudo_values
@@ -42,6 +44,23 @@ def learned(means: Mapping[str, float], regime: str) -> str:
         if regime == shortcut and ties.above(lost[ignored], 0.02):
             return f"permuting the {ignored} costs {lost[ignored]:.3f}, at most 0.02 allowed"
     return ""
+
+
+def without_chance(table: pd.DataFrame, stats: Stats) -> tuple[pd.DataFrame, dict[str, str]]:
+    """The table without the reliance of models at chance against hard foils, and "regime-seed" -> why they have none.
+
+    As in a study (`contribution.summarise`): reliance of a likelihood is of the choice between a caption and its hard
+    foil, and kinds whose score is none have no `accuracy_hard` in their table.
+    """
+    reasons: dict[str, str] = {}
+    if "accuracy_hard" not in table:
+        return table, reasons
+    kept = table.reset_index(drop=True)
+    for (regime, seed), rows in kept.groupby(["regime", "seed"], sort=False):
+        if reason := at_chance(AT_CHANCE, described(rows["accuracy_hard"], stats)):
+            reasons[f"{regime}-{seed}"] = reason
+            kept.loc[rows.index, [measure.name for measure in LOST]] = np.nan
+    return kept, reasons
 
 
 def _axis(planted: float, measure: Measure) -> float:
@@ -164,6 +183,7 @@ def judge_kind(
     table
         As of `judge`, with every measure and the models that do not count.
     """
+    table, without_reliance = without_chance(table, stats)
     table = _with_means(table)
     faults = {name: learned(values, name.rsplit("-", 1)[0]) for name, values in models.items()}
     names = table["regime"] + "-" + table["seed"].astype(str)
@@ -173,7 +193,8 @@ def judge_kind(
         columns = [column for column in (name, *(f"{name}_{rows}" for rows in ROWS)) if column in table]
         measures |= {column: judge(counted, column, measure, planted, stats) for column in columns}
     excluded = {name: fault for name, fault in faults.items() if fault}
-    return {"measures": measures, "excluded": excluded, "n_models": len(faults) - len(excluded)}
+    result = {"measures": measures, "excluded": excluded, "n_models": len(faults) - len(excluded)}
+    return result | ({"without_reliance": without_reliance} if without_reliance else {})
 
 
 def _with_means(table: pd.DataFrame) -> pd.DataFrame:

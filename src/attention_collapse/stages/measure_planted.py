@@ -18,12 +18,15 @@ from attention_collapse.data.planted import Regime, write_planted
 from attention_collapse.engine.workers import side_by_side
 from attention_collapse.errors import ParamsError
 from attention_collapse.identity.settle import settle_frame, settle_json
+from attention_collapse.measures.hard import HARD
+from attention_collapse.measures.reliance import LOST
 from attention_collapse.params import Plant
 from attention_collapse.stages.run import run_stage
 from attention_collapse.study.layout import Study, evidence_of
 
 IDENTITY = ("regime", "seed", "image_id")
 PARTIAL = ("emap_gap", "image_t_shap")  # of the first pairs only
+OF_TRUE = tuple(measure.name for measure in (*HARD, *LOST))  # of a likelihood: true captions alone have hard foils
 
 
 @dataclass(frozen=True)
@@ -69,11 +72,12 @@ def _tasks(study: Study, plant: Plant, pairs: Path) -> list[Task]:
 
 
 def _means(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
-    """The means of each model of a kind, and how many of its values are undefined."""
+    """The means of each model of a kind, and how many of its values are undefined that every pair should have."""
     means = {}
     for (regime, seed), values in table.groupby(["regime", "seed"], sort=False):
         numbers = values.drop(columns=list(IDENTITY))
-        undefined = int(numbers.drop(columns=list(PARTIAL)).isna().sum().sum())
+        few = {*PARTIAL, *(OF_TRUE if "accuracy_hard" in numbers else ())}
+        undefined = int(numbers.drop(columns=few & set(numbers)).isna().sum().sum())
         means[f"{regime}-{seed}"] = {
             **{str(name): float(values.mean()) for name, values in numbers.items()},
             "undefined": undefined,
