@@ -11,6 +11,7 @@ from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.files import write_json
 from attention_collapse.measures.attention import ROWS
+from attention_collapse.measures.reliance import OF_DECISION
 from attention_collapse.models import load
 from attention_collapse.models.catalogue import named
 from attention_collapse.models.spec import ModelSpec
@@ -116,6 +117,7 @@ def _contributions(
     """The table of `engine.contribution.contributions` and how it was made, or None and why there is none."""
     from attention_collapse.engine.alike import n_alike, same_pairs
     from attention_collapse.engine.contribution import BASELINES, contributions
+    from attention_collapse.models.interface import is_likelihood
 
     if not partners:
         return None, {"partners": 0, "reason": "not asked for (partners: 0)"}
@@ -124,7 +126,9 @@ def _contributions(
     except DataError as error:
         return None, {"partners": partners, "reason": str(error).splitlines()[0]}
     alike = n_alike(same_pairs(pairs))
-    about = {"partners": partners, "baselines": list(BASELINES.values())}
+    about: dict[str, Any] = {"partners": partners, "baselines": list(BASELINES.values())}
+    if is_likelihood(model):
+        about["reliance_of"] = OF_DECISION
     return values, about | ({"n_alike": alike} if alike else {})
 
 
@@ -134,15 +138,16 @@ def _diagnosis(
     """Scores, statistics and readings of one model, as a study's stages make them."""
     from attention_collapse.engine.contribution import summarise as summarise_contributions
     from attention_collapse.engine.scores import by_image, score_pairs
-    from attention_collapse.engine.statistics import OF_IMAGES, columns_of, judge, layer_bands
+    from attention_collapse.engine.statistics import CAUSAL, OF_IMAGES, columns_of, judge, layer_bands
     from attention_collapse.engine.summary import summarise
+    from attention_collapse.models.interface import is_likelihood
 
     scores, params, rows = score_pairs(attention, model.family), Stats(), settings["rows"]
     metrics = summarise(scores, rows, model.family, model.missing)
     columns = columns_of(by_image(scores.pairs), values, rows, metrics["reasons"])
-    statistics = judge(columns, {}, params, metrics["reasons"], tested=1)
-    causal = {} if values is None else summarise_contributions(values, params)
-    known = {name: statistics.pop(name) for name in OF_IMAGES} | causal
+    causal = {} if values is None else summarise_contributions(values, params, likelihood=is_likelihood(model))
+    statistics = judge(columns, causal, params, metrics["reasons"], tested=1)
+    known = {name: statistics.pop(name) for name in (*OF_IMAGES, *CAUSAL) if name in statistics} | causal
     shares = {key: metrics[key] for key in ("share_of_pairs_above_0_7", "share_of_nulls_above_0_7")}
     readings = {"original": statistics.pop("reading_original"), "null": statistics.pop("reading_null")} | shares
     return Diagnosis(

@@ -25,7 +25,7 @@ from attention_collapse.families import CROSS_ATTENTION, DUAL_ENCODER, NO_ATTENT
 from attention_collapse.models import load
 from attention_collapse.models.catalogue import named
 from attention_collapse.models.image_once import image_once
-from attention_collapse.models.interface import DualEncoder, KindOfModel, PairScorer, Without
+from attention_collapse.models.interface import DualEncoder, KindOfModel, PairScorer, Without, is_likelihood
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import GROUPS, IMAGE, TEXT
 from attention_collapse.registry import LIBRARIES, kinds
@@ -250,6 +250,25 @@ def test_a_kind_that_forgets_what_would_be_slow_or_wrong_is_refused():
         class Forgetful(KindOfModel):
             pixels = "pixel_values"
             image_encoder = Without("it has none")
+
+    with pytest.raises(ModelError, match="class Forgetful of .* does not say is_likelihood"):
+
+        class Forgetful(KindOfModel):
+            pixels = picture = "pixel_values"
+            image_encoder = image_inputs = Without("it has none")
+
+            def pairs(self, pictures, captions):
+                """It scores pairs, so that its score may be a likelihood."""
+
+
+@pytest.mark.parametrize("row", TABLE)
+def test_decoders_alone_score_by_a_likelihood_and_have_ids_that_it_is_of(row, models):
+    model = models(row)
+    assert is_likelihood(model) == (row in DECODER_KINDS or row == "openclip-coca")
+    if TABLE[row][1] != DUAL_ENCODER:
+        assert (model.token_embedding is not None) == is_likelihood(model)
+        scores = [score for batch in batches(model) for score in result(model, batch).tolist()]
+        assert not is_likelihood(model) or max(scores) < 0  # in nats per token
 
 
 @pytest.mark.parametrize("row", TABLE)

@@ -9,7 +9,9 @@ from attention_collapse.engine.contribution import INCOMPETENT
 from attention_collapse.errors import ParamsError, PipelineError
 from attention_collapse.files import read_json, write_json
 from attention_collapse.measures.catalogue import SEVERITY_MEASURES
+from attention_collapse.measures.reliance import NO_DECISION
 from attention_collapse.params import Params
+from attention_collapse.repository import check as gate
 from attention_collapse.stages import decision
 from attention_collapse.study.layout import Study
 from attention_collapse.study.results import results_of
@@ -86,6 +88,17 @@ def test_a_model_whose_score_means_nothing_is_not_judged(tmp_path):
     assert found["measures"]["mcs_calibrated"]["not_judged"] == {"random": chance}
     assert found["decision"] == "NO_GO" and found["diagnostic_success"]
     assert run(tmp_path, {"a": entry(), "b": entry(), "random": entry(**void)})["decision"] == "NEED_MORE_DATA"
+
+
+def test_a_likelihood_without_hard_foils_is_not_judged_by_reliance(tmp_path):
+    lacking = {"reliance_share": NOTHING | {"reason": NO_DECISION}}
+    models = {"a": entry(), "b": entry(), "c": entry(), "decoder": entry(**lacking)}
+    found = run(tmp_path, models, measure="reliance_share")
+    assert found["measures"]["reliance_share"]["not_judged"] == {"decoder": NO_DECISION}
+    assert found["decision"] == "NO_GO" and found["diagnostic_success"]
+    assert found["measures"]["mcs_calibrated"]["not_judged"] == {}
+    verdict = gate.check("s", root=tmp_path)
+    assert verdict.judged == 3 and any(NO_DECISION in line and "NO VERDICT" in line for line in verdict.lines)
 
 
 def test_the_measures_and_gates_are_the_parameters(tmp_path):

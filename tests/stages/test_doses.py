@@ -1,7 +1,5 @@
 """Models trained dose by dose: what an oracle's scores say, a run that is stopped, and the summary by known answers."""
 
-from types import SimpleNamespace
-
 import numpy as np
 import pandas as pd
 import pytest

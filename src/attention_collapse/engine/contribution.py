@@ -22,8 +22,8 @@ from attention_collapse.measures.matching import (
     additive_projection,
     won,
 )
-from attention_collapse.measures.reliance import sobol_parts
-from attention_collapse.models.interface import Model
+from attention_collapse.measures.reliance import LOST, NO_DECISION, RELIANCE, sobol_parts, squared_slack
+from attention_collapse.models.interface import Model, is_likelihood
 from attention_collapse.params import Stats
 from attention_collapse.stats import ties
 from attention_collapse.stats.of_means import describe_of_means
@@ -40,6 +40,7 @@ OF_MEANS = {name: measure for name, measure in CONTRIBUTION_MEASURES.items() if 
 OF_PAIRS = {name: measure for name, measure in CONTRIBUTION_MEASURES.items() if measure.level == "pair"}
 OF_TOKENS = tuple(name for name, found in CONTRIBUTION_MEASURES.items() if found.level == "token" and not found.formula)
 INCOMPETENT = "its score does not tell matching from not"
+AT_CHANCE = "its score does not tell captions from their hard foils"
 FEWEST = 3  # different images: a partner of the image and one of the text, from two other pairs
 
 
@@ -80,7 +81,10 @@ def coalitions(image: np.ndarray, text: np.ndarray) -> Cells:
     }  # fmt: skip
 
 
-def columns_of(cells: Mapping[str, np.ndarray], slack: Mapping[str, np.ndarray], error: float) -> pd.DataFrame:
+def columns_of(
+    cells: Mapping[str, np.ndarray], slack: Mapping[str, np.ndarray], error: float,
+    decided: Mapping[str, np.ndarray] | None = None,
+) -> pd.DataFrame:  # fmt: skip
     """Every measure that a model's cells give, a row per pair, with its slack (see `settle.settle_frame`).
 
     Parameters
@@ -91,11 +95,17 @@ def columns_of(cells: Mapping[str, np.ndarray], slack: Mapping[str, np.ndarray],
         Name -> how far errors of the score may move a cell, where that is more than the error itself.
     error
         Of the model's score.
+    decided
+        Of a likelihood, what reliance is of in place of the score: `Hard.decided`, each the difference of two scores.
     """
     found: dict[str, np.ndarray] = dict(cells)
     moved = dict(slack)
     for name, measure in OF_PAIRS.items():
         if not measure.is_possible("", found):
+            continue
+        if decided is not None and measure in LOST:
+            found[name], (own, swapped) = measure.of(decided), (decided[key] for key in measure.inputs)
+            moved[name] = np.nan_to_num(squared_slack(own, swapped, 2 * error))
             continue
         found[name] = measure.of(found)
         if measure.slack is not None:
@@ -119,6 +129,9 @@ def contributions(
     so that nothing ablated matches. The foil is another pair's caption; hard foils are the data's own. All are drawn by
     `seed`; values are averaged over `partners` draws, and for dual encoders accuracies without a modality are exact
     expectations over all pairs. A pair with the same caption or file is never another (`alike.same_pairs`).
+
+    Where the score is a likelihood, reliance is of the score against the caption's first hard foil, over the partners
+    that have one; undefined where the pair has none.
 
     Parameters
     ----------
@@ -149,6 +162,8 @@ def contributions(
     hard = Hard.of(pairs, same)
     own = np.arange(n)[:, None]
     cells = coalitions(image, text) | {"foil": (own, foil), "text_foil": (image, foil)} | hard.cells(image)
+    if likelihood := is_likelihood(model):
+        cells |= hard.decision_cells(image, text)
     v = score_cells(
         model, pairs, cells, batch_size=batch_size, work=work, identity=f"{identity} partners={partners} seed={seed}"
     )
@@ -160,7 +175,8 @@ def contributions(
     )
     slack = {name: np.nan_to_num(more[name] - less[name]) for name in right}
     parts = {} if grid is None else {f"{name}_of_pair": part for name, part in sobol_parts(grid).items()}
-    return pd.concat([pd.DataFrame(ids), columns_of(v | right | parts, slack, error)], axis=1)
+    decided = hard.decided(v, text) if likelihood else None
+    return pd.concat([pd.DataFrame(ids), columns_of(v | right | parts, slack, error, decided)], axis=1)
 
 
 def _right(
@@ -192,11 +208,12 @@ def described(values: pd.Series, stats: Stats) -> dict[str, Any]:
     return dict(describe(values, confidence=stats.confidence, n_resamples=stats.n_resamples, rng=rng))
 
 
-def summarise(values: pd.DataFrame, stats: Stats) -> dict[str, Any]:
+def summarise(values: pd.DataFrame, stats: Stats, *, likelihood: bool = False) -> dict[str, Any]:
     """Mean and interval over images of each measure of `contributions`.
 
     A model whose accuracy against a foil is not shown to be above chance has no share of what its score depends on: the
-    score means nothing.
+    score means nothing. A `likelihood` has no reliance either unless its accuracy against hard foils is: reliance is of
+    that very choice.
     """
     settings: dict[str, Any] = {
         "confidence": stats.confidence, "n_resamples": stats.n_resamples, "rng": stats.seed,
@@ -214,10 +231,14 @@ def summarise(values: pd.DataFrame, stats: Stats) -> dict[str, Any]:
         reason = f"{len(values)} images, fewer than {FEWEST} of them different in file and caption: no partners to draw"
         return {name: summary | {"reason": reason} for name, summary in result.items()}
     for name, summary in result.items():
-        if CONTRIBUTION_MEASURES[name].absent and not summary["n"]:
-            summary["reason"] = CONTRIBUTION_MEASURES[name].absent
+        measure = CONTRIBUTION_MEASURES[name]
+        made_of = measure.inputs if measure.level == "means" else (name,)
+        if measure.absent and any(values[key].isna().all() for key in made_of):
+            summary["reason"] = measure.absent
     if reason := incompetence(result):
         result |= {name: void(summary, reason) for name, summary in result.items() if needs_competence(name)}
+    elif likelihood and (reason := at_chance(AT_CHANCE, result["accuracy_hard"])):
+        result |= {measure.name: void(result[measure.name], reason) for measure in RELIANCE}
     return result
 
 
@@ -229,14 +250,24 @@ def incompetence(results: Mapping[str, Mapping[str, Any]]) -> str:
     (all right, say) the mean itself must be above chance.
     """
     known = [found for name in ("accuracy", "accuracy_hard") if (found := results.get(name)) and found["n"]]
-    for found in known:
-        if ties.above(found["ci_low"] if np.isfinite(found["ci_low"]) else found["mean"], 0.5):
-            return ""
-    if not known:
+    reasons = [at_chance(INCOMPETENT, found) for found in known]
+    return reasons[0] if reasons and all(reasons) else ""
+
+
+def at_chance(what: str, accuracy: Mapping[str, Any]) -> str:
+    """`what`, with the accuracy, unless that is shown to be above chance; "" too where there is none."""
+    low, mean, high = accuracy["ci_low"], accuracy["mean"], accuracy["ci_high"]
+    if not accuracy["n"] or ties.above(low if np.isfinite(low) else mean, 0.5):
         return ""
-    one = known[0]
-    interval = f" [{one['ci_low']:.3f}, {one['ci_high']:.3f}]" if np.isfinite(one["ci_high"]) else ""
-    return f"{INCOMPETENT}: accuracy {one['mean']:.3f}{interval}"
+    return f"{what}: accuracy {mean:.3f}{f' [{low:.3f}, {high:.3f}]' if np.isfinite(high) else ''}"
+
+
+def is_not_judged(reason: str) -> bool:
+    """Whether a measure has no value for a reason that no number of images would mend: what was scored means nothing.
+
+    `reason`: of its summary, "" if it has none.
+    """
+    return reason.startswith((INCOMPETENT, AT_CHANCE, NO_DECISION))
 
 
 def needs_competence(name: str) -> bool:

@@ -6,7 +6,7 @@ import difflib
 from collections.abc import Mapping
 from typing import Any
 
-from attention_collapse.engine.contribution import INCOMPETENT
+from attention_collapse.engine.contribution import is_not_judged
 from attention_collapse.errors import ParamsError
 from attention_collapse.files import need
 from attention_collapse.measures.catalogue import SEVERITY_MEASURES
@@ -76,7 +76,7 @@ def diagnostic_failures(statistics: Any, scores: Mapping[str, Mapping[str, Any]]
             if measure in about["reasons"]:
                 continue
             entry = severity_entry(statistics, model, measure, file)
-            if INCOMPETENT in entry.get("reason", ""):
+            if is_not_judged(entry.get("reason", "")):
                 continue
             if entry["n"] < about["n_images"]:
                 failures.append(f"{model} {measure} ({about['n_images'] - entry['n']} images undefined)")
@@ -136,12 +136,13 @@ def decide_study(params: Params, statistics: Any, scores: Mapping[str, Mapping[s
 def _lacking(
     statistics: Any, scores: Mapping[str, Mapping[str, Any]], measure: str, under_test: list[str], file: str
 ) -> dict[str, str]:
-    """Model -> why it is no model under test for a measure: its kind does not define it, or its score means nothing."""
+    """Model -> why it is no model under test for a measure: its kind does not define it, its score means nothing, or it
+    is a likelihood without hard foils."""
     found = {}
     for name in under_test:
         entry = severity_entry(statistics, name, measure, file)
         if measure in scores[name]["reasons"]:
             found[name] = scores[name]["reasons"][measure]
-        elif INCOMPETENT in entry.get("reason", ""):
+        elif is_not_judged(entry.get("reason", "")):
             found[name] = entry["reason"]
     return found

@@ -1,4 +1,8 @@
-"""Hard foils and groups of a table of pairs: which cells they need, and what is answered right in them."""
+"""Hard foils and groups of a table of pairs: which cells they need, what is answered right in them, and by how much.
+
+By how much is the decision variable of a likelihood: the score of a text less that of its hard foil, both with one
+image. What the texts' own probabilities have in common cancels.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +17,8 @@ from attention_collapse.measures.hard import choices, group, of_pairs
 
 if TYPE_CHECKING:
     from datasets import Dataset
+
+COALITIONS = ("both", "image", "text", "neither")
 
 
 @dataclass(frozen=True)
@@ -60,6 +66,41 @@ class Hard:
         if len(self.groups):
             found |= {"group_own": (self.groups, self.groups), "group_crossed": (self.groups, self.groups[:, ::-1])}
         return found
+
+    def decision_cells(self, image: np.ndarray, text: np.ndarray) -> Cells:
+        """The coalitions of `contribution.coalitions` with the first hard foil of each text in its place.
+
+        2 further passes per pair and partner: own and another image with another's foil; the rest is in `cells`. A text
+        without a foil stands for it, which needs no pass.
+
+        Parameters
+        ----------
+        image, text
+            (pair, partner) whose image and whose text stand for absent ones.
+        """
+        own, first = np.arange(len(self.same))[:, None], np.arange(len(self.same))
+        owners, places = np.unique(self.owners, return_index=True)
+        first[owners] = len(self.same) + places
+        return {
+            "both_foil_hard": (own, first[own]), "image_foil_hard": (own, first[text]),
+            "text_foil_hard": (image, first[own]), "neither_foil_hard": (image, first[text]),
+        }  # fmt: skip
+
+    def decided(self, v: Mapping[str, np.ndarray], text: np.ndarray) -> dict[str, np.ndarray]:
+        """The decision variable in the four coalitions, (pair, partner): swapping a text swaps its foil with it.
+
+        NaN where the pair's text or the partner's has no hard foil, in all four, so that all have the same partners.
+
+        Parameters
+        ----------
+        v
+            Scores of the coalitions and of `decision_cells`.
+        text
+            As of `decision_cells`.
+        """
+        has = np.isin(np.arange(len(self.same)), self.owners)
+        known = has[:, None] & has[text]
+        return {name: np.where(known, v[name] - v[f"{name}_foil_hard"], np.nan) for name in COALITIONS}
 
     def right(self, v: Mapping[str, np.ndarray], lead: float = 0.0) -> dict[str, np.ndarray]:
         """(pair,) answers to hard foils, with and without the image, and of groups; NaN where the pair has none.

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from attention_collapse.engine.contribution import incompetence
+from attention_collapse.engine.contribution import incompetence, is_not_judged
 from attention_collapse.errors import PipelineError
 from attention_collapse.measures.attention import ATTENTION_MEASURES
 from attention_collapse.measures.catalogue import MEASURES, SEVERITY_MEASURES
@@ -99,6 +99,11 @@ def judge(
     result["severity"] = severity(columns, params, tested, settings)
     result["diagnostics"] = {name: describe_shape(columns[name]) for name in DIAGNOSED}
     missing = dict(reasons) | {name: found["reason"] for name, found in known.items() if not found["n"]}
+    result["severity"] |= {
+        name: not_judged(entry, missing[name])
+        for name, entry in result["severity"].items()
+        if is_not_judged(missing.get(name, ""))
+    }
     if known and (reason := incompetence(known)):
         result["severity"] = {name: not_judged(entry, reason) for name, entry in result["severity"].items()}
         missing = {name: why for name, why in missing.items() if name not in result["severity"]} | dict(reasons)
@@ -136,7 +141,7 @@ def severity(
 
 
 def not_judged(entry: Mapping[str, Any], reason: str) -> dict[str, Any]:
-    """The severity of a model whose score means nothing: no number, and why."""
+    """The severity of a model where what was scored means nothing: no number, and why."""
     kept = {"value", "alternative", "margin", "power_alpha"}
     undefined = {key: value if key in kept else math.nan for key, value in entry.items() if not isinstance(value, str)}
     undefined |= {"n": 0, "n_undefined": entry["n"] + entry["n_undefined"]}

@@ -60,7 +60,7 @@ class Trainee:
         labels = example.groups[model.sites["text"][0]][0]  # (key,)
         self.first = int((labels == TEXT).int().argmax()) - len(self.before)  # position of the text among the keys
         self.padding, self.masked = int(tokenizer.pad_token_id), self.vocabulary.get("[MASK]")
-        self.decoder = model.token_embedding is not None  # the score is a likelihood
+        self.decoder = model.is_likelihood
         plurals = [Group(2, "red", shape, "left").phrase.split()[-1] for shape in SHAPES]
         self.attribute, self.place = (
             torch.zeros(len(self.vocabulary), dtype=torch.bool).index_fill(

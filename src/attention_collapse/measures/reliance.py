@@ -3,6 +3,9 @@
 Reliance is a normalised total effect: unchanged by any a · v + b with a ≠ 0, 0 for a modality that is never read, 1
 and 1 for a score of pure interaction, ½ and ½ for an additive one whose parts vary alike. It is a ratio of two means
 over images, and no mean of ratios (Saltelli et al. 2008, "Global Sensitivity Analysis", for the total effect).
+
+A mean log-likelihood carries the caption's own probability, which moves v with the caption and decides nothing. Where
+the score is one, v is the decision variable d(image, text) = score(image, text) − score(image, the text's hard foil).
 """
 
 from __future__ import annotations
@@ -12,13 +15,22 @@ import numpy as np
 from attention_collapse.measures.matching import won
 from attention_collapse.measures.record import BY_SEVERITY, CONTRIBUTION, Floats, Measure
 
+NO_DECISION = "the score is a mean log-likelihood, which carries the caption's own probability; give hard foils"
+OF_DECISION = "the score against the caption's first hard foil"  # what reliance is of, where the score is a likelihood
 NO_GRID = "needs the score of every image with every text, N × N passes of this model"
 
 
-def _squared(own: Floats, swapped: Floats) -> Floats:
-    """Mean over the partners of (own − swapped)²: (pair, 1) and (pair, partner) scores -> (pair,), in score²."""
-    found: Floats = ((own - swapped) ** 2).mean(1)
+def _over_partners(values: Floats) -> Floats:
+    """(pair,) mean over the partners that define it, from (pair, partner); NaN where none does."""
+    known = ~np.isnan(values)
+    with np.errstate(invalid="ignore"):
+        found: Floats = np.where(known, values, 0.0).sum(1) / known.sum(1)
     return found
+
+
+def _squared(own: Floats, swapped: Floats) -> Floats:
+    """Mean over the partners of (own − swapped)²: (pair, 1 or partner) and (pair, partner) -> (pair,), in score²."""
+    return _over_partners((own - swapped) ** 2)
 
 
 def lost_image(both: Floats, text: Floats) -> Floats:
@@ -38,8 +50,7 @@ def lost_both(both: Floats, neither: Floats) -> Floats:
 
 def squared_slack(own: Floats, swapped: Floats, error: float) -> Floats:
     """How far errors of both scores may move the mean of their squared differences."""
-    found: Floats = (4 * error * np.abs(own - swapped) + 4 * error**2).mean(1)
-    return found
+    return _over_partners(4 * error * np.abs(own - swapped) + 4 * error**2)
 
 
 def _ratio(part: Floats, whole: Floats) -> Floats:
@@ -148,7 +159,7 @@ DETAIL, JUDGED, COMPARED = (frozenset(uses) for uses in ({"detail"}, {"severity"
 LOST = tuple(
     Measure(
         formula, f"squared change, {what} swapped", f"mean (v − v with {what} of another pair)²", "score²", 0, np.inf,
-        about=CONTRIBUTION, uses=DETAIL, slack=squared_slack,
+        about=CONTRIBUTION, uses=DETAIL, slack=squared_slack, absent=NO_DECISION,
     )
     for formula, what in ((lost_image, "image"), (lost_text, "text"), (lost_both, "both"))
 )  # fmt: skip
@@ -156,15 +167,17 @@ RELIANCE = (
     Measure(
         reliance_image, "reliance on the image", "squared change with another image over that with both swapped",
         "ratio", 0, np.inf, level="means", about=CONTRIBUTION, image_ignored=-1, heading="reliance: image",
+        absent=NO_DECISION,
     ),
     Measure(
         reliance_text, "reliance on the text", "squared change with another text over that with both swapped",
         "ratio", 0, np.inf, level="means", about=CONTRIBUTION, text_ignored=-1, heading="reliance: text",
+        absent=NO_DECISION,
     ),
     Measure(
         reliance_share, "reliance share of the image", "reliance on the image over that on image and text", "share",
         0, 1, level="means", null=0.5, share_of="of what moves the score", about=CONTRIBUTION, image_ignored=-1,
-        text_ignored=1, bounds=BY_SEVERITY, uses=JUDGED, heading="reliance share",
+        text_ignored=1, bounds=BY_SEVERITY, uses=JUDGED, heading="reliance share", absent=NO_DECISION,
     ),
 )  # fmt: skip
 CHOICE = (

@@ -40,6 +40,8 @@ class Declared:
         The same for the queries whose output feeds the score; None: all of `rows`.
     family
         "single stream" (both groups in one attention) or "cross-attention fusion".
+    is_likelihood
+        Whether `score` is the text's mean log-likelihood: its reliance then needs hard foils.
     """
 
     module: nn.Module
@@ -50,6 +52,7 @@ class Declared:
     rows: Callable[[dict[str, Any]], Mapping[str, Tensor]]
     readout: Callable[[dict[str, Any]], Mapping[str, Tensor]] | None = None
     family: str = SINGLE_STREAM
+    is_likelihood: bool = False
 
 
 def named_object(name: str, spec: ModelSpec) -> Any:

@@ -32,6 +32,7 @@ class Decoder(TransformersModel, base=True):
 
     family: ClassVar[str] = SINGLE_STREAM
     caption: ClassVar[str] = "caption"
+    is_likelihood: ClassVar[bool] = True
     layers: ClassVar[str] = r"model\.language_model\.layers\.\d+\.self_attn"
 
     def __init__(self, name: str, spec: ModelSpec, device: str) -> None:

@@ -25,6 +25,7 @@ class FusionEncoder(TransformersModel, ABC, base=True):
     vision: ClassVar[str]  # attention modules read for vision, a regular expression
     text: ClassVar[str]
     caption: ClassVar[str] = "attention_mask"
+    is_likelihood: ClassVar[bool] = False
     token_embedding: ClassVar[None] = None  # the score is no likelihood
 
     def __init__(self, name: str, spec: ModelSpec, device: str) -> None:

@@ -66,6 +66,7 @@ class InHouse(KindOfModel, base=True):
     ids: ClassVar[str] = "ids"
     mask: ClassVar[str] = "words"
     caption: ClassVar[str] = "words"
+    is_likelihood: ClassVar[bool] = False
     token_embedding: ClassVar[None] = None  # the score is no likelihood
 
     def __init__(

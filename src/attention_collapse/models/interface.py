@@ -131,6 +131,7 @@ class PairScorer(Described, Protocol):
 
     image_encoder: str | Without
     image_inputs: tuple[str, ...] | Without
+    is_likelihood: bool  # see `KindOfModel`
 
     @property
     def token_embedding(self) -> Any:
@@ -144,6 +145,11 @@ class PairScorer(Described, Protocol):
 
 
 Model: TypeAlias = DualEncoder | PairScorer
+
+
+def is_likelihood(model: Model) -> bool:
+    """Whether a model's score is the caption's mean log-likelihood; a dual encoder's is a cosine."""
+    return isinstance(model, PairScorer) and model.is_likelihood
 
 
 class KindOfModel:
@@ -166,6 +172,9 @@ class KindOfModel:
         The submodule that takes and gives one row per image.
     image_inputs
         The inputs that are made of the image alone, all others being made of the caption alone, one row per pair each.
+    is_likelihood
+        Of a kind that scores pairs: whether its score is the caption's mean log-likelihood, which carries the caption's
+        own probability. Kinds may share the answer of their common class.
     """
 
     own: ClassVar[tuple[str, ...]] = ("pixels", "picture", "image_encoder", "image_inputs")
@@ -173,10 +182,13 @@ class KindOfModel:
     def __init_subclass__(cls, *, base: bool = False, **options: Any) -> None:
         """`base` marks a class that kinds share: it need not say what each of them must."""
         super().__init_subclass__(**options)
-        if not base and (forgotten := [name for name in cls.own if name not in vars(cls)]):
+        forgotten = [name for name in cls.own if name not in vars(cls)]
+        if hasattr(cls, "pairs") and not hasattr(cls, "is_likelihood"):
+            forgotten.append("is_likelihood")
+        if not base and forgotten:
             raise ModelError(
                 f"class {cls.__name__} of {cls.__module__} does not say {', '.join(forgotten)}",
-                expected=f"{', '.join(cls.own)} in the class of every kind",
+                expected=f"{', '.join(cls.own)} in the class of every kind, and is_likelihood of one that scores pairs",
                 remedy="name the input or submodule, or say Without(reason): see interface.KindOfModel",
             )
 

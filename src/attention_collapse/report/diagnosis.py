@@ -170,6 +170,8 @@ class Diagnosis:
         else:
             partners = settings["partners"]
             lines.append(f"  an absent modality is {' or '.join(settings['baselines'])}; {partners} partners")
+        if "reliance_of" in settings:
+            lines.append(f"  the score is a likelihood: reliance is of {settings['reliance_of']}")
         if "n_alike" in settings:
             lines.append(f"  {settings['n_alike']} images share a caption or a file; none is another's partner or foil")
         return "\n".join(lines)

@@ -88,6 +88,7 @@ def _about(sources: Sources, model: str) -> str:
         ["images, pairs", f"{number(scores, 'n_images')}, {number(scores, 'n_pairs')}"],
         ["captions cut to the context", number(scores, "n_truncated_captions")],
         ["query rows", text(scores, "rows")],
+        *([["reliance is of", text(causal, "reliance_of")]] if exists(causal, "reliance_of") else []),
         ["metrics", f"{run(scores)}, {run(causal)}, {run(statistics)}"],
     ]  # fmt: skip
     notes = [f"- {text(scores, key)}" for key in scores.scalars if key.startswith("notes.")]

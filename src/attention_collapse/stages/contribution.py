@@ -28,8 +28,9 @@ from attention_collapse.engine.parts import same_run
 from attention_collapse.engine.token_contribution import NO_PLAYERS, token_contributions
 from attention_collapse.files import sha256_file
 from attention_collapse.identity.settle import settle_frame, settle_json
+from attention_collapse.measures.reliance import OF_DECISION
 from attention_collapse.measures.token_shapley import reliability
-from attention_collapse.models.interface import DualEncoder, Model
+from attention_collapse.models.interface import DualEncoder, Model, is_likelihood
 from attention_collapse.stages.run import run_stage
 from attention_collapse.study.checkpoints import known_pins, load_recorded
 from attention_collapse.study.layout import Study, evidence_of
@@ -65,7 +66,7 @@ def main(study: Study, model: str) -> None:
     )  # fmt: skip
     values = values.merge(tokens[["image_id", *OF_TOKENS]], on="image_id", how="left", validate="1:1")
     values = settle_frame(table, values)
-    result = summarise(values, study.params.stats)
+    result = summarise(values, study.params.stats, likelihood=is_likelihood(loaded))
     explained = values[values["image_id"].isin(tokens["image_id"])]  # the first images
     without = {} if tokens["text_tokens"].any() else {"reason": chance or NO_PLAYERS}
     games = {name: described(explained[name], study.params.stats) | without for name in OF_TOKENS}
@@ -88,6 +89,7 @@ def main(study: Study, model: str) -> None:
         "t_shap_patches": float(tokens["patches"].mean()),
         "baseline": BASELINES[""],
         "baseline_mean_image": BASELINES["_mean_image"],
+        **({"reliance_of": OF_DECISION} if is_likelihood(loaded) else {}),
         "confidence": study.params.stats.confidence,
         "evidence_id": evidence,
     }
@@ -95,7 +97,8 @@ def main(study: Study, model: str) -> None:
     shutil.rmtree(work, ignore_errors=True)
     _write_maps(study, model, loaded, pairs)
     shown = (f"{OF_PAIRS[name].label} {result[name]['mean']:.4f}" for name in SHOWN)
-    shares = incompetence(result) or f"reliance share of the image {result['reliance_share']['mean']:.4f}"
+    reliance = result["reliance_share"]
+    shares = f"reliance share of the image {reliance['mean']:.4f}" if reliance["n"] else str(reliance["reason"])
     print(f"{model}: {', '.join(shown)}; {shares}")
 
 

@@ -31,6 +31,7 @@ class CoCaDecoder(OpenClipModel):
 
     family = CROSS_ATTENTION
     caption = "words"
+    is_likelihood = True
     image_encoder = "visual"
     image_inputs = Without("not established: pairs are prepared together")
     pixels = "image"

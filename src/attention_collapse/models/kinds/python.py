@@ -29,6 +29,7 @@ class DeclaredModel(KindOfModel):
     image_encoder = Without("the modules are the user's own")
     image_inputs = Without("the inputs are the user's own")
     tokenizer = token_embedding = None
+    is_likelihood = False  # unless the table says so
 
     def __init__(self, name: str, declared: Declared, provenance: Provenance) -> None:
         if declared.family not in (SINGLE_STREAM, CROSS_ATTENTION):
@@ -38,7 +39,7 @@ class DeclaredModel(KindOfModel):
                 remedy="say where the text meets the image",
             )
         self.name, self.provenance, self._declared = name, asdict(provenance), declared
-        self.module, self.family = declared.module, declared.family
+        self.module, self.family, self.is_likelihood = declared.module, declared.family, declared.is_likelihood
         self.sites = {tower: matching_sites(name, self.module, declared.sites[tower]) for tower in ("vision", "text")}
         self.missing: Mapping[str, str] = {}
 

@@ -22,12 +22,16 @@ CATALOGUE: dict[str, dict[str, object]] = {}
 
 
 class Scorer(KindOfModel):
-    """A `PairScorer` without modules: a function, or a model behind an interface that shows no attention."""
+    """A `PairScorer` without modules: a function, or a model behind an interface that shows no attention.
+
+    A function whose scores are the captions' mean log-likelihoods says so: `function.is_likelihood = True`.
+    """
 
     ids = caption = pixels = picture = Without("a scoring function shows no inputs")
     image_encoder = Without("a scoring function shows no modules")
     image_inputs = Without("a scoring function shows no inputs")
     tokenizer = token_embedding = None
+    is_likelihood = False  # unless the function says so
 
     family = NO_ATTENTION
     module = None
@@ -35,6 +39,7 @@ class Scorer(KindOfModel):
     def __init__(self, name: str, function: Callable[..., Sequence[float]], provenance: Provenance) -> None:
         self.name, self._function, self.provenance = name, function, asdict(provenance)
         self.sites: Mapping[str, tuple[str, ...]] = {}
+        self.is_likelihood = bool(getattr(function, "is_likelihood", False))
         self.missing = {"vision": "a scoring function shows no attention"}
 
     def pairs(self, pictures: Sequence[Image.Image], captions: Sequence[str]) -> Batch:
