@@ -93,7 +93,7 @@ class Blank:
 
     name, family, module, tokenizer = "blank", DUAL_ENCODER, None, None
     provenance, sites, missing = {}, {}, {}
-    ids = caption = pixels = picture = Without("a blank")
+    ids = caption = pixels = picture = mm_shap = Without("a blank")
     logit_scale, logit_bias = 10.0, 0.0
 
     def images(self, pictures):

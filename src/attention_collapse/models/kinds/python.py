@@ -29,6 +29,7 @@ class DeclaredModel(KindOfModel):
     image_encoder = Without("the modules are the user's own")
     image_inputs = Without("the inputs are the user's own")
     tokenizer = token_embedding = None
+    mm_shap = Without("its tokens are not known")
 
     def __init__(self, name: str, declared: Declared, provenance: Provenance) -> None:
         if declared.family not in (SINGLE_STREAM, CROSS_ATTENTION):

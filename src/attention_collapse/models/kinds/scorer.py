@@ -28,6 +28,7 @@ class Scorer(KindOfModel):
     image_encoder = Without("a scoring function shows no modules")
     image_inputs = Without("a scoring function shows no inputs")
     tokenizer = token_embedding = None
+    mm_shap = Without("its tokens are not known")
 
     family = NO_ATTENTION
     module = None
