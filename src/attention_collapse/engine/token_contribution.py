@@ -123,7 +123,7 @@ def summarise_tokens(tokens: pd.DataFrame, stats: Stats, *, permutations: int, r
     return shares | {
         "t_shap_images": len(tokens),
         "t_shap_permutations": permutations,
-        "t_shap_reliability": reliability(*(tokens[f"t_shap_{half}"].to_numpy() for half in ("first", "second"))),
+        "t_shap_reliability": reliability(*(tokens[f"t_shap_{half}"].to_numpy(float) for half in ("first", "second"))),
         "t_shap_protocol": tokens.attrs["protocol"],
         "t_shap_masking": tokens.attrs["masking"],
         "t_shap_tokens": float(tokens["text_tokens"].mean()),
