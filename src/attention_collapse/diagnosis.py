@@ -11,9 +11,10 @@ from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.files import write_json
 from attention_collapse.measures.attention import ROWS
-from attention_collapse.measures.token_shapley import PERMUTATIONS, PROTOCOLS
+from attention_collapse.measures.token_shapley import PERMUTATIONS
 from attention_collapse.models import load
 from attention_collapse.models.catalogue import named
+from attention_collapse.models.protocols import PROTOCOLS
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Stats, parse_spec
 from attention_collapse.report.diagnosis import Diagnosis, Estimate

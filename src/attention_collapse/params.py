@@ -10,7 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from attention_collapse.errors import ParamsError
-from attention_collapse.measures.token_shapley import MM_SHAP, PERMUTATIONS
+from attention_collapse.models.protocols import MM_SHAP, PUBLISHED_PERMUTATIONS
 from attention_collapse.models.spec import ModelSpec
 
 NAME = r"^[A-Za-z0-9_-]+$"  # DVC addresses a stage as name@key, so a key holds no other sign
@@ -160,8 +160,8 @@ class Contribution(Section):
 
     @model_validator(mode="after")
     def _mm_shap_has_its_permutations(self) -> Contribution:
-        if self.t_shap_protocol == MM_SHAP and self.t_shap_permutations != PERMUTATIONS:
-            raise ValueError(f"t_shap_permutations is {PERMUTATIONS} where t_shap_protocol is {MM_SHAP}")
+        if self.t_shap_protocol == MM_SHAP and self.t_shap_permutations != PUBLISHED_PERMUTATIONS:
+            raise ValueError(f"t_shap_permutations is {PUBLISHED_PERMUTATIONS} where t_shap_protocol is {MM_SHAP}")
         return self
 
 

@@ -14,8 +14,6 @@ from attention_collapse.engine.alike import same_pairs
 from attention_collapse.engine.contribution import OF_TOKENS, described
 from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.measures.token_shapley import (
-    MM_SHAP,
-    NATIVE,
     PERMUTATIONS,
     TokenShapley,
     reliability,
@@ -23,6 +21,7 @@ from attention_collapse.measures.token_shapley import (
 )
 from attention_collapse.models.interface import Model
 from attention_collapse.models.masking import Game, games
+from attention_collapse.models.protocols import MM_SHAP, NATIVE, PUBLISHED_PERMUTATIONS
 from attention_collapse.params import Stats
 
 if TYPE_CHECKING:
@@ -85,11 +84,11 @@ def token_contributions(
     DataError
         If a score is NaN or infinite.
     """
-    if protocol == MM_SHAP and permutations != PERMUTATIONS:
+    if protocol == MM_SHAP and permutations != PUBLISHED_PERMUTATIONS:
         raise ParamsError(
             f"{permutations} permutations by the protocol {MM_SHAP}",
-            expected=f"{PERMUTATIONS}, the number that its code is written with",
-            remedy=f"ask for {PERMUTATIONS}, or for the protocol {NATIVE}",
+            expected=f"{PUBLISHED_PERMUTATIONS}, the number that its code is written with",
+            remedy=f"ask for {PUBLISHED_PERMUTATIONS}, or for the protocol {NATIVE}",
         )
     n, rng = len(pairs), np.random.default_rng(seed)
     same = same_pairs(pairs)

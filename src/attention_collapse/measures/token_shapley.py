@@ -20,7 +20,6 @@ from attention_collapse.measures.record import BY_SEVERITY, CONTRIBUTION, Floats
 Coalitions = NDArray[np.bool_]  # (coalition, player): who is present
 Value = Callable[[Coalitions], Any]  # -> (coalition,) scores
 
-NATIVE, MM_SHAP = PROTOCOLS = ("native", "mm-shap")  # how tokens and cells are taken away: see `models.masking`
 PERMUTATIONS = 10  # of the players, as the code of MM-SHAP has it
 ROUNDING = 1e-6  # of the largest |value|: as far as Σφ may be from v(all) − v(none)
 

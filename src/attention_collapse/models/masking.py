@@ -30,7 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
-from attention_collapse.measures.token_shapley import MM_SHAP, NATIVE, grid_side
+from attention_collapse.measures.token_shapley import grid_side
 from attention_collapse.models.interface import (
     Batch,
     DualEncoder,
@@ -50,6 +50,7 @@ from attention_collapse.models.mm_shap import (
     published_side,
     script_of,
 )
+from attention_collapse.models.protocols import MM_SHAP, NATIVE
 from attention_collapse.probe import TEXT
 
 Mask = NDArray[np.bool_]  # (coalition, player): what is present
