@@ -13,9 +13,11 @@ games       the package's own: each distinct masked image and caption is encoded
 Processor time is what is compared, all threads of the process together, so that other work on the machine does not
 count. The first way is timed twice: with captions at their own length, as the paper's script for CLIP runs them, and
 padded to the whole context, as open_clip's tokenizer gives them. The largest difference of any score is printed. Run it
-from the repository's root. A large image tower bounds the gain on a CPU: every distinct masked image must pass it, and these are about a
-quarter of the masked pairs. Measured once with a ViT-B/32, one image and one thread, by native: 6.6 times less than one
-by one, 8.8 times less than with the whole context. (12.0 and 12.5 with the small model.)
+from the repository's root.
+
+A large image tower bounds the gain on a CPU, since every distinct masked image must pass it: 284 for the 1,140 masked
+pairs of one image here. Measured once with a ViT-B/32, by native on one thread: 6.6 times less than one by one, and 8.8
+times less than with the whole context. With the small model it was 12.0 and 12.5 times less.
 
 The second form prints what to hold against the paper's CLIP ViT-B/32 on COCO (1,500 pairs): T-SHAP 50.3 % ± 12 for
 captions, 52.9 % for foils. Its foil is another pair's caption, as the paper's is for COCO. `--protocol mm-shap` with 10
