@@ -4,10 +4,12 @@ import json
 
 import numpy as np
 import pytest
-from conftest import coco_folder
+from conftest import ROOT, coco_folder
+from tiny.encoders import write_vilt
 
 from attention_collapse import AttentionCollapseError, Estimate, diagnose
 from attention_collapse.cli import main
+from attention_collapse.data.scenes import write_scenes
 from attention_collapse.files import read_json
 
 
@@ -54,6 +56,35 @@ def test_the_result_is_typed_and_an_undefined_number_is_none_everywhere(folder, 
     assert one["mcs"].interval is None and "2 or more needed" in str(one["mcs"])
     assert one["shapley_share"].mean is None and "nothing to draw ablation partners from" in one["shapley_share"].reason
     assert [path.suffix for path in result.save_figure(tmp_path / "layers")] == [".png", ".pdf"]
+
+
+@pytest.fixture
+def scenes(tmp_path):
+    return write_scenes(tmp_path / "scenes", 6, 0).parents[1]
+
+
+def test_t_shap_by_a_protocol_is_asked_for_and_said(scenes, tmp_path, capsys):
+    out, model = tmp_path / "result.json", str(ROOT / "data/controls/openclip-scenes")
+    arguments = ["diagnose", "--model", model, "--pairs", str(scenes), "--out", str(out), "--t-shap-images", "2"]
+    found = {}
+    for protocol in ("native", "mm-shap"):
+        assert main([*arguments, "--t-shap-protocol", protocol]) == 0
+        data, printed = read_json(out), capsys.readouterr().out
+        found[protocol] = data["estimates"]["t_shap"]["mean"]
+        assert data["estimates"]["t_shap"]["n"] == 2 and 0 <= found[protocol] <= 1
+        assert data["settings"]["t_shap_protocol"] == data["details"]["t_shap"]["t_shap_protocol"] == protocol
+        assert f"T-SHAP by the protocol {protocol}: absent tokens are id 0" in printed
+        assert f"{found[protocol]:.4f}" in printed
+    assert main(arguments) == 0
+    assert "t_shap" not in read_json(out)["estimates"] and "T-SHAP" not in capsys.readouterr().out
+
+
+def test_t_shap_that_a_kind_does_not_have_is_null_with_its_reason(scenes, tmp_path):
+    write_vilt(tmp_path / "vilt")
+    spec = {"kind": "vilt", "weights": "checkpoint", "path": str(tmp_path / "vilt")}
+    result = diagnose(spec, scenes, partners=0, t_shap_protocol="mm-shap")
+    assert result["t_shap"].mean is None and "ranks pairs by one logit" in result["t_shap"].reason
+    assert "T-SHAP by the protocol mm-shap\n" in result.text() + "\n"
 
 
 def test_a_subset(folder, tiny_openclip):
@@ -118,7 +149,14 @@ def test_a_users_mistake_is_a_message_not_a_traceback(arguments, message, folder
 
 
 def test_arguments_of_the_function_are_checked(folder, tiny_openclip, tmp_path):
-    for wrong in ({"out": tmp_path}, {"rows": "cls"}, {"batch_size": 0}, {"threads": 0}):
+    for wrong in (
+        {"out": tmp_path},
+        {"rows": "cls"},
+        {"batch_size": 0},
+        {"threads": 0},
+        {"t_shap_protocol": "x"},
+        {"t_shap_images": 0},
+    ):
         with pytest.raises(AttentionCollapseError, match=next(iter(wrong))):
             diagnose(str(tiny_openclip), folder, **wrong)
     with pytest.raises(AttentionCollapseError, match="unknown key wieghts"):

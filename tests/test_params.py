@@ -26,6 +26,7 @@ def test_defaults_are_the_documented_ones(tmp_path):
     params = load_params(write(tmp_path, GOOD))
     assert params.fetch_coco.source == "embedded" and params.fetch_coco.n == 100
     assert params.compute_mcs.rows == "all" and params.stats.n_resamples == 10_000
+    assert params.contribution.t_shap_protocol == "native"
 
 
 MODEL = GOOD["models"]["m"]
@@ -43,6 +44,11 @@ MODEL = GOOD["models"]["m"]
         (changed(fetch_coco={"source": "folder"}), "`path` is given exactly when"),
         (changed(compute_mcs={"rows": "cls"}), r"compute_mcs\.rows is 'cls'"),
         (changed(contribution={"partners": 0}), r"contribution\.partners is 0"),
+        (changed(contribution={"t_shap_protocol": "paper"}), r"contribution\.t_shap_protocol is 'paper'"),
+        (
+            changed(contribution={"t_shap_protocol": "mm-shap", "t_shap_permutations": 9}),
+            "t_shap_permutations is 10 where t_shap_protocol is mm-shap",
+        ),
         (changed(models={}), "models is {}"),
         (changed(models={"m@1": MODEL}), "m@1"),
         (changed(models={"m": {"kind": "openclip"}}), r"models\.m\.weights is nothing"),

@@ -36,6 +36,7 @@ def _diagnose(arguments: argparse.Namespace) -> int:
     result = diagnose(
         _model(arguments), arguments.pairs, n=arguments.n, seed=arguments.seed, rows=arguments.rows,
         device=arguments.device, batch_size=arguments.batch_size, partners=arguments.partners,
+        t_shap_protocol=arguments.t_shap_protocol, t_shap_images=arguments.t_shap_images,
         strict=arguments.strict, out=arguments.out,
     )  # fmt: skip
     print(result.text())
@@ -217,6 +218,13 @@ def _parser() -> argparse.ArgumentParser:
         default=8,
         help="ablation partners of the causal measures (default: 8; 0: none)",
     )
+    one.add_argument(
+        "--t-shap-protocol",
+        choices=("native", "mm-shap"),
+        help="also explain single tokens and image cells, T-SHAP: native (the model's own mask token and score) or "
+        "mm-shap (as the published code of MM-SHAP does); default: no T-SHAP",
+    )
+    one.add_argument("--t-shap-images", type=_positive, default=16, help="images that T-SHAP explains (default: 16)")
     one.add_argument("--strict", action="store_true", help="fail on an unusable image or caption")
     one.add_argument("--out", type=Path, help="also write the result as JSON")
     one.set_defaults(run=_diagnose)

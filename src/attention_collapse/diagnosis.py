@@ -12,8 +12,10 @@ from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.files import write_json
 from attention_collapse.measures.attention import ROWS
 from attention_collapse.measures.reliance import OF_DECISION
+from attention_collapse.measures.token_shapley import PERMUTATIONS
 from attention_collapse.models import load
 from attention_collapse.models.catalogue import named
+from attention_collapse.models.protocols import PROTOCOLS
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Stats, parse_spec
 from attention_collapse.report.diagnosis import Diagnosis, Estimate
@@ -35,6 +37,8 @@ def diagnose(
     device: str = "cpu",
     batch_size: int = 32,
     partners: int = 8,
+    t_shap_protocol: str | None = None,
+    t_shap_images: int = 16,
     threads: int | None = None,
     strict: bool = False,
     out: str | Path | None = None,
@@ -53,6 +57,11 @@ def diagnose(
         Query rows of the headline: "all" or "readout".
     partners
         Ablation partners of the causal measures, each image with its first caption; 0 leaves them out.
+    t_shap_protocol
+        Explain single tokens and image cells too (T-SHAP) by this protocol: "native" or "mm-shap" (docs/measures.md,
+        section 5). None leaves T-SHAP out: it takes some hundred passes an image.
+    t_shap_images
+        How many of the images T-SHAP explains, the first ones.
     threads
         CPU threads; None leaves PyTorch's setting.
     strict
@@ -74,8 +83,11 @@ def diagnose(
     import torch
 
     from attention_collapse.engine.attention import extract
+    from attention_collapse.engine.contribution import summarise
+    from attention_collapse.models.interface import is_likelihood
 
     _require_arguments(rows, partners, batch_size, threads, out)
+    _require_t_shap(t_shap_protocol, t_shap_images)
     if threads is not None:
         torch.set_num_threads(threads)
     name, spec = spec_of(model)
@@ -85,7 +97,15 @@ def diagnose(
     attention = extract(loaded, pairs_table, batch_size=batch_size).to_pandas()
     settings: dict[str, Any] = {"rows": rows, "seed": seed, "n": n, "batch_size": batch_size, "device": device}
     values, about = _contributions(loaded, pairs_table, partners=partners, seed=seed, batch_size=batch_size)
-    result = _diagnosis(loaded, attention, values, settings | about, [asdict(item) for item in skipped])
+    causal = {} if values is None else summarise(values, Stats(), likelihood=is_likelihood(loaded))
+    tokens = None if t_shap_protocol is None else _tokens(
+        loaded, pairs_table, causal, protocol=t_shap_protocol, images=t_shap_images, seed=seed, batch_size=batch_size
+    )  # fmt: skip
+    if tokens is not None:
+        about |= {"t_shap_protocol": t_shap_protocol, "t_shap_images": t_shap_images}
+    result = _diagnosis(
+        loaded, attention, (values, causal, tokens), settings | about, [asdict(item) for item in skipped]
+    )
     if out is not None:
         write_json(Path(out), result.to_dict())
     return result
@@ -111,6 +131,33 @@ def require_writable(out: str | Path | None) -> None:
         )
 
 
+def _require_t_shap(protocol: str | None, images: int) -> None:
+    """ParamsError for arguments of T-SHAP out of range, before anything is loaded."""
+    if protocol is not None and protocol not in PROTOCOLS:
+        raise ParamsError(
+            f"t_shap_protocol is {protocol!r}",
+            expected=f"{' or '.join(PROTOCOLS)}, or None: no T-SHAP",
+            remedy="correct the argument",
+        )
+    if images < 1:
+        raise ParamsError(f"t_shap_images is {images}", expected="1 or more", remedy="correct the argument")
+
+
+def _tokens(
+    model: Model, pairs: Dataset, causal: dict[str, Any], *, protocol: str, images: int, seed: int, batch_size: int
+) -> dict[str, Any]:
+    """`engine.token_contribution.summarise_tokens` by a protocol, undefined where the model cannot be played by it."""
+    from attention_collapse.engine.contribution import incompetence
+    from attention_collapse.engine.token_contribution import summarise_tokens, token_contributions
+    from attention_collapse.models.masking import not_playable
+
+    without = incompetence(causal) or not_playable(model, protocol)
+    tokens = token_contributions(
+        model, pairs, images=0 if without else images, seed=seed, batch_size=batch_size, protocol=protocol
+    )
+    return summarise_tokens(tokens, Stats(), permutations=PERMUTATIONS, reason=without)
+
+
 def _contributions(
     model: Model, pairs: Dataset, *, partners: int, seed: int, batch_size: int
 ) -> tuple[pd.DataFrame | None, dict[str, Any]]:
@@ -133,29 +180,36 @@ def _contributions(
 
 
 def _diagnosis(
-    model: Model, attention: pd.DataFrame, values: pd.DataFrame | None, settings: dict[str, Any], skipped: list[Any]
-) -> Diagnosis:
-    """Scores, statistics and readings of one model, as a study's stages make them."""
-    from attention_collapse.engine.contribution import summarise as summarise_contributions
+    model: Model, attention: pd.DataFrame, found: tuple[pd.DataFrame | None, dict[str, Any], dict[str, Any] | None],
+    settings: dict[str, Any], skipped: list[Any],
+) -> Diagnosis:  # fmt: skip
+    """Scores, statistics and readings of one model, as a study's stages make them.
+
+    `found`: the contributions' values, their summary, and that of the tokens, where they were asked for.
+    """
+    from attention_collapse.engine.contribution import OF_TOKENS
     from attention_collapse.engine.scores import by_image, score_pairs
     from attention_collapse.engine.statistics import CAUSAL, OF_IMAGES, columns_of, judge, layer_bands
     from attention_collapse.engine.summary import summarise
-    from attention_collapse.models.interface import is_likelihood
 
+    values, causal, tokens = found
     scores, params, rows = score_pairs(attention, model.family), Stats(), settings["rows"]
     metrics = summarise(scores, rows, model.family, model.missing)
     columns = columns_of(by_image(scores.pairs), values, rows, metrics["reasons"])
-    causal = {} if values is None else summarise_contributions(values, params, likelihood=is_likelihood(model))
     statistics = judge(columns, causal, params, metrics["reasons"], tested=1)
     known = {name: statistics.pop(name) for name in (*OF_IMAGES, *CAUSAL) if name in statistics} | causal
+    details = statistics | {"metrics": metrics}
+    if tokens is not None:
+        known |= {name: tokens[name] for name in OF_TOKENS}
+        details["t_shap"] = {key: value for key, value in tokens.items() if key not in OF_TOKENS}
     shares = {key: metrics[key] for key in ("share_of_pairs_above_0_7", "share_of_nulls_above_0_7")}
     readings = {"original": statistics.pop("reading_original"), "null": statistics.pop("reading_null")} | shares
     return Diagnosis(
         model=model.name, family=model.family, weights=model.provenance,
         settings=settings | {"confidence": params.confidence},
         n_images=metrics["n_images"], n_pairs=metrics["n_pairs"], n_truncated=metrics["n_truncated_captions"],
-        skipped=skipped, estimates={name: Estimate.of(name, found, params.confidence) for name, found in known.items()},
-        layers=layer_bands(scores.layers, rows, params), readings=readings, details=statistics | {"metrics": metrics},
+        skipped=skipped, estimates={name: Estimate.of(name, one, params.confidence) for name, one in known.items()},
+        layers=layer_bands(scores.layers, rows, params), readings=readings, details=details,
     )  # fmt: skip
 
 

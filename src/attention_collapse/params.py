@@ -10,6 +10,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from attention_collapse.errors import ParamsError
+from attention_collapse.models.protocols import MM_SHAP, PUBLISHED_PERMUTATIONS
 from attention_collapse.models.spec import ModelSpec
 
 NAME = r"^[A-Za-z0-9_-]+$"  # DVC addresses a stage as name@key, so a key holds no other sign
@@ -191,12 +192,22 @@ class ExtractAttention(Section):
 
 
 class Contribution(Section):
-    """Ablation partners, how many images T-SHAP explains, and the seed that draws partners and foils."""
+    """Ablation partners, how many images T-SHAP explains and by which protocol, and the seed of partners and foils.
+
+    `t_shap_protocol`: docs/measures.md, section 5, says which is which.
+    """
 
     partners: int = Field(default=8, ge=1)
     t_shap_images: int = Field(default=16, ge=1)
     t_shap_permutations: int = Field(default=10, ge=1)
+    t_shap_protocol: Literal["native", "mm-shap"] = "native"
     seed: int = Field(default=0, ge=0)
+
+    @model_validator(mode="after")
+    def _mm_shap_has_its_permutations(self) -> Contribution:
+        if self.t_shap_protocol == MM_SHAP and self.t_shap_permutations != PUBLISHED_PERMUTATIONS:
+            raise ValueError(f"t_shap_permutations is {PUBLISHED_PERMUTATIONS} where t_shap_protocol is {MM_SHAP}")
+        return self
 
 
 class ComputeMcs(Section):

@@ -7,12 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
-from conftest import coco_folder
+from conftest import ROOT, coco_folder
 from PIL import Image
-from tiny.encoders import write_blip
+from tiny.encoders import write_blip, write_vilt
 
 from attention_collapse.data.images import load_rgb
 from attention_collapse.data.pairs import read_folder, table
+from attention_collapse.data.scenes import write_scenes
 from attention_collapse.engine import contribution as engine
 from attention_collapse.engine.contribution import contributions, draws
 from attention_collapse.engine.scoring import _Pictures
@@ -26,6 +27,8 @@ from attention_collapse.models.kinds.scorer import Scorer
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Stats
 from attention_collapse.stages import compute_mcs, contribution, extract_attention, fetch_coco
+from attention_collapse.study.layout import Study
+from attention_collapse.study.sources import read_sources
 
 
 @pytest.fixture
@@ -93,7 +96,7 @@ class Blank:
 
     name, family, module, tokenizer = "blank", DUAL_ENCODER, None, None
     provenance, sites, missing = {}, {}, {}
-    ids = caption = pixels = picture = Without("a blank")
+    ids = caption = pixels = picture = mm_shap = Without("a blank")
     logit_scale, logit_bias = 10.0, 0.0
 
     def images(self, pictures):
@@ -285,6 +288,30 @@ def test_the_stage_writes_a_row_an_image_and_a_summary_that_agrees(tmp_path, tin
         assert summary[name]["mean"] is None and engine.INCOMPETENT in summary[name]["reason"]
     assert rows["shapley_share"].notna().all()  # the table keeps what was measured
     assert len(summary["evidence_id"]) == 16 and summary["baseline"] != summary["baseline_mean_image"]
+
+
+def test_the_stage_records_the_protocol_of_t_shap_and_why_a_model_has_none_by_it(tmp_path, tiny_openclip, monkeypatch):
+    from test_compute_and_stats import tiny_study
+
+    write_scenes(tmp_path / "in", 6, 0)
+    scenes = {"kind": "openclip", "weights": "checkpoint", "path": str(ROOT / "data/controls/openclip-scenes")}
+    write_vilt(tmp_path / "vilt")
+    vilt = {"kind": "vilt", "weights": "checkpoint", "path": str(tmp_path / "vilt")}
+    study = tiny_study(tmp_path, tiny_openclip, scenes=scenes, vilt=vilt)
+    monkeypatch.setattr(contribution, "incompetence", lambda *_: "")  # as if its random weights knew
+    by_mm_shap = study.params.contribution.model_copy(update={"t_shap_protocol": "mm-shap"})
+    study = Study(study.params.model_copy(update={"contribution": by_mm_shap}), tmp_path)
+    fetch_coco.main(study)
+    for name in ("scenes", "vilt"):
+        extract_attention.main(study, name)
+        compute_mcs.main(study, name)
+        contribution.main(study, name)
+    followed, refused = (read_json(study.contributions(name)) for name in ("scenes", "vilt"))
+    assert followed["t_shap_protocol"] == refused["t_shap_protocol"] == "mm-shap"
+    assert "attended" in followed["t_shap_masking"] and 0 <= followed["t_shap"]["mean"] <= 1
+    assert followed["t_shap_images"] == 2 and refused["t_shap_images"] == 0
+    assert refused["t_shap"]["mean"] is None and "ranks pairs by one logit" in refused["t_shap"]["reason"]
+    assert read_sources(study).definitions["protocol of T-SHAP"] == "mm-shap"
 
 
 def test_an_interrupted_stage_goes_on_where_it_stopped(tmp_path, tiny_openclip, blip_folder, monkeypatch):

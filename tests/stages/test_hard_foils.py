@@ -260,7 +260,7 @@ class Hashed:
 
     name, family, module, tokenizer = "hashed", DUAL_ENCODER, None, None
     provenance, sites, missing = {}, {}, {}
-    ids = caption = pixels = picture = Without("by chance")
+    ids = caption = pixels = picture = mm_shap = Without("by chance")
     logit_scale, logit_bias = 10.0, 0.0
 
     def images(self, pictures):

@@ -26,7 +26,7 @@ OPTIONS = {"partners": 4, "seed": 0, "batch_size": 16}
 class Oracle(Scorer):
     """Reads the text's cue, the image's, or whether both agree."""
 
-    ids = caption = pixels = picture = image_encoder = image_inputs = Without("an oracle")
+    ids = caption = pixels = picture = image_encoder = image_inputs = mm_shap = Without("an oracle")
 
     def __init__(self, reads):
         super().__init__("oracle", self.read, Provenance("oracle", None, None, None, 0, untrained=False))

@@ -9,7 +9,7 @@ from conftest import coco_folder
 from attention_collapse.data.images import load_rgb
 from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.engine.token_contribution import COLUMNS, token_contributions
-from attention_collapse.errors import DataError
+from attention_collapse.errors import DataError, ModelError, ParamsError
 from attention_collapse.models import load
 from attention_collapse.models.interface import Provenance
 from attention_collapse.models.kinds.scorer import Scorer
@@ -126,6 +126,26 @@ def test_caption_and_foil_share_their_masked_images(pairs, tiny):
     assert sum(shapes) == (2 * frame["patches"]).sum()  # the prefixes of one order, and their complements
     assert frame["t_shap"].between(0, 1).all() and (frame["t_shap"] != frame["t_shap_foil"]).all()
     assert frame.attrs["masking"] == "absent tokens are id 0; absent cells are 0 after normalisation"
+
+
+def test_by_mm_shap_start_and_end_make_the_grid_and_permutations_are_ten(pairs, tiny):
+    said = ["a red circle on the left", "a left picture"]  # 6 and 3 tokens, 8 and 5 ids
+    pairs = pairs.map(lambda _, i: {"captions": [said[i % 2]]}, with_indices=True)
+    frame = run(tiny, pairs, images=2, permutations=10, protocol="mm-shap")
+    assert frame["text_tokens"].tolist() == [6, 3] and frame["patches"].tolist() == [9, 9]
+    assert frame["t_shap"].between(0, 1).all() and frame["t_shap_foil"].between(0, 1).all()
+    assert frame.attrs["protocol"] == "mm-shap" and "id 0 and attended, start and end" in frame.attrs["masking"]
+    native = run(tiny, pairs, images=2, permutations=10)
+    assert native.attrs["protocol"] == "native" and "attended" not in native.attrs["masking"]
+    # 64 pixels by 3: cells of 21 and a rest of 1 here, cells of 22, 21 and 21 there.
+    assert (native["t_shap"] != frame["t_shap"]).all()
+
+
+def test_what_mm_shap_cannot_be_followed_for_is_refused(pairs, tiny):
+    with pytest.raises(ParamsError, match="9 permutations by the protocol mm-shap(.|\n)*10(.|\n)*protocol native"):
+        run(tiny, pairs, permutations=9, protocol="mm-shap")
+    with pytest.raises(ModelError, match="known: T-SHAP by the protocol mm-shap .its tokens are not known"):
+        run(scorer(lambda images, texts: [1.0] * len(texts)), pairs, permutations=10, protocol="mm-shap")
 
 
 def test_captions_that_ask_for_different_grids_keep_their_own(pairs):

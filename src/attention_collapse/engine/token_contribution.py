@@ -11,10 +11,18 @@ from tqdm import tqdm
 
 from attention_collapse.data.images import load_rgb
 from attention_collapse.engine.alike import same_pairs
-from attention_collapse.errors import DataError
-from attention_collapse.measures.token_shapley import PERMUTATIONS, TokenShapley, grid_side, token_shapley
+from attention_collapse.engine.contribution import OF_TOKENS, described
+from attention_collapse.errors import DataError, ParamsError
+from attention_collapse.measures.token_shapley import (
+    PERMUTATIONS,
+    TokenShapley,
+    reliability,
+    token_shapley,
+)
 from attention_collapse.models.interface import Model
 from attention_collapse.models.masking import Game, games
+from attention_collapse.models.protocols import MM_SHAP, NATIVE, PUBLISHED_PERMUTATIONS
+from attention_collapse.params import Stats
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -38,6 +46,7 @@ def token_contributions(
     batch_size: int,
     permutations: int = PERMUTATIONS,
     foil: bool = True,
+    protocol: str = NATIVE,
 ) -> pd.DataFrame:
     """T-SHAP of each image with its first caption and with a foil: the share of the text in Σ|φ|, φ in units of score.
 
@@ -54,6 +63,8 @@ def token_contributions(
         Of the players, each 2p + 1 evaluations: 10 in the code of MM-SHAP, 1 in the paper's text.
     foil
         False leaves the foils out: t_shap_foil is NaN.
+    protocol
+        "native", or "mm-shap": tokens, cells and scores of MM-SHAP's published code (`models.mm_shap`).
 
     Returns
     -------
@@ -62,13 +73,23 @@ def token_contributions(
         no token that could move the score, or if there is no other pair), t_shap_floor (the caption's coalitions with
         their values shuffled: `measures.token_shapley`), t_shap_first and t_shap_second (of the halves of the
         permutations), text_tokens and patches (the caption's players), evaluations (its budget spent).
-        `attrs["masking"]` says how tokens and patches were taken away.
+        `attrs["protocol"]` is the protocol; `attrs["masking"]` says how tokens and patches were taken away.
 
     Raises
     ------
+    ParamsError
+        If the protocol is "mm-shap" and the permutations are not 10, as its code has them.
+    ModelError
+        If the published code cannot be followed for the model (`models.masking.not_playable`).
     DataError
         If a score is NaN or infinite.
     """
+    if protocol == MM_SHAP and permutations != PUBLISHED_PERMUTATIONS:
+        raise ParamsError(
+            f"{permutations} permutations by the protocol {MM_SHAP}",
+            expected=f"{PUBLISHED_PERMUTATIONS}, the number that its code is written with",
+            remedy=f"ask for {PUBLISHED_PERMUTATIONS}, or for the protocol {NATIVE}",
+        )
     n, rng = len(pairs), np.random.default_rng(seed)
     same = same_pairs(pairs)
     rows: list[tuple[Any, ...]] = []
@@ -76,7 +97,7 @@ def token_contributions(
     for i in tqdm(range(min(images, n)), desc=f"{model.name} T-SHAP", unit="image", disable=None):
         row, foils = pairs[i], _foil(i, same, rng) if foil else []
         captions = [row["captions"][0], *(pairs[other]["captions"][0] for other in foils)]
-        played = games(model, load_rgb(Path(row["image"]["path"]))[0], captions, batch_size)
+        played = games(model, load_rgb(Path(row["image"]["path"]))[0], captions, batch_size, protocol)
         try:
             own, against = [*_values(played, permutations, int(rng.integers(2**32))), UNDEFINED][:2]
         except DataError as error:
@@ -85,10 +106,28 @@ def token_contributions(
         masking, tokens = played[0].masking, played[0].tokens
         identity = row["image_id"], row["caption_ids"][0]
         shares = own.share, against.share, own.floor, *own.halves
-        rows.append((*identity, *shares, tokens, grid_side(tokens) ** 2, own.evaluations))
+        rows.append((*identity, *shares, tokens, played[0].side ** 2, own.evaluations))
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    frame.attrs["masking"] = masking
+    frame.attrs |= {"masking": masking, "protocol": protocol}
     return frame
+
+
+def summarise_tokens(tokens: pd.DataFrame, stats: Stats, *, permutations: int, reason: str = "") -> dict[str, Any]:
+    """Mean and interval over images of each share of `token_contributions`, and how the games were played.
+
+    Without any player in any caption the shares are undefined, for `reason` or because nothing could be absent.
+    """
+    without = {} if tokens["text_tokens"].any() else {"reason": reason or NO_PLAYERS}
+    shares: dict[str, Any] = {name: described(tokens[name], stats) | without for name in OF_TOKENS}
+    return shares | {
+        "t_shap_images": len(tokens),
+        "t_shap_permutations": permutations,
+        "t_shap_reliability": reliability(*(tokens[f"t_shap_{half}"].to_numpy(float) for half in ("first", "second"))),
+        "t_shap_protocol": tokens.attrs["protocol"],
+        "t_shap_masking": tokens.attrs["masking"],
+        "t_shap_tokens": float(tokens["text_tokens"].mean()),
+        "t_shap_patches": float(tokens["patches"].mean()),
+    }
 
 
 def _foil(own: int, same: np.ndarray, rng: np.random.Generator) -> list[int]:
@@ -104,7 +143,6 @@ def _values(played: list[Game], permutations: int, seed: int) -> list[TokenShapl
     """Each game's values, the first's with its noise floor; games of the same grid share their masked images."""
     found: list[TokenShapley] = []
     for game in played:
-        side = grid_side(game.tokens)
         if not game.tokens:
             found.append(UNDEFINED)
             continue
@@ -112,10 +150,10 @@ def _values(played: list[Game], permutations: int, seed: int) -> list[TokenShapl
             token_shapley(
                 game,
                 text=game.tokens,
-                image=side**2,
+                image=game.side**2,
                 seed=seed,
                 permutations=permutations,
-                slots=max(other.tokens for other in played),
+                slots=max(other.slots for other in played),
                 floor_draws=0 if found else FLOOR_DRAWS,
             )
         )

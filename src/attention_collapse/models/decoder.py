@@ -16,6 +16,7 @@ from torch import Tensor
 from attention_collapse.errors import ModelError
 from attention_collapse.families import SINGLE_STREAM
 from attention_collapse.models.interface import Batch, Read, even_weights, one_row, special_ids
+from attention_collapse.models.mm_shap import LIKELIHOOD
 from attention_collapse.models.pretrained import TransformersModel
 from attention_collapse.models.sites import matching_sites
 from attention_collapse.models.spec import ModelSpec
@@ -39,6 +40,8 @@ class Decoder(TransformersModel, base=True):
         super().__init__(name, spec, device)
         self._instruction = spec.prompt or INSTRUCTION
         self.sites = self._find_sites()
+
+    mm_shap = LIKELIHOOD
 
     @property
     def token_embedding(self) -> Any:

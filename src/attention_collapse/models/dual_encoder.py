@@ -18,6 +18,7 @@ from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import IMAGE, OTHER, TEXT
 
 VISION, TEXT_LAYERS = (rf"{name}_model\.encoder\.layers\.\d+\.self_attn" for name in ("vision", "text"))
+PADDED = Without("its captions have no start token, and its text tower sees their padding")
 POOLED = "patches are pooled by attention, not projected into the shared space"
 
 

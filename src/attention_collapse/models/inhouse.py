@@ -23,7 +23,7 @@ from attention_collapse.files import sha256_bytes, sha256_file
 from attention_collapse.models.checkpoint import load_exactly, read_state_dict, require_sha256
 from attention_collapse.models.fusion import FusionV1, FusionV2, Sizes, picture_metadata
 from attention_collapse.models.hub import definition_sha256, weights_sha256
-from attention_collapse.models.interface import Batch, KindOfModel, Provenance, special_ids
+from attention_collapse.models.interface import Batch, KindOfModel, Provenance, Without, special_ids
 from attention_collapse.models.openclip_model import OpenClipModel
 from attention_collapse.models.pretrained import LOADING_ERRORS, read_weights, weight_files
 from attention_collapse.models.spec import ModelSpec
@@ -68,6 +68,7 @@ class InHouse(KindOfModel, base=True):
     caption: ClassVar[str] = "words"
     is_likelihood: ClassVar[bool] = False
     token_embedding: ClassVar[None] = None  # the score is no likelihood
+    mm_shap = Without("its score is one number: it has no class for no match")
 
     def __init__(
         self, name: str, images: OpenClipModel, text: tuple[Any, Any], fusion: nn.Module, provenance: Provenance

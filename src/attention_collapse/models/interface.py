@@ -99,6 +99,10 @@ class Described(Protocol):
     picture: str | Without
 
     @property
+    def mm_shap(self) -> str | Without:
+        """Whose script of MM-SHAP's code its tokens are played by; see `models.mm_shap`."""
+
+    @property
     def tokenizer(self) -> Any:
         """A tokenizer in the manner of transformers; None where the tokens are not known."""
 
@@ -178,6 +182,11 @@ class KindOfModel:
     """
 
     own: ClassVar[tuple[str, ...]] = ("pixels", "picture", "image_encoder", "image_inputs")
+
+    @property
+    def mm_shap(self) -> str | Without:
+        """Whose script of MM-SHAP's code its tokens are played by (`models.mm_shap`), or why by none."""
+        return Without("its score is neither a similarity of two towers nor that of a matching head of two classes")
 
     def __init_subclass__(cls, *, base: bool = False, **options: Any) -> None:
         """`base` marks a class that kinds share: it need not say what each of them must."""

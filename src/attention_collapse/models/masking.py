@@ -1,5 +1,8 @@
 """One image with captions as games: a model's score when some of a caption's tokens and the image's cells are absent.
 
+There are two protocols. By `mm-shap` tokens, cells and scores are those of MM-SHAP's published code (`mm_shap`), where
+it can be followed for a kind. By `native`, which knows every kind:
+
 - An absent token becomes the tokenizer's mask token; without one the unknown token; else padding; else id 0, as in the
   code of MM-SHAP for CLIP, whose unknown and padding tokens are its end token. Start and end tokens stay, and so does
   every token's position. An absent cell is 0 after the processor's normalisation.
@@ -27,6 +30,7 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch import Tensor
 
+from attention_collapse.measures.token_shapley import grid_side
 from attention_collapse.models.interface import (
     Batch,
     DualEncoder,
@@ -36,6 +40,17 @@ from attention_collapse.models.interface import (
     Without,
     special_ids,
 )
+from attention_collapse.models.mm_shap import (
+    ABSENT,
+    ENDS,
+    match_probability,
+    not_followed,
+    published_pixels,
+    published_players,
+    published_side,
+    script_of,
+)
+from attention_collapse.models.protocols import MM_SHAP, NATIVE
 from attention_collapse.probe import TEXT
 
 Mask = NDArray[np.bool_]  # (coalition, player): what is present
@@ -51,12 +66,18 @@ class Game:
     tokens
         Players of the text: the caption's tokens without start and end (and without its last where the score is their
         likelihood), or its words.
+    slots
+        The tokens that permutations are drawn over: those, and by `mm-shap` the ones that are put back.
+    side
+        Cells a side of the image's grid.
     masking
         How tokens and cells are taken away, in words.
     """
 
-    def __init__(self, tokens: int, masking: str, scores: Callable[[Mask, Mask], Tensor]) -> None:
-        self.tokens, self.masking, self._scores = tokens, masking, scores
+    def __init__(
+        self, tokens: int, slots: int, side: int, masking: str, scores: Callable[[Mask, Mask], Tensor]
+    ) -> None:
+        self.tokens, self.slots, self.side, self.masking, self._scores = tokens, slots, side, masking, scores
 
     def __call__(self, coalitions: Mask) -> NDArray[np.float64]:
         """(coalition, tokens + side²) booleans, tokens first, then cells row by row -> (coalition,) scores."""
@@ -64,27 +85,43 @@ class Game:
         return values
 
 
-def games(model: Model, image: Image.Image, captions: Sequence[str], batch_size: int) -> list[Game]:
+def not_playable(model: Model, protocol: str) -> str:
+    """Why a model has no game by a protocol; "" where it has."""
+    return not_followed(model) if protocol == MM_SHAP else ""
+
+
+def games(
+    model: Model, image: Image.Image, captions: Sequence[str], batch_size: int, protocol: str = NATIVE
+) -> list[Game]:
     """The games of one image with each caption.
 
     A dual encoder encodes each distinct masked caption once, and each distinct masked image once for all the captions;
     any other model runs each coalition.
+
+    Raises
+    ------
+    ModelError
+        If the protocol is `mm-shap` and the published code cannot be followed for the model.
     """
+    script = script_of(model) if protocol == MM_SHAP else None
     if isinstance(model, DualEncoder):
-        return _dual_games(model, image, captions, batch_size)
-    found = []
+        return _dual_games(model, image, captions, batch_size, script)
+    found, score = [], match_probability(model) if script else model.score
     for caption in captions:
-        item = _Masked(model, model.pairs, model.score, image, caption)
+        item = _Masked(model, model.pairs, score, image, caption, script=script)
 
         def scores(tokens: Mask, cells: Mask, item: _Masked[Tensor] = item) -> Tensor:
             return torch.cat([item.run(t, c).double().cpu() for t, c in _chunks(tokens, cells, batch_size)])
 
-        found.append(Game(item.tokens, item.masking, scores))
+        masking = f"{item.masking}; the score is P(match)" if script else item.masking
+        found.append(Game(item.tokens, item.slots, item.side, masking, scores))
     return found
 
 
-def _dual_games(model: DualEncoder, image: Image.Image, captions: Sequence[str], batch_size: int) -> list[Game]:
-    picture = _Masked(model, lambda images, _texts: model.images(images), model.embed, image, None)
+def _dual_games(
+    model: DualEncoder, image: Image.Image, captions: Sequence[str], batch_size: int, script: str | None
+) -> list[Game]:
+    picture = _Masked(model, lambda images, _texts: model.images(images), model.embed, image, None, script=script)
     seen: dict[bytes, Tensor] = {}  # which cells are present -> embedding of the image
 
     def encode(item: _Masked[Embedded], masks: Mask) -> Tensor:
@@ -100,14 +137,15 @@ def _dual_games(model: DualEncoder, image: Image.Image, captions: Sequence[str],
 
     found = []
     for caption in captions:
-        item = _Masked(model, lambda _images, texts: model.texts(texts), model.embed, None, caption)
+        item = _Masked(model, lambda _images, texts: model.texts(texts), model.embed, None, caption, script=script)
 
         def scores(tokens: Mask, cells: Mask, item: _Masked[Embedded] = item) -> Tensor:
             distinct, index = np.unique(tokens, axis=0, return_inverse=True)
             texts = encode(item, distinct)[torch.from_numpy(index.ravel())]  # (coalition, width)
             return model.logit_scale * (images(cells) * texts).sum(-1) + model.logit_bias
 
-        found.append(Game(item.tokens, f"{item.masking}; {picture.masking}", scores))
+        masking = f"{item.masking}; {picture.masking}"
+        found.append(Game(item.tokens, item.slots, item.side, masking, scores))
     return found
 
 
@@ -120,33 +158,48 @@ class _Masked(Generic[Given]):
     """An image, a caption, or a pair of them, run with parts of it absent.
 
     `prepare` makes a batch of as many images and captions, ignoring what is not there, and `forward` is the pass.
+    `script` names the script of MM-SHAP that is followed; None: the protocol is `native`.
     """
 
     def __init__(
         self, model: Model, prepare: Callable[[list[Any], list[Any]], Batch], forward: Callable[[Batch], Given],
-        image: Image.Image | None, caption: str | None,
+        image: Image.Image | None, caption: str | None, *, script: str | None,
     ) -> None:  # fmt: skip
         self._forward: Callable[[Batch], Given] = forward
         self._prepare, self._image, self._caption = prepare, image, caption
-        self._batch, tokenizer = prepare([image], [caption]), model.tokenizer
+        self._batch = prepare([image], [caption])
         self._ids = model.ids if caption is not None and isinstance(model.ids, str) else None
         self._pixels = model.pixels if image is not None and isinstance(model.pixels, str) else None
         self._reader = model.token_embedding if isinstance(model, PairScorer) else None
-        self.tokens, ways = 0, []
-        if self._ids is not None:
-            ids = self._batch.inputs[self._ids][0].cpu()
-            control = torch.isin(ids, _control_ids(model, tokenizer))
-            self._own = _caption_tokens(model.caption, self._batch, ids) & ~control  # (token,)
-            if self._reader is not None:
-                self._own[self._own.nonzero()[-1:]] = False  # no scored prediction follows it
-            self.tokens, self._absent = int(self._own.sum()), _absent_token(tokenizer)
-            ways.append(f"absent tokens are id {self._absent}")
-        elif caption is not None:
-            self.tokens = len(caption.split())
-            ways.append(f"absent words are {BLANK!r}")
+        self._shown = published_pixels if script else _by_pixel
+        self.tokens = self.slots = self.side = 0
+        ways = [] if caption is None else [self._choose_players(model, caption, script)]
+        if caption is not None:
+            self.side = published_side(self.slots) if script else grid_side(self.tokens)
         if image is not None:
             ways.append(f"absent cells are {'0 after normalisation' if self._pixels else 'the mean colour'}")
+            if script:
+                ways.append("pixels beyond the last whole cell are never absent")
         self.masking = "; ".join(ways)
+
+    def _choose_players(self, model: Model, caption: str, script: str | None) -> str:
+        """Which tokens or words can be absent, and what stands for them; in words, how they are taken away."""
+        if self._ids is None:
+            self.tokens = self.slots = len(caption.split())
+            return f"absent words are {BLANK!r}"
+        ids = self._batch.inputs[self._ids][0].cpu()
+        if script:
+            text = _positions(model.caption, self._batch, ids) & ~torch.isin(ids, _placeholder(model))  # (token,)
+            self._own, self._absent = published_players(script, text), ABSENT
+            self.tokens, self.slots = int(self._own.sum()), int(text.sum())
+            return f"absent tokens are id {ABSENT} and attended, {ENDS[script]}"
+        control = torch.cat([special_ids(model.tokenizer), _placeholder(model)])  # never players
+        self._own = _caption_tokens(model.caption, self._batch, ids) & ~torch.isin(ids, control)  # (token,)
+        if self._reader is not None:
+            self._own[self._own.nonzero()[-1:]] = False  # no scored prediction follows it
+        self._absent = _absent_token(model.tokenizer)
+        self.tokens = self.slots = int(self._own.sum())
+        return f"absent tokens are id {self._absent}"
 
     @torch.inference_mode()
     def run(self, tokens: Mask, cells: Mask) -> Given:
@@ -177,7 +230,7 @@ class _Masked(Generic[Given]):
         }
         if self._pixels is not None:
             pixels = inputs[self._pixels]  # (coalition, channel, height, width)
-            shown = torch.from_numpy(_by_pixel(cells, *pixels.shape[2:])).to(pixels.device)
+            shown = torch.from_numpy(self._shown(cells, *pixels.shape[2:])).to(pixels.device)
             inputs[self._pixels] = pixels.where(shown[:, None], 0)
         return replace(self._batch, inputs=inputs)
 
@@ -210,11 +263,20 @@ def _caption_tokens(mark: str | Without, batch: Batch, ids: Tensor) -> Tensor:
     return batch.groups[read.sites[0]][0, : len(ids)].cpu() == TEXT
 
 
-def _control_ids(model: Model, tokenizer: Any) -> Tensor:
-    """Ids that are never players: control tokens, and the image's placeholder."""
+def _positions(mark: str | Without, batch: Batch, ids: Tensor) -> Tensor:
+    """(token,) booleans: the caption with its start and end tokens among the ids of one item; they come first."""
+    if isinstance(mark, str):
+        real: Tensor = batch.inputs[mark][0].cpu() > 0
+        return real
+    [read] = batch.reads
+    return torch.arange(len(ids)) < int(read.lengths[0])
+
+
+def _placeholder(model: Model) -> Tensor:
+    """(1,) the id that stands for the image among the text's, or (0,)."""
     config = getattr(model.module, "config", None)
     image = getattr(config, "image_token_index", getattr(config, "image_token_id", None))
-    return torch.cat([special_ids(tokenizer), torch.tensor([] if image is None else [image], dtype=torch.long)])
+    return torch.tensor([] if image is None else [image], dtype=torch.long)
 
 
 def _absent_token(tokenizer: Any) -> int:

@@ -95,7 +95,7 @@ class Diagnosis:
         original (by the reported thresholds), null (against uniform attention), and the shares of pairs and of nulls
         above the reported threshold.
     details
-        Tests, severity, diagnostics, and the metrics of a study's stage compute_mcs.
+        Tests, severity, diagnostics, the metrics of a study's stage compute_mcs, and how T-SHAP was played.
     """
 
     model: str
@@ -172,6 +172,9 @@ class Diagnosis:
             lines.append(f"  an absent modality is {' or '.join(settings['baselines'])}; {partners} partners")
         if "reliance_of" in settings:
             lines.append(f"  the score is a likelihood: reliance is of {settings['reliance_of']}")
+        if played := self.details.get("t_shap"):
+            ways = f": {played['t_shap_masking']}" if played["t_shap_masking"] else ""
+            lines.append(f"  T-SHAP by the protocol {played['t_shap_protocol']}{ways}")
         if "n_alike" in settings:
             lines.append(f"  {settings['n_alike']} images share a caption or a file; none is another's partner or foil")
         return "\n".join(lines)

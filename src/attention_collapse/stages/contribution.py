@@ -19,18 +19,17 @@ from attention_collapse.engine.contribution import (
     OF_PAIRS,
     OF_TOKENS,
     contributions,
-    described,
     incompetence,
     summarise,
 )
 from attention_collapse.engine.maps import Map, attention_maps
 from attention_collapse.engine.parts import same_run
-from attention_collapse.engine.token_contribution import NO_PLAYERS, token_contributions
+from attention_collapse.engine.token_contribution import summarise_tokens, token_contributions
 from attention_collapse.files import sha256_file
 from attention_collapse.identity.settle import settle_frame, settle_json
 from attention_collapse.measures.reliance import OF_DECISION
-from attention_collapse.measures.token_shapley import reliability
 from attention_collapse.models.interface import DualEncoder, Model, is_likelihood
+from attention_collapse.models.masking import not_playable
 from attention_collapse.stages.run import run_stage
 from attention_collapse.study.checkpoints import known_pins, load_recorded
 from attention_collapse.study.layout import Study, evidence_of
@@ -59,20 +58,20 @@ def main(study: Study, model: str) -> None:
         loaded, pairs, partners=params.partners, seed=params.seed, batch_size=settings.batch_size, work=work,
         identity=run,
     )  # fmt: skip
-    chance = incompetence(summarise(values, study.params.stats))
-    tokens = token_contributions(  # nothing to explain of a score that means nothing
-        loaded, pairs, images=0 if chance else params.t_shap_images, permutations=params.t_shap_permutations,
-        seed=params.seed, batch_size=settings.batch_size,
+    # There is nothing to explain of a score that means nothing.
+    without = incompetence(summarise(values, study.params.stats)) or not_playable(loaded, params.t_shap_protocol)
+    tokens = token_contributions(
+        loaded, pairs, images=0 if without else params.t_shap_images, permutations=params.t_shap_permutations,
+        seed=params.seed, batch_size=settings.batch_size, protocol=params.t_shap_protocol,
     )  # fmt: skip
     values = values.merge(tokens[["image_id", *OF_TOKENS]], on="image_id", how="left", validate="1:1")
     values = settle_frame(table, values)
     result = summarise(values, study.params.stats, likelihood=is_likelihood(loaded))
-    explained = values[values["image_id"].isin(tokens["image_id"])]  # the first images
-    without = {} if tokens["text_tokens"].any() else {"reason": chance or NO_PLAYERS}
-    games = {name: described(explained[name], study.params.stats) | without for name in OF_TOKENS}
+    settled = values.loc[values["image_id"].isin(tokens["image_id"]), list(OF_TOKENS)]  # of the first images
+    tokens[list(OF_TOKENS)] = settled.to_numpy()
     if alike := n_alike(same_pairs(pairs)):
         result["n_alike"] = alike  # images that share a caption or a file with another: no partners of each other
-    result |= games
+    result |= summarise_tokens(tokens, study.params.stats, permutations=params.t_shap_permutations, reason=without)
     result |= {
         "model": model,
         "study": study.params.study,
@@ -81,12 +80,6 @@ def main(study: Study, model: str) -> None:
         "untrained": loaded.provenance["untrained"],
         "n_images": len(values),
         "partners": params.partners,
-        "t_shap_images": len(tokens),
-        "t_shap_permutations": params.t_shap_permutations,
-        "t_shap_reliability": reliability(*(explained[f"t_shap_{half}"].to_numpy() for half in ("first", "second"))),
-        "t_shap_masking": tokens.attrs["masking"],
-        "t_shap_tokens": float(tokens["text_tokens"].mean()),
-        "t_shap_patches": float(tokens["patches"].mean()),
         "baseline": BASELINES[""],
         "baseline_mean_image": BASELINES["_mean_image"],
         **({"reliance_of": OF_DECISION} if is_likelihood(loaded) else {}),

@@ -29,6 +29,7 @@ def read_sources(study: Study) -> Sources:
             "seed of the resampling": params.stats.seed,
             "partners in place of an absent modality": params.contribution.partners,
             "images that T-SHAP explains": params.contribution.t_shap_images,
+            "protocol of T-SHAP": params.contribution.t_shap_protocol,
         },
         pairs=cited(study.manifest),
         statistics=cited(study.statistics),

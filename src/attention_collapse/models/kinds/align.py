@@ -2,6 +2,7 @@
 
 from attention_collapse.models.dual_encoder import TransformersDualEncoder
 from attention_collapse.models.interface import Without
+from attention_collapse.models.mm_shap import CLIP
 
 LABEL = "ALIGN"
 LIBRARY = "transformers"
@@ -19,6 +20,7 @@ class Align(TransformersDualEncoder):
     class_token = False
     readout = "first"
     padded_to = None
+    mm_shap = CLIP
     pixels = "pixel_values"
     picture = Without("the vision tower is convolutional and has no attention")
 

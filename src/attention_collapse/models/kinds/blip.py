@@ -10,6 +10,7 @@ from torch import Tensor
 from attention_collapse.families import CROSS_ATTENTION
 from attention_collapse.models.fusion_encoder import FusionEncoder, class_token_and_patches
 from attention_collapse.models.interface import Batch, Read, even_weights
+from attention_collapse.models.mm_shap import ALBEF
 from attention_collapse.probe import OTHER, TEXT
 
 LABEL = "BLIP"
@@ -32,6 +33,7 @@ class Blip(FusionEncoder):
     image_inputs = ("pixel_values",)
     pixels = picture = "pixel_values"
     text_states = "text_encoder.encoder"
+    mm_shap = ALBEF
 
     def _reads(self, _inputs: Any, real: Tensor, words: Tensor) -> tuple[tuple[Read, ...], dict[str, Tensor]]:
         config = self.module.config.vision_config
@@ -47,8 +49,12 @@ class Blip(FusionEncoder):
 
     def score(self, batch: Batch) -> Tensor:
         """(batch,) logit of "match"."""
-        logit: Tensor = self.module(**batch.inputs).itm_score[:, 1]
-        return logit
+        return self.match_logits(batch)[:, 1]
+
+    def match_logits(self, batch: Batch) -> Tensor:
+        """(batch, 2) logits of "no match" and of "match"."""
+        logits: Tensor = self.module(**batch.inputs).itm_score
+        return logits
 
 
 load = Blip.load

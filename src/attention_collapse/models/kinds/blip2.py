@@ -10,6 +10,7 @@ from torch import Tensor
 from attention_collapse.families import CROSS_ATTENTION
 from attention_collapse.models.fusion_encoder import FusionEncoder, class_token_and_patches
 from attention_collapse.models.interface import Batch, Read, Without, even_weights
+from attention_collapse.models.mm_shap import ALBEF
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import OTHER, TEXT
 
@@ -36,6 +37,7 @@ class Blip2(FusionEncoder):
     image_encoder = "vision_model"
     image_inputs = Without("not established: the processor joins learned queries to the caption")
     pixels = picture = "pixel_values"
+    mm_shap = ALBEF
     notes = (
         "vision's entropy is that of the learned queries' cross-attention: no text query attends to the image",
         "text's entropy is that within the caption: the text's self-attention also sees the learned queries",
@@ -85,9 +87,12 @@ class Blip2(FusionEncoder):
 
     def score(self, batch: Batch) -> Tensor:
         """(batch,) logit of "match", averaged over the learned queries."""
-        out = self.module(**batch.inputs, use_image_text_matching_head=True)
-        logit: Tensor = out.logits_per_image[:, 1]
-        return logit
+        return self.match_logits(batch)[:, 1]
+
+    def match_logits(self, batch: Batch) -> Tensor:
+        """(batch, 2) logits of "no match" and of "match", averaged over the learned queries."""
+        logits: Tensor = self.module(**batch.inputs, use_image_text_matching_head=True).logits_per_image
+        return logits
 
 
 load = Blip2.load

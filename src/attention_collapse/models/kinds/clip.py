@@ -1,6 +1,7 @@
 """CLIP, in the transformers library."""
 
 from attention_collapse.models.dual_encoder import TEXT_LAYERS, VISION, TransformersDualEncoder
+from attention_collapse.models.mm_shap import CLIP
 
 LABEL = "CLIP"
 LIBRARY = "transformers"
@@ -18,6 +19,7 @@ class Clip(TransformersDualEncoder):
     class_token = True
     readout = "end"
     padded_to = None
+    mm_shap = CLIP
     pixels = picture = "pixel_values"
 
 

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from attention_collapse.models.fusion_encoder import SingleStreamEncoder
 from attention_collapse.models.interface import Batch, Read, Without
+from attention_collapse.models.mm_shap import LXMERT
 from attention_collapse.probe import IMAGE, OTHER, TEXT
 
 LABEL = "FLAVA"
@@ -27,6 +28,7 @@ class Flava(SingleStreamEncoder):
     image_encoder = "flava.image_model"
     image_inputs = Without("not established: pairs are prepared together")
     pixels = picture = "pixel_values"
+    mm_shap = LXMERT
 
     def _reads(self, _inputs: Any, real: Tensor, words: Tensor) -> tuple[tuple[Read, ...], dict[str, Tensor]]:
         config = self.module.config.image_config
@@ -39,9 +41,12 @@ class Flava(SingleStreamEncoder):
 
     def score(self, batch: Batch) -> Tensor:
         """(batch,) logit of "match"."""
-        embeddings = self.module.flava(**batch.inputs).multimodal_embeddings
-        logit: Tensor = self.module.itm_head(embeddings)[:, 1]
-        return logit
+        return self.match_logits(batch)[:, 1]
+
+    def match_logits(self, batch: Batch) -> Tensor:
+        """(batch, 2) logits of "no match" and of "match"."""
+        logits: Tensor = self.module.itm_head(self.module.flava(**batch.inputs).multimodal_embeddings)
+        return logits
 
 
 load = Flava.load

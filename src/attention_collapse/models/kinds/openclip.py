@@ -11,7 +11,8 @@ from open_clip.transformer import VisionTransformer
 from torch import Tensor
 
 from attention_collapse.families import DUAL_ENCODER
-from attention_collapse.models.interface import Batch, Embedded, Read, Without, even_weights, one_row
+from attention_collapse.models.interface import Batch, Embedded, Read, Without, even_weights, one_row, special_ids
+from attention_collapse.models.mm_shap import CLIP
 from attention_collapse.models.openclip_model import OpenClipModel
 from attention_collapse.models.sites import matching_sites
 from attention_collapse.probe import OTHER, TEXT
@@ -76,6 +77,14 @@ class OpenClip(OpenClipModel):
             return False
         causal = torch.ones_like(tower.attn_mask, dtype=torch.bool).triu(1)
         return not getattr(tower, "use_pad_mask", False) and torch.isneginf(tower.attn_mask).equal(causal)
+
+    @property
+    def mm_shap(self) -> str | Without:
+        """As CLIP, where the text tower is CLIP's: causal, with start and end tokens, read out at the end token."""
+        ids, _, _, end = self._tokens(["a"])
+        if self._trims and bool(torch.isin(ids[0, [0, int(end)]], special_ids(self.tokenizer)).all()):
+            return CLIP
+        return Without("its text tower is not CLIP's: id 0 is padding to it, or it has no start and end tokens")
 
     def _patches_are_projected(self) -> bool:
         visual = self.module.visual

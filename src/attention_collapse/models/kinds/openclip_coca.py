@@ -13,6 +13,7 @@ from torch import Tensor
 from attention_collapse.errors import ModelError
 from attention_collapse.families import CROSS_ATTENTION
 from attention_collapse.models.interface import Batch, Read, Without, even_weights, one_row
+from attention_collapse.models.mm_shap import LIKELIHOOD
 from attention_collapse.models.openclip_model import OpenClipModel
 from attention_collapse.models.sites import matching_sites
 from attention_collapse.probe import IMAGE, OTHER, TEXT
@@ -36,6 +37,7 @@ class CoCaDecoder(OpenClipModel):
     image_inputs = Without("not established: pairs are prepared together")
     pixels = "image"
     picture = Without("the image's keys are pooled from its patches")
+    mm_shap = LIKELIHOOD
 
     def __init__(self, name: str, module: Any, *parts: Any) -> None:
         super().__init__(name, module, *parts)

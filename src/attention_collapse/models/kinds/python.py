@@ -30,6 +30,7 @@ class DeclaredModel(KindOfModel):
     image_inputs = Without("the inputs are the user's own")
     tokenizer = token_embedding = None
     is_likelihood = False  # unless the table says so
+    mm_shap = Without("its tokens are not known")
 
     def __init__(self, name: str, declared: Declared, provenance: Provenance) -> None:
         if declared.family not in (SINGLE_STREAM, CROSS_ATTENTION):

@@ -32,6 +32,7 @@ class Scorer(KindOfModel):
     image_inputs = Without("a scoring function shows no inputs")
     tokenizer = token_embedding = None
     is_likelihood = False  # unless the function says so
+    mm_shap = Without("its tokens are not known")
 
     family = NO_ATTENTION
     module = None

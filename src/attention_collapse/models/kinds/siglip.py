@@ -1,6 +1,6 @@
 """SigLIP."""
 
-from attention_collapse.models.dual_encoder import TEXT_LAYERS, VISION, TransformersDualEncoder
+from attention_collapse.models.dual_encoder import PADDED, TEXT_LAYERS, VISION, TransformersDualEncoder
 
 LABEL = "SigLIP"
 LIBRARY = "transformers"
@@ -19,6 +19,7 @@ class Siglip(TransformersDualEncoder):
     class_token = False
     readout = "last"
     padded_to = 64
+    mm_shap = PADDED
     pixels = picture = "pixel_values"
 
 

@@ -1,6 +1,6 @@
 """SigLIP 2 (NaFlex)."""
 
-from attention_collapse.models.dual_encoder import TEXT_LAYERS, VISION, TransformersDualEncoder
+from attention_collapse.models.dual_encoder import PADDED, TEXT_LAYERS, VISION, TransformersDualEncoder
 from attention_collapse.models.interface import Without
 
 LABEL = "SigLIP 2"
@@ -20,6 +20,7 @@ class Siglip2(TransformersDualEncoder):
     class_token = False
     readout = "last"
     padded_to = 64
+    mm_shap = PADDED
     pixels = Without("the picture is a list of flattened patches")
     picture = Without("patches lie in a grid of the picture's own shape, with padding behind them")
 

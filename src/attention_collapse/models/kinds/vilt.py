@@ -30,6 +30,7 @@ class Vilt(SingleStreamEncoder):
     pixels = "pixel_values"
     picture = Without("the model shuffles its patches")
     text_states = "vilt.encoder"
+    mm_shap = Without("its head ranks pairs by one logit: it has no class for no match")
 
     def _reads(self, inputs: Any, real: Tensor, words: Tensor) -> tuple[tuple[Read, ...], dict[str, Tensor]]:
         size = self.module.config.patch_size
