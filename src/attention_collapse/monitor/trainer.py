@@ -46,7 +46,9 @@ class MonitorCallback(TrainerCallback):
             )  # fmt: skip
         values = self.monitor.step(step)
         if values is not None:
+            due = self.trainer.control.should_log  # a log of ours would count as the Trainer's own
             self.trainer.log({f"{self.prefix}{name}": value for name, value in values.items()})
+            self.trainer.control.should_log = due
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
