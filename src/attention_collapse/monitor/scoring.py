@@ -64,7 +64,8 @@ class Scorer:
         if scores.ndim == 2 and (not self.labelled or scores.shape[1] <= self.highest):
             raise ModelError(
                 f"score(image, text) gave {scores.shape[1]} candidates, and the highest label is {self.highest}",
-                expected="labels, all below the number of candidates", remedy="give each right candidate's number as target",
+                expected="labels, all below the number of candidates",
+                remedy="give each right candidate's number as target",
             )  # fmt: skip
         if scores.ndim == 1 and self.highest > 1:
             raise ModelError(
