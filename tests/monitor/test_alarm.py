@@ -109,6 +109,15 @@ def test_a_loss_of_the_margin_s_share_of_skill_is_what_divides():
     assert shown(0.0, 100) and not shown(0.0, 60)  # no loss in 60 pairs leaves up to 0.06 of accuracy open
 
 
+def test_a_score_that_is_right_by_luck_rings_nothing_however_little_it_loses():
+    """Right in 104 of 200 pairs, and in all of them with another image: nothing is lost, but nothing is known."""
+    target = np.arange(200) % 2
+    sign = (2.0 * target - 1)[:, None]
+    own = np.where(np.arange(200) < 104, 1, -1)[:, None] * sign
+    assert read(Cells(own, sign, sign, sign), target, Rule(), 0).unused == {"image": False, "text": False}
+    assert read(Cells(sign, sign, own, own), target, Rule(), 0).unused == {"image": True, "text": False}
+
+
 def test_too_few_pairs_are_said_to_be():
     monitor = run(cue, 50, held_out=pairs(60))
     assert not monitor.alarms and "too few pairs for an alarm" in monitor.summary()
@@ -142,11 +151,11 @@ def test_models_that_need_the_image_ring_no_alarm_and_those_that_do_not_ring_one
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("image_use", [0.1, 0.2, 1.0])
+@pytest.mark.parametrize("image_use", [0.1, 1.0])
 def test_false_alarms_are_at_most_5_percent_of_runs_from_the_margin_upwards(image_use):
-    """1,000 runs of 20 checks; at the margin itself (a tenth of what it knows) the rule has to be hardest pressed."""
+    """300 runs of 20 checks; at the margin itself (a tenth of what it knows) the rule has to be hardest pressed."""
     rng = np.random.default_rng(6)
-    assert np.mean([rings(rng, image_use, 20) for _ in range(1000)]) <= 0.05
+    assert np.mean([rings(rng, image_use, 20) for _ in range(300)]) <= 0.05
 
 
 def test_the_cue_is_as_reliable_as_it_says():

@@ -17,8 +17,8 @@ def undisturbed(modules: Sequence[nn.Module], seed: int) -> Iterator[None]:
 
     The flags are set module by module and not by `train()`, which some models override to merge weights. Gradients are
     off by `no_grad` and not by inference mode: what a model keeps for later, such as a table of positions that it makes
-    at its first pass, could never be trained with if it were an inference tensor. For the same reason autocast keeps no
-    weight that it casts here.
+    at its first pass, could never be trained with if it were an inference tensor. Nor may autocast keep weights that it
+    casts here, which would have no gradients (torch 2.15 keeps none anyway).
 
     Parameters
     ----------
