@@ -14,6 +14,7 @@ FLOORS = (
     {"errors", "families"},
     {"explain", "files", "registry"},
     {"identity", "data", "probe", "measures", "stats", "prevention"},  # they know nothing of each other
+    {"monitor"},  # for a user's own training: no study, no file of parameters
     {"models"},  # a model says what its tokens are in the probe's words
     {"params"},
     {"engine"},
@@ -65,14 +66,24 @@ def requirements():
     return [{normal(n): v for n, v in re.findall(r"^([\w.-]+)==([\w.+!-]+)", part, re.MULTILINE)} for part in parts]
 
 
+def extras():
+    """What pyproject.toml leaves to the user; the tests pin it among their tools."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    return {normal(name) for names in project["optional-dependencies"].values() for name in names}
+
+
 def test_every_import_is_declared_and_pinned_for_those_who_run_it():
     runtime, tools = requirements()
+    assert extras() <= tools.keys()
     for path in modules():
         for module in imported(path):
             top = module.split(".")[0]
             if top in sys.stdlib_module_names or top in {PACKAGE}:
                 continue
             name = normal(DISTRIBUTIONS.get(top, top))
+            if name in extras():
+                assert path.name == f"{name}_callback.py", f"{path}: {top} is left to the user"
+                continue
             assert name not in tools, f"{path}: {top} stands in requirements.txt among the tools"
             assert name in runtime, f"{path}: {top} is not in requirements.txt"
 
