@@ -152,7 +152,7 @@ def test_a_run_that_is_stopped_goes_on_and_equal_parameters_give_equal_bytes(tmp
     assert sorted(file.name for file in out.iterdir()) == ["none-0.5-0.safetensors", "text-0.95-0.safetensors"]
     train_doses.main(run, "vilt")
     assert trained == [
-        (0.5, 0.5, 0), (0.95, 0.5, 0), (0.5, 0.5, 1), (0.5, 0.5, 1), (0.95, 0.5, 1), (0.5, 0.95, 0), (0.5, 0.95, 1)
+        (0.5, 0.5, 0), (0.95, 0.5, 0), (0.5, 0.95, 0), (0.5, 0.95, 0), (0.5, 0.5, 1), (0.95, 0.5, 1), (0.5, 0.95, 1)
     ]  # fmt: skip
     train_doses.main(run, "vilt")
     assert len(trained) == 7  # nothing was left to do

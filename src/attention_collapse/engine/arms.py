@@ -48,6 +48,7 @@ class _Words(nn.Module):
         nn.init.zeros_(self.weights.weight)
 
     def forward(self, text: Mapping[str, Tensor]) -> Tensor:
+        """(pair,) log-odds, from the ids of the words."""
         odds: Tensor = self.weights(text[self.ids])[:, 0]
         return odds
 
@@ -62,6 +63,7 @@ class _Pixels(nn.Module):
         nn.init.zeros_(self.weights.weight)
 
     def forward(self, image: Tensor) -> Tensor:
+        """(pair,) log-odds, from the pixels."""
         pooled = nn.functional.avg_pool2d(image.flatten(0, -4), 4).flatten(1)
         odds: Tensor = self.weights(pooled)[:, 0]
         return odds
