@@ -51,8 +51,8 @@ def _p_above(values: Floats, bound: float) -> float:
     """One-sided p of the paired t-test that the mean is at most `bound`; NaN of fewer than two."""
     if len(values) < 2:
         return math.nan
-    if np.ptp(values) == 0:
-        return 0.0 if values[0] > bound else 1.0
+    if np.ptp(values) < 1e-9:  # of accuracies: all the same
+        return 0.0 if ties.above(values[0], bound) else 1.0
     return float(scipy_stats.ttest_1samp(values, bound, alternative="greater").pvalue)
 
 
@@ -66,7 +66,7 @@ def _arm(models: pd.DataFrame, baseline: pd.DataFrame, ignored: str, study: Prev
     found: dict[str, Any] = {"n_seeds": len(models)}
     for name, column in columns.items():
         found[name] = _summary(models[column].tolist(), level)
-    pairs = models.set_index("seed").join(baseline.set_index("seed"), rsuffix="_erm", how="inner")
+    pairs = models.merge(baseline, on="seed", suffixes=("", "_erm"))
     gain = (pairs[HELD_OUT] - pairs[f"{HELD_OUT}_erm"]).to_numpy(np.float64)
     change = (pairs[TRAINED] - pairs[f"{TRAINED}_erm"]).to_numpy(np.float64)
     cost = (pairs["seconds"] / pairs["seconds_erm"]).to_numpy(np.float64)

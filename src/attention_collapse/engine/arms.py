@@ -120,7 +120,7 @@ def method_of(cell: ArmCell, arm: Arm, trainee: Trainee, data: Data, recipe: Pla
     options = dict(arm.options)
     if arm.method == JustTrainTwice.name:
         start = copy.deepcopy(trainee.module.state_dict())
-        steps = round(FIRST_STEPS * recipe.matching_steps[cell.kind])
+        steps = max(1, round(FIRST_STEPS * recipe.matching_steps[cell.kind]))
         score = _first_run(cell, trainee, data, recipe, steps)
         trainee.module.load_state_dict(start)
         return JustTrainTwice(score, **options), FIRST_STEPS  # type: ignore[arg-type]
@@ -234,7 +234,7 @@ def train_arm(
     """
     began = time.process_time()
     method, before = method_of(cell, arm, trainee, data, recipe)
-    steps = round(arm.steps * recipe.matching_steps[cell.kind])
+    steps = max(1, round(arm.steps * recipe.matching_steps[cell.kind]))
     loss = match(
         trainee, *data, regime=cell.taught(arm), recipe=recipe, seed=cell.seed, method=method, steps=steps, watch=watch,
     )  # fmt: skip

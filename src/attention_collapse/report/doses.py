@@ -91,7 +91,7 @@ def _heading(kind: str, modality: str, found: Mapping[str, Any]) -> str:
         where += f" [{low:.2f}, {high:.2f}]" if np.isfinite([low, high]).all() else ""
     counts = {part["n_seeds"] for part in found["doses"].values()}
     seeds = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
-    return f"{kind_label(kind)}, cue in the {modality}\n{seeds} seeds a dose; {where}"
+    return f"{kind_label(kind)}, cue in the {modality}\n{seeds} seeds per dose; accuracy\n{where}"
 
 
 def dose_response(

@@ -166,7 +166,7 @@ def planted_stages(
         ),
         Stage(
             "doses", ("doses", "plant", "stats.confidence"), _posix(*(of.doses_of(kind) for kind in dosed)),
-            settled=_posix(of.dose_table), drawn=_posix(of.dose_plots), metrics=_posix(of.doses),
+            settled=_posix(of.dose_table), drawn=_posix(of.dose_plots, of.dose_paper), metrics=_posix(of.doses),
         ),
         Stage(
             "prevention", ("prevention", "plant", "stats.confidence"),

@@ -127,6 +127,11 @@ class Layout:
         return self.root / "paper" / "generated" / f"{self.name}-validity"
 
     @property
+    def dose_paper(self) -> Path:
+        """Committed: macros of what the doses tell."""
+        return self.root / "paper" / "generated" / f"{self.name}-doses"
+
+    @property
     def prevention_paper(self) -> Path:
         """Committed: tables and macros of the ways to train."""
         return self.root / "paper" / "generated" / f"{self.name}-prevention"

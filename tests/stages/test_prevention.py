@@ -1,0 +1,212 @@
+"""The ways to train: verdicts by known answers, curves of a planted watch, and a real run, stopped and resumed."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from pydantic import ValidationError
+from scipy import stats as scipy_stats
+from test_train_controls import PLANT
+
+from attention_collapse.engine.arm_cells import ArmCell, cells, sections
+from attention_collapse.engine.arm_curves import curves
+from attention_collapse.engine.arm_summary import in_kinds, summary
+from attention_collapse.engine.arms import REFUSED
+from attention_collapse.engine.dose_cells import read_cell
+from attention_collapse.errors import DataError, ParamsError
+from attention_collapse.files import read_json
+from attention_collapse.params import Params, Prevention
+from attention_collapse.stages import prevention as stage
+from attention_collapse.stages import train_prevention
+from attention_collapse.study.layout import Study
+
+RULE = {"gain": 0.05, "loss": 0.02, "kinds": 2}
+SECTION = {
+    "kinds": ["vilt"], "doses": [{"modality": "text", "reliability": 0.95}], "seeds": [0, 1], "pairs": 8, "partners": 1,
+    "watched": 8, "every": 2, "rule": RULE,
+    "arms": {
+        "erm": {}, "swapped-negatives": {"method": "swapped-negatives"}, "early-stopping": {"stops_early": True},
+        "just-train-twice": {"method": "just-train-twice"}, "longer": {"steps": 2.0},
+        "modality-dropout": {"method": "modality-dropout"}, "learned-mixin": {
+            "method": "product-of-experts", "options": {"gated": 1, "entropy": 0.03}},
+        "group-reweighting": {"method": "group-reweighting"}, "balanced": {"balanced": True},
+    },
+}  # fmt: skip
+
+
+def study(root, **changes):
+    one = {"kind": "openclip", "weights": "checkpoint", "path": "x"}
+    given = {
+        "study": "s",
+        "params_file": "p",
+        "models": {"m": one},
+        "plant": PLANT,
+        "prevention": {**SECTION, **changes},
+    }
+    return Study(Params.model_validate(given), root)
+
+
+def section(seeds, arms=("erm", "a"), kinds=("vilt",)):
+    return Prevention.model_validate(
+        SECTION | {"kinds": list(kinds), "seeds": list(seeds), "arms": {arm: {} for arm in arms}}
+    )
+
+
+def models(arms, kind="vilt"):
+    """A row per model: arm -> (neutral, trained) of each seed."""
+    rows = []
+    for arm, values in arms.items():
+        for seed, (neutral, trained) in enumerate(values):
+            rows.append({
+                "kind": kind, "modality": "text", "reliability": 0.95, "seed": seed, "arm": arm,
+                "accuracy_uninformative": neutral, "accuracy_trained": trained, "accuracy_reversed": 0.1,
+                "reliance_image_uninformative": 0.3, "reliance_image_trained": 0.4,
+                "accuracy_image_swapped_trained": 0.5, "passes": 1.0 if arm == "erm" else 1.5,
+                "seconds": 10.0 if arm == "erm" else 14.0, "stopped_at": 400,
+            })  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+def verdicts(arms, seeds=10, confidence=0.95):
+    found = summary(models(arms), [], section(range(seeds), tuple(arms)), confidence)
+    return {arm: one.get("verdict") for arm, one in found["kinds"]["vilt"]["text_reliability_95"].items()}, found
+
+
+def spread(mean, n=10, by=0.01):
+    return (mean + by * np.linspace(-1, 1, n)).tolist()
+
+
+def test_the_verdict_takes_a_shown_gain_and_no_shown_loss():
+    trained = spread(0.95, by=0.001)
+    plain = list(zip(spread(0.5), trained, strict=True))
+    arms = {
+        "erm": plain,
+        "cure": list(zip(spread(0.9), trained, strict=True)),
+        "small": list(zip(spread(0.54), trained, strict=True)),  # a sure gain below the rule's
+        "dear": list(zip(spread(0.9), spread(0.91, by=0.001), strict=True)),
+        "noisy": list(zip(spread(0.57, by=0.3)[::-1], trained, strict=True)),
+    }
+    found, whole = verdicts(arms)
+    assert found == {
+        "erm": None, "cure": "prevents", "small": "not shown", "dear": "costs accuracy", "noisy": "not shown"
+    }  # fmt: skip
+    one = whole["kinds"]["vilt"]["text_reliability_95"]["cure"]
+    assert one["gain"]["mean"] == pytest.approx(0.4) and one["cost"] == pytest.approx(1.4) and one["n_pairs"] == 10
+
+
+def test_the_test_is_the_paired_one_against_the_rule_s_gain_with_holm():
+    rng = np.random.default_rng(0)
+    neutral = {arm: rng.normal(0.5 + shift, 0.05, 6) for arm, shift in (("erm", 0), ("a", 0.12), ("b", 0.08))}
+    arms = {arm: [(value, 0.95) for value in values] for arm, values in neutral.items()}
+    _, whole = verdicts(arms, seeds=6)
+    found = whole["kinds"]["vilt"]["text_reliability_95"]
+    p = {arm: scipy_stats.ttest_rel(neutral[arm] - 0.05, neutral["erm"], alternative="greater").pvalue for arm in "ab"}
+    for arm in "ab":
+        assert found[arm]["p_gain"] == pytest.approx(p[arm])
+    low, high = sorted(p, key=p.get)
+    assert found[low]["p_gain_holm"] == pytest.approx(2 * p[low])
+    assert found[high]["p_gain_holm"] == pytest.approx(max(2 * p[low], p[high]))
+
+
+def test_seeds_are_paired_and_those_without_a_partner_do_not_count():
+    arms = {"erm": [(0.5, 0.95)] * 3, "a": [(0.8, 0.95)] * 2}
+    found, whole = verdicts(arms, seeds=3)
+    one = whole["kinds"]["vilt"]["text_reliability_95"]["a"]
+    assert one["n_pairs"] == 2 and one["n_seeds"] == 2
+    found, _ = verdicts({"erm": [(0.5, 0.95)], "a": [(0.8, 0.95)]}, seeds=2)
+    assert found["a"] == "undetermined"  # one seed shows nothing
+
+
+def test_a_method_is_recommended_by_as_many_kinds_as_the_rule_says_and_not_before_they_were_tried():
+    prevents, not_shown = {"verdict": "prevents"}, {"verdict": "not shown"}
+    two = section([0, 1], kinds=("vilt", "blip"))
+    cue = "text_reliability_95"
+    both = {"vilt": {cue: {"a": prevents}}, "blip": {cue: {"a": prevents}}}
+    assert in_kinds(both, two)["a"]["recommended"] is True
+    one = {"vilt": {cue: {"a": prevents}}, "blip": {cue: {"a": not_shown}}}
+    assert in_kinds(one, two)["a"]["recommended"] is False and in_kinds(one, two)["a"]["kinds"] == "vilt"
+    assert in_kinds({"vilt": {cue: {"a": prevents}}}, two)["a"]["recommended"] is None
+
+
+def test_curves_of_a_model_that_ignores_the_image_from_the_second_check_on():
+    label = np.array([1.0, 0, 1, 0])
+    cue = np.array([1.0, -1, 1, -1])
+    reads_both = np.array([2.0, -2, 2, -2])
+    torn = np.array([-2.0, 2, -2, 2])
+    tensors = {
+        "watched.step": np.array([0.0, 20.0]), "watched.label": label,
+        "watched.intact": np.stack([reads_both, cue]), "watched.image": np.stack([torn, cue]),
+        "watched.text": np.stack([torn, -cue]), "watched.both": np.stack([torn, -cue]),
+        "watched.neutral": np.stack([reads_both, np.array([1.0, 1, -1, -1])]),
+    }  # fmt: skip
+    found = curves(tensors)
+    assert found["step"].tolist() == [0, 20]
+    assert found["trained"].tolist() == [1, 1] and found["neutral"].tolist() == [1, 0.5]
+    assert found["image_swapped"].tolist() == [0, 1] and found["text_swapped"].tolist() == [0, 0]
+    assert found["reliance_image"].tolist() == [1, 0] and found["reliance_text"].tolist() == [1, 1]
+
+
+def test_cells_are_named_by_arm_and_cue_and_a_balanced_arm_sees_no_cue():
+    run = study("x")
+    prevention, _ = sections(run.params)
+    listed = cells(prevention)
+    assert listed[0].name == "erm-text-0.95-0" and len({cell.name for cell in listed}) == 18
+    cell = ArmCell("vilt", "text", 0.95, 0, "balanced")
+    assert cell.taught(prevention.arms["balanced"]).text == 0.5 and cell.taught(prevention.arms["erm"]).text == 0.95
+    with pytest.raises(ValidationError, match=r"plain `erm: \{\}`"):
+        study("x", arms={"erm": {"steps": 2.0}})
+
+
+def test_a_run_that_is_stopped_goes_on_and_the_stage_judges_what_is_there(tmp_path, monkeypatch):
+    run, trained, train_arm = study(tmp_path), [], train_prevention.train_arm
+
+    def stopped(cell, arm, trainee, data, recipe, *, watch):
+        trained.append(cell.name)
+        if len(trained) == 3:
+            raise KeyboardInterrupt
+        return train_arm(cell, arm, trainee, data, recipe, watch=watch)
+
+    monkeypatch.setattr(train_prevention, "train_arm", stopped)
+    with pytest.raises(KeyboardInterrupt):
+        train_prevention.main(run, "vilt")
+    out = run.prevention_of("vilt")
+    assert len(list(out.iterdir())) == 2
+    train_prevention.main(run, "vilt")
+    assert len(trained) == 1 + 18
+    train_prevention.main(run, "vilt")
+    assert len(trained) == 19  # nothing was left to do
+
+    tensors, about = read_cell(out / "early-stopping-text-0.95-0.safetensors")
+    assert tensors["intact.trained"].shape == (8,) and tensors["image.uninformative"].shape == (8, 1)
+    assert tensors["watched.neutral"].shape == (len(tensors["watched.step"]), 8)
+    assert about["stopped_at"] in tensors["watched.step"] and about["passes"] == 1
+    passes = {arm: read_cell(out / f"{arm}-text-0.95-0.safetensors")[1]["passes"] for arm in SECTION["arms"]}
+    assert passes["longer"] == 2 and passes["swapped-negatives"] == 1.5
+    assert passes["just-train-twice"] == pytest.approx(1 + 1 / 3 + 0.25)
+
+    stage.main(run)
+    result = read_json(run.prevention)
+    assert result["n_models"] == 18 and result["n_missing"] == 0 and result["rule"] == RULE
+    assert result["refused"] == REFUSED
+    for name in ("arms_vilt.png", "curves_vilt.pdf"):
+        assert (run.prevention_plots / name).is_file()
+    assert r"\acval{s.prevention.kinds.vilt" in (run.prevention_paper / "vilt.tex").read_text()
+    (out / "erm-text-0.95-1.safetensors").unlink()
+    stage.main(run)
+    assert read_json(run.prevention)["missing"] == {"vilt/erm-text-0.95": "1"}
+    changed = study(tmp_path, watched=9)
+    with pytest.raises(DataError, match="other parameters"):
+        stage.main(changed)
+
+
+def test_a_method_that_does_not_apply_or_is_not_known_is_named(tmp_path):
+    for method, said in (
+        ("gradient-modulation", "no modality has logits of its own"),
+        ("nothing", "no method 'nothing'"),
+    ):
+        run = study(tmp_path / method, arms={"erm": {}, "it": {"method": method}}, seeds=[0, 1])
+        with pytest.raises(ParamsError, match=said):
+            train_prevention.main(run, "vilt")
+    with pytest.raises(ParamsError, match="prevention.kinds has no 'bert'"):
+        train_prevention.main(study(tmp_path), "bert")
+    with pytest.raises(DataError, match="holds no scores"):
+        stage.main(study(tmp_path / "empty"))
