@@ -7,9 +7,10 @@ from pydantic import ValidationError
 from scipy import stats as scipy_stats
 from test_train_controls import PLANT
 
+from attention_collapse.engine.arm_alarms import alarms
 from attention_collapse.engine.arm_cells import ArmCell, cells, sections
 from attention_collapse.engine.arm_curves import curves
-from attention_collapse.engine.arm_summary import in_kinds, summary
+from attention_collapse.engine.arm_summary import in_kinds, monitored, summary
 from attention_collapse.engine.arms import REFUSED
 from attention_collapse.engine.dose_cells import read_cell
 from attention_collapse.errors import DataError, ParamsError
@@ -61,7 +62,8 @@ def models(arms, kind="vilt"):
                 "accuracy_uninformative": neutral, "accuracy_trained": trained, "accuracy_reversed": 0.1,
                 "reliance_image_uninformative": 0.3, "reliance_image_trained": 0.4,
                 "accuracy_image_swapped_trained": 0.5, "passes": 1.0 if arm == "erm" else 1.5,
-                "seconds": 10.0 if arm == "erm" else 14.0, "stopped_at": 400,
+                "seconds": 10.0 if arm == "erm" else 14.0, "stopped_at": 400, "hard_rang_at": np.nan,
+                "image_rang_at": np.nan, "text_rang_at": np.nan,
             })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -143,6 +145,39 @@ def test_curves_of_a_model_that_ignores_the_image_from_the_second_check_on():
     assert found["trained"].tolist() == [1, 1] and found["neutral"].tolist() == [1, 0.5]
     assert found["image_swapped"].tolist() == [0, 1] and found["text_swapped"].tolist() == [0, 0]
     assert found["reliance_image"].tolist() == [1, 0] and found["reliance_text"].tolist() == [1, 1]
+
+
+def watched(neutral, checks=6, n=100, learns_at=2):
+    """A run that is right by the text alone from check 2 on, and so far on pairs whose cue says nothing."""
+    rng = np.random.default_rng(0)
+    label = np.arange(n) % 2
+    text = 2.0 * label - 1 + 0.01 * rng.normal(size=n)
+    noise = rng.normal(size=(checks, n))
+    own = np.where(np.arange(checks)[:, None] < learns_at, noise, text)
+    other = rng.permutation(n)
+    hard = np.where(rng.random(n) < neutral, text, -text)
+    return {
+        "watched.label": label.astype(float), "watched.step": 20.0 * np.arange(checks), "watched.intact": own,
+        "watched.image": own, "watched.text": own[:, other], "watched.both": own[:, other],
+        "watched.neutral": np.where(np.arange(checks)[:, None] < learns_at, noise, hard),
+    }  # fmt: skip
+
+
+def test_the_monitor_rings_three_checks_after_the_image_is_shown_to_be_unused():
+    found = alarms(watched(neutral=0.3))
+    assert found["image_rang_at"] == found["hard_rang_at"] == 20 * (2 + 2) and np.isnan(found["text_rang_at"])
+    found = alarms(watched(neutral=1.0))  # the image is unused, and the pairs whose cue says nothing are right
+    assert found["image_rang_at"] == 80 and np.isnan(found["hard_rang_at"])
+    assert np.isnan(list(alarms(watched(0.3, checks=4)).values())).all()  # two checks in a row are not three
+
+
+def test_alarms_are_counted_of_collapsed_models_and_of_sound_ones():
+    table = models({"erm": [(0.5, 0.95)] * 3 + [(0.7, 0.95)], "balanced-data": [(0.98, 0.98)] * 2})
+    table["hard_rang_at"] = [100.0, 200.0, np.nan, 100.0, np.nan, 80.0]
+    table["text_rang_at"] = [np.nan] * 5 + [60.0]
+    found = monitored(table, section(range(4)))["vilt"]["text_reliability_95"]
+    assert found["neutral_pairs"] == {"collapsed": 3, "rang": 2, "rang_at": 0.375, "sound": 2, "false": 1}
+    assert found["swap"]["rang"] == 0 and found["wrong_modality"] == {"models": 5, "rang": 1}
 
 
 def test_cells_are_named_by_arm_and_cue_and_a_balanced_arm_sees_no_cue():

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from attention_collapse.engine.dose_scores import middle
 from attention_collapse.measures.reliance import lost_both, lost_image, lost_text, reliance_image, reliance_text
 
 Floats = NDArray[np.float64]
@@ -21,7 +22,7 @@ def curves(tensors: Mapping[str, Floats]) -> pd.DataFrame:
     DataFrame
         step; trained, neutral: accuracy on the watched pairs, 0 to 1, with the cue as in training and where it says
         nothing (a pair is taken as matching above the median of the scores); image_swapped, text_swapped: accuracy as
-        trained with a modality of another pair, above the same median; reliance_image, reliance_text: as in
+        trained with a modality of another pair, above `dose_scores.middle`; reliance_image, reliance_text: as in
         `measures.reliance`, as trained, NaN while the score is constant.
     """
     label = tensors["watched.label"] == 1
@@ -29,12 +30,12 @@ def curves(tensors: Mapping[str, Floats]) -> pd.DataFrame:
     rows = []
     for check, step in enumerate(tensors["watched.step"]):
         own, image, text, both, neutral = (values[check] for values in parts.values())
-        cut = np.median(own)
+        cut = middle(own)
         v, other_image, other_text, neither = (x[:, None] for x in (own, image, text, both))
         changed_image, changed_text = lost_image(v, other_image).mean(), lost_text(v, other_text).mean()
         whole = lost_both(v, neither).mean()
         rows.append({
-            "step": int(step), "trained": float(((own > cut) == label).mean()),
+            "step": int(step), "trained": float(((own > np.median(own)) == label).mean()),
             "neutral": float(((neutral > np.median(neutral)) == label).mean()),
             "image_swapped": float(((image > cut) == label).mean()),
             "text_swapped": float(((text > cut) == label).mean()),

@@ -11,10 +11,11 @@ import pandas as pd
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
+from attention_collapse.engine.arm_alarms import CAUSES, alarms
 from attention_collapse.engine.arm_cells import BASELINE, ArmCell
 from attention_collapse.engine.arms import OTHER
 from attention_collapse.engine.dose_scores import numbers
-from attention_collapse.engine.dose_summary import HELD_OUT, dose_key
+from attention_collapse.engine.dose_summary import COLLAPSED, HELD_OUT, LEARNED, dose_key
 from attention_collapse.params import Dose, Prevention
 from attention_collapse.stats import ties
 from attention_collapse.stats.few_models import mean_with_t
@@ -29,12 +30,16 @@ KEPT = (
     "reliance_text_uninformative", "reliance_share_uninformative",
 )  # fmt: skip
 TOOK = ("passes", "seconds", "stopped_at")
+ALARMS = tuple(f"{cause}_rang_at" for cause in CAUSES)  # columns, of the arms in `WATCHED`
+WATCHED = (BASELINE, "balanced-data")  # where models collapse, and where they must not
 
 
 def told(tensors: Mapping[str, Floats], about: Mapping[str, Any]) -> dict[str, float]:
     """What is kept of one model: those of `dose_scores.numbers` in `KEPT`, and what its training took."""
     found = numbers({name: values for name, values in tensors.items() if not name.startswith("watched.")})
-    return {name: found[name] for name in KEPT} | {name: float(about[name]) for name in TOOK}
+    took = {name: float(about[name]) for name in TOOK}
+    rang = alarms(tensors) if about["parameters"]["arm"] in WATCHED else dict.fromkeys(ALARMS, math.nan)
+    return {name: found[name] for name in KEPT} | took | rang
 
 
 def cue_key(dose: Dose) -> str:
@@ -94,14 +99,9 @@ def summary(table: pd.DataFrame, missing: Sequence[ArmCell], study: Prevention, 
     alpha = 1 - confidence
     kinds: dict[str, Any] = {}
     for kind in study.kinds:
-        mine = table[table["kind"] == kind] if len(table) else table
         cues: dict[str, Any] = {}
         for dose in study.doses:
-            here = (
-                mine[(mine["modality"] == dose.modality) & (mine["reliability"] == dose.reliability)]
-                if len(mine)
-                else mine
-            )
+            here = _of(table, kind, dose)
             if not len(here):
                 continue
             baseline = here[here["arm"] == BASELINE]
@@ -127,6 +127,45 @@ def _judge(cues: dict[str, Any], alpha: float) -> None:
             continue
         gained, kept = ties.below(p, alpha), ties.below(found["p_no_loss"], alpha)
         found["verdict"] = "prevents" if gained and kept else "costs accuracy" if gained else "not shown"
+
+
+def monitored(table: pd.DataFrame, study: Prevention) -> dict[str, Any]:
+    """kind -> cue -> alarm: how often it rang for models that collapsed, and for ones that cannot have.
+
+    Collapsed are plainly trained models with at most `COLLAPSED` of the pairs right where the cue says nothing; sound
+    are those on balanced data with at least `LEARNED`. `rang_at` is the median over the collapsed for which it rang, in
+    shares of the run. An alarm of the modality with the cue counts as false of any model.
+    """
+    return {
+        kind: {
+            cue_key(dose): _rang(models, dose.modality) for dose in study.doses if len(models := _of(table, kind, dose))
+        }
+        for kind in study.kinds
+    }
+
+
+def _of(table: pd.DataFrame, kind: str, dose: Dose) -> pd.DataFrame:
+    """The models of one kind beside one cue."""
+    if not len(table):
+        return table
+    beside = (table["modality"] == dose.modality) & (table["reliability"] == dose.reliability)
+    return table[(table["kind"] == kind) & beside]
+
+
+def _rang(models: pd.DataFrame, modality: str) -> dict[str, Any]:
+    plain, balanced = (models[models["arm"] == arm] for arm in WATCHED)
+    collapsed = plain[~ties.above(plain[HELD_OUT].to_numpy(), COLLAPSED)]
+    sound = balanced[~ties.below(balanced[HELD_OUT].to_numpy(), LEARNED)]
+    sides: dict[str, Any] = {}
+    for name, column in (("swap", f"{OTHER[modality]}_rang_at"), ("neutral_pairs", "hard_rang_at")):
+        at = collapsed[column] / collapsed["stopped_at"]
+        sides[name] = {
+            "collapsed": len(collapsed), "rang": int(at.notna().sum()), "rang_at": float(at.median()),
+            "sound": len(sound), "false": int(sound[column].notna().sum()),
+        }  # fmt: skip
+    both = pd.concat([collapsed, sound])
+    sides["wrong_modality"] = {"models": len(both), "rang": int(both[f"{modality}_rang_at"].notna().sum())}
+    return sides
 
 
 def in_kinds(kinds: Mapping[str, Any], study: Prevention) -> dict[str, Any]:

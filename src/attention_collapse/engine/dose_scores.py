@@ -27,7 +27,7 @@ NAN = float("nan")
 CHOICES = ("choice_image", "choice_text")
 
 
-def _middle(scores: Floats) -> float:
+def middle(scores: Floats) -> float:
     """Midway between the means of the lower and of the upper half of (pair,) scores: between clusters, if any.
 
     Where a cue alone decides and does not say "match" of just half of the pairs, the median is the outermost score of a
@@ -40,7 +40,7 @@ def _middle(scores: Floats) -> float:
 def _told(tensors: Mapping[str, Floats], condition: str) -> dict[str, float]:
     """Accuracies, what they lose, and how often decisions change with a modality of another pair.
 
-    Intact pairs are taken as matching above the median of their scores; what swapping changes is told by `_middle`.
+    Intact pairs are taken as matching above the median of their scores; what swapping changes is told by `middle`.
     """
     label, own = tensors["label"][:, None] == 1, tensors[f"intact.{condition}"][:, None]
     decided = own > np.median(own)
@@ -50,7 +50,7 @@ def _told(tensors: Mapping[str, Floats], condition: str) -> dict[str, float]:
     }
     if condition not in SWAPPED_IN:
         return found
-    cut = _middle(own[:, 0])
+    cut = middle(own[:, 0])
     right = float(((own > cut) == label).mean())
     for name in ("image", "text"):
         swapped = tensors[f"{name}.{condition}"] > cut

@@ -14,7 +14,7 @@ import pandas as pd
 
 from attention_collapse.engine.arm_cells import cells, parameters_of, sections
 from attention_collapse.engine.arm_curves import curves
-from attention_collapse.engine.arm_summary import in_kinds, summary, told
+from attention_collapse.engine.arm_summary import in_kinds, monitored, summary, told
 from attention_collapse.engine.arms import REFUSED
 from attention_collapse.engine.dose_cells import read_cell, recipe_of
 from attention_collapse.engine.dose_scores import read_all
@@ -50,6 +50,7 @@ def main(study: Study) -> None:
     about = {
         "stage": "prevention", "confidence": confidence, "n_pairs": prevention.pairs,
         "rule": prevention.rule.model_dump(), "recommended": in_kinds(result["kinds"], prevention), "refused": REFUSED,
+        "monitor": monitored(table, prevention),
     }  # fmt: skip
     used = {"prevention": prevention.model_dump(), "confidence": confidence}
     used["recipes"] = {kind: recipe_of(plant, kind) for kind in prevention.kinds}

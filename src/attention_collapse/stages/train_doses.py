@@ -85,7 +85,7 @@ def main(study: Study, kind: str) -> None:
         Regime(),
     )
     code = code_id(f"{PACKAGE}.stages.train_doses")
-    seeds = dict.fromkeys(cell.seed for cell in todo)
+    seeds = [seed for seed in doses.seeds if any(cell.seed == seed for cell in todo)]
     tasks = [Task(study, tuple(cell for cell in todo if cell.seed == seed), code) for seed in seeds]
     with tqdm(total=len(todo), desc=kind, unit="model", disable=None) as bar:
         for trained in side_by_side(_train, tasks, plant.workers):
