@@ -11,6 +11,7 @@ from conftest import ROOT
 from attention_collapse.cli import main
 from attention_collapse.files import read_json
 from attention_collapse.params import FetchCoco
+from attention_collapse.prevention import METHODS
 
 PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
 MEASURES = (ROOT / "docs" / "measures.md").read_text("utf-8")
@@ -51,6 +52,31 @@ def test_a_citation_of_the_contract_names_one_of_its_sections():
     cited = [number for text in texts.values() for pair in CITATION.findall(text) for number in pair if number]
     assert len(cited) > 5 and set(cited) <= {str(n) for n in range(1, 10)}
     assert not [name for name, text in texts.items() if re.search(r"measurement " + "contract", text)]
+
+
+def test_every_way_to_train_stands_in_the_page_with_its_source_and_what_it_needs():
+    page = (ROOT / "docs" / "prevention.md").read_text("utf-8")
+    for method in METHODS:
+        (row,) = [line for line in page.splitlines() if line.startswith(f"| `{method.name}` |")]
+        assert row.endswith(f"| {method.needs} | {method.source} |") and f"`{method.__name__}(" in row
+
+
+def test_what_the_page_says_of_the_ways_to_train_is_committed():
+    """Rows of the table of results, and which of them prevent."""
+    page = re.sub(r"\s+", " ", (ROOT / "docs" / "prevention.md").read_text("utf-8"))
+    found = read_json(ROOT / "metrics" / "embedded" / "prevention.json")
+    arms = found["kinds"]["fusion-v2"]["text_reliability_95"]
+    for name, one in arms.items():
+        neutral, trained, reliance = (f"{one[key]['mean']:.3f}" for key in ("neutral", "trained", "reliance"))
+        gain = "" if name == "erm" else "{mean:+.3f} [{ci_low:+.3f}, {ci_high:+.3f}]".format(**one["gain"])
+        verdict = one.get("verdict", "")
+        row = f"| `{name}` | {neutral} | {gain} | {trained} | {reliance} | {one['cost']:.1f} | {verdict} |"
+        assert row.replace("-0.", "−0.") in page, row
+    assert f"{arms['erm']['n_seeds']} seeds" in page
+    for alarm, said in found["monitor"]["fusion-v2"]["text_reliability_95"].items():
+        if alarm != "wrong_modality":
+            assert f"{said['rang']} of the {said['collapsed']} that collapsed" in page
+            assert f"{said['false']} of the {said['sound']} on balanced data" in page
 
 
 def test_its_nulls_are_the_committed_ones():

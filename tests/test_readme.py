@@ -86,6 +86,24 @@ def test_what_was_found_is_committed():
     assert t_shap["llava"]["text_ignored"]["n_reverse"] == t_shap["llava"]["text_ignored"]["n_models"]
 
 
+def test_what_it_says_of_collapse_and_prevention_is_committed():
+    readme = re.sub(r"\s+", " ", README)
+    doses = read_json(ROOT / "metrics" / "embedded" / "doses.json")["kinds"]["fusion-v2"]["text"]
+    none, most = (doses["doses"][f"reliability_{dose}"] for dose in (50, 99))
+    neutral = "accuracy_uninformative"
+    assert f"{100 * most[neutral]['mean']:.0f} % of pairs right where the cue says nothing" in readme
+    assert f"({100 * none[neutral]['mean']:.0f} % without a cue)" in readme
+    assert f"MCS does not notice: {none['mcs_all']['mean']:.2f} and {most['mcs_all']['mean']:.2f}" in readme
+    assert doses["measures"]["mcs_all"]["verdict"] == "undetermined"
+    arms = read_json(ROOT / "metrics" / "embedded" / "prevention.json")["kinds"]["fusion-v2"]["text_reliability_95"]
+    plain, swapped, cure = (
+        100 * arms[name]["neutral"]["mean"] for name in ("erm", "swapped-negatives", "swap-consistency")
+    )
+    assert f"lift it from {plain:.0f} % to {swapped:.0f} % at 95" in readme
+    assert arms["swapped-negatives"]["verdict"] == "prevents" and arms["swap-consistency"]["verdict"] == "not shown"
+    assert f"({cure:.0f} %)" in readme
+
+
 def test_what_it_says_of_the_planted_models_is_committed():
     kinds = read_json(ROOT / "metrics" / "embedded" / "validity.json")
     measures = {kind: found["measures"] for kind, found in kinds["kinds"].items()}
