@@ -96,7 +96,7 @@ def test_every_kind_is_measured_through_the_loading_of_any_checkpoint(kind, fold
 def small_study(root, workers):
     """A study with two untrained ViLT models, measured on eight pairs."""
     given = yaml.safe_load((ROOT / "params.yaml").read_text())
-    del given["doses"]
+    del given["doses"], given["prevention"]
     given["plant"] |= {
         "kinds": ["vilt"], "measured": 8, "emap_images": 3, "t_shap_images": 1, "workers": workers,
         "regimes": {"balanced": {}}, "seeds": [0, 1],

@@ -18,7 +18,7 @@ from attention_collapse.params import Dose, Prevention
 from attention_collapse.registry import kind_label
 from attention_collapse.report.evidence import DASH, Evidence
 from attention_collapse.report.figures import BOTH_COLUMNS, CALIBRATED, CAUSAL, NULL, SCORE, error_bar, number
-from attention_collapse.report.latex import escape, interval, table, value
+from attention_collapse.report.latex import escape, given, interval, table, value
 
 PREVENTS, LOSES = CALIBRATED, "#D55E00"
 COLOURS = {"prevents": PREVENTS, "costs accuracy": LOSES}
@@ -29,8 +29,7 @@ CAPTION = (
     "which know the cue. Number at the right: cost in processor time, plain training = 1."
 )
 CURVES = (  # column of `arm_curves.curves`, name of the axis
-    ("neutral", "accuracy, cue says nothing"), ("swapped", "accuracy, ignored modality swapped"),
-    ("reliance", "reliance on it"),
+    ("neutral", "accuracy, cue says nothing"), ("swapped", "accuracy, {} swapped"), ("reliance", "reliance on the {}"),
 )  # fmt: skip
 DRAWN = {  # arm -> colour, line
     BASELINE: (SCORE, "-"), "swapped-negatives": (CAUSAL, "-"), "swapped-both": (CAUSAL, "--"),
@@ -112,10 +111,11 @@ def curves_figure(watched: Mapping[str, Sequence[pd.DataFrame]], kind: str, dose
             values = np.stack([run[columns[name]].to_numpy() for run in runs])  # (seed, check)
             axes.plot(steps, values.mean(0), style, color=colour, label=arm.replace("-", " "))
             axes.fill_between(steps, values.min(0), values.max(0), color=colour, alpha=0.12, linewidth=0)
-        axes.set(xlabel="step", ylabel=label)
+        axes.set(xlabel="step", ylabel=label.format(ignored))
         if name != "reliance":
             axes.axhline(0.5, color="0.8", linewidth=0.7, zorder=0)
-    panels[0].legend(loc="best", fontsize=6.5)
+    drawn = panels[0].get_legend_handles_labels()
+    figure.legend(*drawn, loc="outside lower center", ncols=len(drawn[0]), fontsize=7)
     panels[0].set_title(f"{kind_label(kind)}: {cue_label(dose)}", loc="left")
     return figure
 
@@ -125,7 +125,7 @@ def arms_table(study: Prevention, kind: str, source: Evidence) -> str:
     arm prevents."""
     cues = source.data["kinds"][kind]
     shown = [dose for dose in study.doses if cue_key(dose) in cues]
-    columns = [("l", "Training"), *[("l", escape(cue_label(dose))) for dose in shown], ("r", "cost")]
+    columns = [("l", "Training"), *[("l", given(escape(cue_label(dose)))) for dose in shown], ("r", "cost")]
     rows: list[list[str]] = []
     for arm in study.arms:
         row = [escape(arm.replace("-", " "))]
