@@ -8,10 +8,9 @@ from scipy import stats as scipy_stats
 from test_train_controls import PLANT
 
 from attention_collapse.engine.arm_alarms import alarms
-from attention_collapse.engine.arm_cells import ArmCell, cells, sections
+from attention_collapse.engine.arm_cells import REFUSED, ArmCell, cells, sections
 from attention_collapse.engine.arm_curves import curves
 from attention_collapse.engine.arm_summary import in_kinds, monitored, summary
-from attention_collapse.engine.arms import REFUSED
 from attention_collapse.engine.dose_cells import read_cell
 from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.files import read_json

@@ -14,6 +14,9 @@ from attention_collapse.errors import ParamsError
 from attention_collapse.params import Arm, Params, Plant, Prevention
 
 BASELINE = "erm"  # the arm over which gains are counted
+OTHER = {"text": "image", "image": "text"}  # where the cue is -> the modality that a model may ignore
+NO_UNIMODAL = "its score is made of image and text together: no modality has logits of its own"
+REFUSED = {"gradient-modulation": NO_UNIMODAL}  # method -> why it does not apply to any kind that is trained here
 
 
 @dataclass(frozen=True)

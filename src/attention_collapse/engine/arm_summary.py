@@ -12,8 +12,7 @@ from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
 from attention_collapse.engine.arm_alarms import CAUSES, alarms
-from attention_collapse.engine.arm_cells import BASELINE, ArmCell
-from attention_collapse.engine.arms import OTHER
+from attention_collapse.engine.arm_cells import BASELINE, OTHER, ArmCell
 from attention_collapse.engine.dose_scores import numbers
 from attention_collapse.engine.dose_summary import COLLAPSED, HELD_OUT, LEARNED, dose_key
 from attention_collapse.params import Dose, Prevention

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from attention_collapse.data.planted import Regime
 from attention_collapse.data.scenes import Scene
-from attention_collapse.engine.arm_cells import ArmCell
+from attention_collapse.engine.arm_cells import OTHER, REFUSED, ArmCell
 from attention_collapse.engine.doses import HeldOut, scores_of
 from attention_collapse.engine.planting import match
 from attention_collapse.engine.trainee import Trainee
@@ -31,10 +31,7 @@ from attention_collapse.prevention import (
     SwappedNegatives,
 )
 
-OTHER = {"text": "image", "image": "text"}  # where the cue is -> the modality that a model may ignore
 FIRST_STEPS = 0.25  # of the recipe's: the first of just-train-twice's runs
-NO_UNIMODAL = "its score is made of image and text together: no modality has logits of its own"
-REFUSED = {"gradient-modulation": NO_UNIMODAL}  # method -> why it does not apply to any kind that is trained here
 Data = tuple[list[Scene], np.ndarray]
 
 

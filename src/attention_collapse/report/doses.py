@@ -11,12 +11,12 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from attention_collapse.engine.arm_cells import OTHER
 from attention_collapse.engine.dose_summary import FALLEN, HELD_OUT, dose_key
 from attention_collapse.registry import kind_label
 from attention_collapse.report.figures import BOTH_COLUMNS, CAUSAL, NULL, SCORE, WIDTH, error_bar, number
 
 Line: TypeAlias = tuple[str, str, str, str, str]
-OTHER = {"text": "image", "image": "text"}  # modality of the cue -> the one that it lets a model ignore
 REVERSED, CHOICE = "#D55E00", "#009E73"
 ACCURACY: tuple[Line, ...] = (  # column, in the legend, colour, marker, line
     ("accuracy_trained", "as in training", NULL, "s", ":"),

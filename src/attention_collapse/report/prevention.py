@@ -11,7 +11,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from attention_collapse.engine.arm_cells import BASELINE
+from attention_collapse.engine.arm_cells import BASELINE, OTHER
 from attention_collapse.engine.arm_summary import TRAINED, cue_key
 from attention_collapse.engine.dose_summary import HELD_OUT
 from attention_collapse.params import Dose, Prevention
@@ -98,7 +98,7 @@ def curves_figure(watched: Mapping[str, Sequence[pd.DataFrame]], kind: str, dose
     watched
         arm -> of each seed, what `arm_curves.curves` gives.
     """
-    ignored = {"text": "image", "image": "text"}[dose.modality]
+    ignored = OTHER[dose.modality]
     columns = {"neutral": "neutral", "swapped": f"{ignored}_swapped", "reliance": f"reliance_{ignored}"}
     figure = Figure(figsize=(BOTH_COLUMNS, 2.5), layout="constrained")
     panels = figure.subplots(1, len(CURVES), squeeze=False)[0]

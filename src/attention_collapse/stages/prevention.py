@@ -12,10 +12,9 @@ from typing import Any
 
 import pandas as pd
 
-from attention_collapse.engine.arm_cells import cells, parameters_of, sections
+from attention_collapse.engine.arm_cells import REFUSED, cells, parameters_of, sections
 from attention_collapse.engine.arm_curves import curves
 from attention_collapse.engine.arm_summary import in_kinds, monitored, summary, told
-from attention_collapse.engine.arms import REFUSED
 from attention_collapse.engine.dose_cells import read_cell, recipe_of
 from attention_collapse.engine.dose_scores import read_all
 from attention_collapse.errors import DataError
