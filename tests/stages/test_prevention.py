@@ -1,20 +1,27 @@
 """The ways to train: verdicts by known answers, curves of a planted watch, and a real run, stopped and resumed."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from pydantic import ValidationError
 from scipy import stats as scipy_stats
 from test_train_controls import PLANT
+from torch import nn
 
+from attention_collapse.data.planted import Regime
+from attention_collapse.engine import arms
 from attention_collapse.engine.arm_alarms import alarms
 from attention_collapse.engine.arm_cells import REFUSED, ArmCell, cells, sections
 from attention_collapse.engine.arm_curves import curves
 from attention_collapse.engine.arm_summary import in_kinds, monitored, summary
 from attention_collapse.engine.dose_cells import read_cell
+from attention_collapse.engine.doses import HeldOut
 from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.files import read_json
-from attention_collapse.params import Params, Prevention
+from attention_collapse.params import Arm, Params, Prevention
 from attention_collapse.stages import prevention as stage
 from attention_collapse.stages import train_prevention
 from attention_collapse.study.layout import Study
@@ -188,6 +195,34 @@ def test_cells_are_named_by_arm_and_cue_and_a_balanced_arm_sees_no_cue():
     assert cell.taught(prevention.arms["balanced"]).text == 0.5 and cell.taught(prevention.arms["erm"]).text == 0.95
     with pytest.raises(ValidationError, match=r"plain `erm: \{\}`"):
         study("x", arms={"erm": {"steps": 2.0}})
+
+
+def test_early_stopping_keeps_the_weights_that_did_best_as_trained(monkeypatch):
+    held_out = HeldOut(8, 1, 5)
+    label = np.array([pair.label for pair in held_out.pairs(Regime())])
+    trainee, cell = SimpleNamespace(module=nn.Linear(1, 1)), ArmCell("vilt", "text", 0.95, 0, "early")
+    right = {0: 0.25, 2: 1.0, 4: 0.5}  # as trained, after so many steps
+
+    def scores(_trainee, _pairs, _pixels, wanted):
+        share = right[int(trainee.module.weight.item())]
+        said = np.where(np.arange(8) < 8 * share, label, ~label)
+        return {name: np.where(said, 1.0, 0.0) + 1e-3 * np.arange(8) for name in wanted}
+
+    def match(*_args, watch, **_options):
+        for step in (0, 2, 4):
+            with torch.no_grad():
+                trainee.module.weight.fill_(step)
+            watch(step)
+        return 0.1
+
+    monkeypatch.setattr(arms, "scores_of", scores)
+    monkeypatch.setattr(arms, "match", match)
+    recipe = SimpleNamespace(matching_steps={"vilt": 4})
+    for stops, kept in ((True, 2), (False, 4)):
+        watch = arms.Watch(trainee, cell, held_out, 2, stops_early=stops)
+        took = arms.train_arm(cell, Arm(stops_early=stops), trainee, ([], np.empty(0)), recipe, watch=watch)
+        assert took["stopped_at"] == kept and trainee.module.weight.item() == kept
+        assert watch.tensors()["watched.step"].tolist() == [0, 2, 4]
 
 
 def test_a_run_that_is_stopped_goes_on_and_the_stage_judges_what_is_there(tmp_path, monkeypatch):
