@@ -16,20 +16,18 @@ from tqdm import tqdm
 
 from attention_collapse.data.planted import Regime, pictures, write_planted
 from attention_collapse.data.scenes import Scene, sample
-from attention_collapse.engine.dose_cells import Cell, about_cell, cells, parameters_of, recipe_of, sections, write_cell
+from attention_collapse.engine.dose_cells import Cell, cells, parameters_of, recipe_of, sections
 from attention_collapse.engine.doses import PAIRS, HeldOut, attended, scored
+from attention_collapse.engine.kept_scores import keep, unscored
 from attention_collapse.engine.planting import match
 from attention_collapse.engine.trainee import Trainee
 from attention_collapse.engine.training import started, starts
 from attention_collapse.engine.workers import side_by_side
 from attention_collapse.errors import ParamsError
-from attention_collapse.files import evidence_id
 from attention_collapse.identity.source_code import PACKAGE, code_id
 from attention_collapse.params import Plant
 from attention_collapse.stages.run import run_stage
 from attention_collapse.study.layout import Study
-
-CONTENTS = "scores of held-out pairs by a model whose weights are not kept"
 
 
 @dataclass(frozen=True)
@@ -56,12 +54,10 @@ def _train(task: Task) -> int:
         trainee, losses = _trained(cell, work, data, plant)
         tensors = scored(trainee, cell, held_out) | attended(trainee, work / "pairs", batch_size)
         parameters = parameters_of(cell, doses, plant)
-        about = {
-            "contents": CONTENTS, "parameters": parameters, "code": task.code,
-            "evidence_id": evidence_id("train_doses", parameters, {"code": task.code}),
-            "trained_by": f"dvc repro -f train_doses@{kind}", **losses,
-        }  # fmt: skip
-        write_cell(study.doses_of(kind) / f"{cell.name}.safetensors", tensors, about)
+        keep(
+            study.doses_of(kind), cell, tensors,
+            stage="train_doses", parameters=parameters, code=task.code, told=losses,
+        )  # fmt: skip
         print(f"{kind} {cell.name}: {time.monotonic() - began:.0f} s", flush=True)
     return len(task.cells)
 
@@ -74,7 +70,7 @@ def main(study: Study, kind: str) -> None:
             f"doses.kinds has no {kind!r}", expected=f"one of {', '.join(doses.kinds)}", remedy="correct the name"
         )
     out, mine = study.doses_of(kind), [cell for cell in cells(doses) if cell.kind == kind]
-    todo = [cell for cell in mine if about_cell(out, cell).get("parameters") != parameters_of(cell, doses, plant)]
+    todo = unscored(mine, out, lambda cell: parameters_of(cell, doses, plant))
     print(f"{kind}: {len(mine) - len(todo)} of {len(mine)} models have their scores", flush=True)
     if not todo:
         return

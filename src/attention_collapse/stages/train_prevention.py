@@ -16,17 +16,16 @@ from attention_collapse.data.planted import pictures
 from attention_collapse.data.scenes import sample
 from attention_collapse.engine.arm_cells import ArmCell, cells, parameters_of, sections
 from attention_collapse.engine.arms import Watch, train_arm
-from attention_collapse.engine.dose_cells import about_cell, recipe_of, write_cell
+from attention_collapse.engine.dose_cells import recipe_of
 from attention_collapse.engine.doses import HeldOut, scored
+from attention_collapse.engine.kept_scores import keep, unscored
 from attention_collapse.engine.training import started, starts
 from attention_collapse.engine.workers import side_by_side
 from attention_collapse.errors import ParamsError
-from attention_collapse.files import evidence_id
 from attention_collapse.identity.source_code import PACKAGE, code_id
 from attention_collapse.stages.run import run_stage
 from attention_collapse.study.layout import Study
 
-CONTENTS = "scores of held-out pairs by a model whose weights are not kept"
 PAIRS, WATCHED = 5, 6  # on top of the seed of the data: scenes of their own
 
 
@@ -56,12 +55,10 @@ def _train(task: Task) -> int:
         took = train_arm(cell, arm, trainee, data, plant.recipe, watch=watch)
         tensors = scored(trainee, cell, held_out) | watch.tensors()
         parameters = parameters_of(cell, prevention, plant)
-        about = {
-            "contents": CONTENTS, "parameters": parameters, "code": task.code,
-            "evidence_id": evidence_id("train_prevention", parameters, {"code": task.code}),
-            "trained_by": f"dvc repro -f train_prevention@{kind}", **losses, **took,
-        }  # fmt: skip
-        write_cell(study.prevention_of(kind) / f"{cell.name}.safetensors", tensors, about)
+        keep(
+            study.prevention_of(kind), cell, tensors,
+            stage="train_prevention", parameters=parameters, code=task.code, told={**losses, **took},
+        )  # fmt: skip
         print(f"{kind} {cell.name}: {time.monotonic() - began:.0f} s", flush=True)
     return len(task.cells)
 
@@ -75,7 +72,7 @@ def main(study: Study, kind: str) -> None:
             remedy="correct the name",
         )  # fmt: skip
     out, mine = study.prevention_of(kind), [cell for cell in cells(prevention) if cell.kind == kind]
-    todo = [c for c in mine if about_cell(out, c).get("parameters") != parameters_of(c, prevention, plant)]
+    todo = unscored(mine, out, lambda cell: parameters_of(cell, prevention, plant))
     print(f"{kind}: {len(mine) - len(todo)} of {len(mine)} models have their scores", flush=True)
     if not todo:
         return
