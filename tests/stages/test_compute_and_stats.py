@@ -191,7 +191,7 @@ def test_figures_and_plot_data_are_byte_stable(study):
     for model in ("trained", "fresh-0"):
         for figure in ("layer_wise_attention", "modality_contribution", "attention_entropy"):
             assert {f"{model}/{figure}.png", f"{model}/{figure}.pdf", f"{figure}.csv"} <= names
-    # The fields that .dvc/plots/by_model.json and dvc.yaml name
+    # The fields that dvc.yaml and the templates of .dvc/plots name
     for figure, columns in (
         ("layer_wise_attention", {"model", "layer", "score", "value"}),
         ("attention_entropy", {"model", "layer", "score", "value"}),

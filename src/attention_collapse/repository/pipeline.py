@@ -18,7 +18,7 @@ import yaml
 from attention_collapse.identity.source_code import PACKAGE, code_id
 from attention_collapse.params import Params, load_params
 from attention_collapse.registry import kinds
-from attention_collapse.study.layout import CAPTION_LENGTHS, NULL_REFERENCE, REPORTED_CLAIMS, VALIDITY, Layout
+from attention_collapse.study.layout import CAPTION_LENGTHS, NULL_REFERENCE, REPORTED_CLAIMS, VALIDITY, Layout, Study
 
 CODE = Path("data/code.json")
 HEADER = """\
@@ -199,16 +199,21 @@ def _scoring(name: str, section: str, folder: Path, kinds: Sequence[str]) -> dic
     return {"foreach": list(kinds), "do": entry}
 
 
-def _plots(prefix: str) -> list[dict[str, Any]]:
-    """What `dvc plots diff` overlays: one line for each model and score, by the template .dvc/plots/by_model.json."""
-    titles = {
-        "layer_wise_attention": ("layer", "Layer-wise MCS, its null and the calibrated score"),
-        "modality_contribution": ("score", "MCS, null and calibrated score by model"),
-        "attention_entropy": ("layer", "Attention entropy by layer (nats)"),
+def _plots(study: Study, prefix: str) -> list[dict[str, Any]]:
+    """What `dvc plots` draws, models in one panel and revisions by colour, by the templates of .dvc/plots.
+
+    A study that has not run has no plots yet: DVC would say of each that it "failed to load".
+    """
+    by_layer, by_model = {"template": "by_layer", "x": "layer"}, {"template": "by_model", "y": "model"}
+    drawn = {
+        "layer_wise_attention": by_layer | {"y": "value", "title": "MCS, its null and the calibrated score, by layer"},
+        "modality_contribution": by_model | {"x": "value", "title": "MCS, its null and the calibrated score, by model"},
+        "attention_entropy": by_layer | {"y": "value", "title": "Attention entropy and its null (nats), by layer"},
     }
     return [
-        {f"{prefix}plots/${{study}}/{name}.csv": {"template": "by_model", "x": x, "y": "value", "title": title}}
-        for name, (x, title) in titles.items()
+        {f"{prefix}plots/${{study}}/{name}.csv": how}
+        for name, how in drawn.items()
+        if (study.plots / f"{name}.csv").is_file()
     ]
 
 
@@ -235,7 +240,8 @@ def pipeline(params: Params) -> str:
     )
     own = (*shared_stages(folders), *planted)
     stages |= {stage.name: stage.entry(wdir) for stage in own}
-    content = {"stages": stages, "plots": _plots("../" * home)}
+    plots = _plots(Study(params), "../" * home)
+    content = {"stages": stages} | ({"plots": plots} if plots else {})
     return HEADER + yaml.safe_dump(content, sort_keys=False, width=120, allow_unicode=True)
 
 
