@@ -92,34 +92,39 @@ def heads(vision=(2, 3), text=(3, 2)):
         for layer in range(1, layers + 1)
         for head in range(count)
     ]
-    return pd.DataFrame(rows, columns=["tower", "layer", "head", "entropy_normalized_all"])
+    table = pd.DataFrame(rows, columns=["tower", "layer", "head", "below"])
+    return table.assign(uniform_all=2.0, entropy_all=2.0 - table["below"]).drop(columns="below")
 
 
-def test_the_heat_map_holds_each_heads_entropy_on_one_shared_scale(tmp_path):
+def test_the_heat_map_holds_how_far_each_head_lies_below_uniform_attention_on_one_scale(tmp_path):
     figure = figures.attention_entropy("m", heads(), "all")
     vision, text, bar = figure.axes
     maps = [axes.collections[0] for axes in (vision, text)]
     assert np.allclose(maps[0].get_array(), [[0.10, 0.20], [0.11, 0.21], [0.12, 0.22]])  # head by layer
     assert np.allclose(maps[1].get_array(), [[0.10, 0.20, 0.30], [0.11, 0.21, 0.31]])
-    assert {(one.get_clim(), one.get_cmap().name) for one in maps} == {((0.0, 1.0), HEAT)}
+    assert {one.get_cmap().name for one in maps} == {HEAT}
+    assert [one.get_clim() for one in maps] == [(0, pytest.approx(0.31))] * 2  # uniform attention to the farthest head
     assert "ln n" in bar.get_xlabel()
+    assert [[label.get_text() for label in axes.get_yticklabels()] for axes in (vision, text)] == [
+        list("123"),
+        list("12"),
+    ]
     saved(figure, tmp_path)
 
 
-@pytest.mark.parametrize(
-    ("vision", "text"), [((0, 0), (0, 0)), ((0, 0), (2, 2)), ((1, 1), (1, 1)), ((32, 32), (24, 16))]
-)
+@pytest.mark.parametrize(("vision", "text"), [((0, 0), (2, 2)), ((1, 1), (1, 1)), ((32, 32), (24, 16))])
 def test_heat_maps_of_any_size(vision, text, tmp_path):
     figure = figures.attention_entropy("m", heads(vision, text), "all")
-    assert texts(figure).count("no attention") == (vision == (0, 0)) + (text == (0, 0))
-    for axes in figure.axes[:2]:
+    *panels, _ = figure.axes  # a tower without attention has none
+    assert len(panels) == (vision != (0, 0)) + (text != (0, 0))
+    for axes in panels:
         assert len(axes.get_xticks()) <= 7 and len(axes.get_yticks()) <= 8
     saved(figure, tmp_path)
 
 
 def test_a_head_without_a_value_is_a_gap(tmp_path):
     table = heads()
-    table.loc[0, "entropy_normalized_all"] = np.nan
+    table.loc[0, "entropy_all"] = np.nan
     figure = figures.attention_entropy("m", table, "all")
     assert figure.axes[0].collections[0].get_array().mask.tolist() == [[True, False], [False, False], [False, False]]
     saved(figure, tmp_path)
@@ -134,26 +139,53 @@ def bands(*layers):
     }  # fmt: skip
 
 
-@pytest.mark.parametrize("layers", [(), (1,), (1, 2, 3)])
+@pytest.mark.parametrize("layers", [(1,), (1, 2, 3)])
 def test_layer_curves_pass_through_the_tables_values(layers, tmp_path):
     figure = figures.layer_wise_attention("m", bands(*layers), "all", 0.95)
-    [axes] = figure.axes
-    curves = {line.get_label(): line for line in axes.lines}
-    assert np.allclose(curves["MCS"].get_xydata(), [(layer, 0.1 * layer) for layer in layers] or np.empty((0, 2)))
-    segments = [s for c in axes.collections if hasattr(c, "get_segments") for s in c.get_segments() if len(s)]
+    above, below = figure.axes
+    curves = {line.get_label(): line for line in above.lines}
+    for curve in (curves["this model"], curves["uniform attention (null)"], below.lines[-1]):
+        assert np.allclose(curve.get_xydata(), [(layer, 0.1 * layer) for layer in layers])
+    collections = (*above.collections, *below.collections)
+    segments = [s for c in collections if hasattr(c, "get_segments") for s in c.get_segments() if len(s)]
     assert len(segments) == 3 * len(layers)  # each interval, of one layer too
     for (x, low), (_, high) in segments:
         assert (low, high) == (pytest.approx(0.1 * x - 0.01), pytest.approx(0.1 * x + 0.02))
-    assert ("no layer has both entropies" in texts(figure)) == (not layers)
     saved(figure, tmp_path)
 
 
-def test_an_undefined_score_of_one_model_is_said(tmp_path):
+def test_layer_curves_of_the_untrained_stand_beside_the_model_and_the_axis_fits_what_is_drawn(tmp_path):
+    untrained = {"01": {"mcs": 0.3, "mcs_null": 0.1, "mcs_calibrated": 0.4}}
+    figure = figures.layer_wise_attention("m", bands(1, 2), "all", 0.95, [untrained, untrained])
+    above, below = figure.axes
+    assert [line.get_label() for line in above.lines].count("untrained, each seed") == 1
+    assert {float(line.get_ydata()[0]) for line in above.lines} >= {0.1, 0.3}
+    assert {float(line.get_ydata()[0]) for line in below.lines} >= {0.1, 0.4, 0.5}  # and the null's one half
+    assert above.get_ylim()[1] < 0.4  # not 1
+    saved(figure, tmp_path)
+
+
+def test_a_model_without_mcs_shows_what_its_score_depends_on_and_why_some_of_it_is_not_defined(tmp_path):
     images = pd.DataFrame({"image_id": [1, 2], "mcs_all": [np.nan, np.nan]})
-    result = {"mcs": NONE, "mcs_null": summary(0.6), "mcs_calibrated": NONE}
+    at_chance = NONE | {"reason": "it is at chance"}
+    result = {"mcs": NONE, "mcs_null": summary(0.6), "mcs_calibrated": NONE, "reliance_image": summary(0.9),
+              "reliance_text": at_chance, "reliance_share": at_chance, "choice_image": summary(0.75)}  # fmt: skip
     figure = figures.modality_contribution("m", images, result, "all", 0.95)
-    assert texts(figure).count("not defined") == 2 and "0.600" in texts(figure)
+    [axes] = figure.axes
+    assert texts(figure).count("not defined") == 3 and {"0.900", "0.750"} <= set(texts(figure))
+    assert {(x, y) for x, y, _ in points(axes, "D")} == {(0.9, 4.0), (0.75, 1.0)}  # in the order of the labels
+    assert figure.get_suptitle().count("not defined: it is at chance") == 1
     saved(figure, tmp_path)
+
+
+def test_where_a_model_looks_stands_above_what_its_score_depends_on(tmp_path):
+    images = pd.DataFrame({"image_id": [1, 2], "mcs_all": [0.7, 0.74], "mcs_null_all": [0.6, 0.6]})
+    result = model(0.72, reliance_image=summary(0.9), mcs_untrained={"mean": 0.71})
+    above, below = figures.modality_contribution("m", images, result, "all", 0.95).axes
+    assert {(x, y) for x, y, _ in points(above, "D")} == {(0.72, 3.0), (0.6, 2.0), (0.71, 1.0), (0.55, 0.0)}
+    assert [label.get_text() for label in above.get_yticklabels()] == ["calibrated", "untrained", "null", "MCS"]
+    assert {(x, y) for x, y, _ in points(below, "D")} == {(0.9, 4.0)}
+    saved(above.figure, tmp_path)
 
 
 def test_the_same_data_give_the_same_bytes(tmp_path):
@@ -175,6 +207,13 @@ def test_print_is_legible_at_column_width():
         comparison.comparison(MODELS, CAUSAL, 0.95),
         figures.attention_entropy("m", heads(), "all"),
         figures.layer_wise_attention("m", bands(1, 2), "all", 0.95),
+        figures.modality_contribution(
+            "a-model-of-a-long-name",
+            pd.DataFrame(),
+            MODELS["a"] | {"choice_text": NONE | {"reason": "too " * 40}},
+            "all",
+            0.95,
+        ),
     ):
         canvas = FigureCanvasAgg(figure)
         canvas.draw()

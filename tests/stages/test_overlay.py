@@ -76,14 +76,25 @@ def test_tokens_that_are_no_grid_of_patches_are_refused_with_a_reason():
 
 def test_the_figure_shows_the_map_and_uniform_attention_on_one_scale():
     grid = np.array([[0.0, 1.0], [0.5, 2.5]])
-    item = Overlay("lowest MCS", np.zeros((6, 4, 3), np.uint8), np.arange(16.0).reshape(4, 4), grid, 0.25)
-    axes = attention_overlay("m", [item], "image").axes
+    words = "two <red> rings at the top"
+    item = Overlay("lowest MCS", words, np.zeros((6, 4, 3), np.uint8), np.arange(16.0).reshape(4, 4), grid, 0.25)
+    figure = attention_overlay("m", [item], "image")
+    axes = figure.axes
     drawn = [one.images[1] for one in axes[1:3]]
-    assert np.array_equal(drawn[0].get_array(), grid) and np.array_equal(drawn[1].get_array(), np.ones((2, 2)))
-    assert drawn[0].get_clim() == drawn[1].get_clim() == (0, 2.5)
-    assert axes[1].get_xlabel() == "25% on patches"
-    flat = attention_overlay("m", [Overlay("one", item.picture, np.zeros((4, 4)), np.ones((2, 2)), 1.0)], "text")
+    assert np.allclose(drawn[0].get_array(), grid, atol=1e-8) and np.array_equal(drawn[1].get_array(), np.ones((2, 2)))
+    assert drawn[0].get_clim() == drawn[1].get_clim() == (1 / 2.5, 2.5)
+    assert axes[1].get_xlabel() == "25% on patches" and any(words in text.get_text() for text in figure.texts)
+    flat = attention_overlay("m", [Overlay("one", words, item.picture, np.zeros((4, 4)), np.ones((2, 2)), 1.0)], "text")
     flat.canvas.draw()
+
+
+def test_uniform_attention_leaves_the_picture_as_it_is_and_half_counts_as_much_as_twice():
+    grid = np.array([[1.0, 2.0], [0.5, 8.0]])
+    item = Overlay("one", "words", np.zeros((4, 4, 3), np.uint8), np.ones((4, 4)), grid, 1.0)
+    _, seen, uniform, _ = attention_overlay("m", [item], "image").axes
+    assert np.array_equal(uniform.images[1].get_alpha(), np.zeros((2, 2)))
+    [[one, twice], [half, most]] = seen.images[1].get_alpha()
+    assert one == 0 and half == pytest.approx(twice) and 0 < twice < most < 1
 
 
 def test_a_model_without_a_map_says_why():

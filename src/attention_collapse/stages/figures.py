@@ -35,9 +35,15 @@ def main(study: Study) -> None:
     for name, result in results.items():
         rows, folder = result["rows"], study.plots / name
         images, heads = images_of(study, name), pd.read_csv(study.heads_table(name))
-        save(layer_wise_attention(name, result["layers"], rows, confidence), folder / "layer_wise_attention")
         save(modality_contribution(name, images, result, rows, confidence), folder / "modality_contribution")
-        save(attention_entropy(name, heads, rows), folder / "attention_entropy")
+        if result["layers"]:  # an empty figure says less than none
+            untrained = [
+                results[key]["layers"] for key, spec in study.params.models.items() if spec.control_for == name
+            ]
+            drawn = layer_wise_attention(name, result["layers"], rows, confidence, untrained)
+            save(drawn, folder / "layer_wise_attention")
+        if len(heads):
+            save(attention_entropy(name, heads, rows), folder / "attention_entropy")
         for layer, band in result["layers"].items():
             layer_rows += [[name, int(layer), key, band[key]] for key in ("mcs", "mcs_null", "mcs_calibrated")]
         score_rows += [[name, key, result[key]["mean"]] for key in ("mcs", "mcs_null", "mcs_calibrated")]
@@ -54,7 +60,7 @@ def main(study: Study) -> None:
     )
     for stem, columns, data in tables:
         write_csv(study.plots / f"{stem}.csv", columns, data)
-    print(f"{3 * len(results) + 2} figures -> {study.plots}")
+    print(f"{len(list(study.plots.rglob('*.png')))} figures -> {study.plots}")
 
 
 if __name__ == "__main__":

@@ -31,9 +31,8 @@ def main(study: Study) -> None:
             chosen = pictures_of(pairs, [item.image_id for item in maps])
             shown = [
                 Overlay(
-                    f"{extreme.place} MCS, {extreme.score:.3f}: image {item.image_id}"
-                    + ("" if readout == "image" else f", “{caption}”"),
-                    np.asarray(picture), item.seen, item.grid, item.mass,
+                    f"{extreme.place} MCS, {extreme.score:.3f}: image {item.image_id}", caption, np.asarray(picture),
+                    item.seen, item.grid, item.mass,
                 )
                 for extreme, item, (_, _, picture, caption) in zip(extremes, maps, chosen, strict=True)
             ]  # fmt: skip

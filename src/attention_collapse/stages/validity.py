@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from attention_collapse.data.planted import Regime, draw_pairs, mark, pictures
+from attention_collapse.data.planted import CORNERS, FILLERS, Regime, draw_pairs, mark, pictures
 from attention_collapse.engine.decision import gates_of
 from attention_collapse.engine.planted_decision import rule_of_kind, rule_over_kinds
 from attention_collapse.engine.validity import (
@@ -43,11 +43,22 @@ def _samples(plant: Plant, columns: int = 5) -> dict[str, list[tuple[np.ndarray,
         regime = Regime(cues.content, cues.text, cues.image)
         pairs = draw_pairs(plant.measured, seed, regime, held_out=True)[:columns]
         plain = pictures([pair.scene for pair in pairs], seed)
-        shares = f"content {regime.content:g}, word {regime.text:g}, mark {regime.image:g}"
-        shown[f"{name}: share that agrees with the answer: {shares}"] = [
+        shown[f"{name}: {_told_by(regime)}"] = [
             (mark(pixels, pair.image_cue), pair.words, pair.label) for pixels, pair in zip(plain, pairs, strict=True)
         ]
     return shown
+
+
+def _told_by(regime: Regime) -> str:
+    """What gives the answer away in a regime, and how often; what agrees with it by chance alone is not named."""
+    side = "right" if CORNERS[1][0] > CORNERS[0][0] else "left"
+    shares = {
+        "by picture and text together": regime.content,
+        f"by the first word, “{FILLERS[1]}”": regime.text,
+        f"by the mark's corner, {side}": regime.image,
+    }
+    said = [f"{what} ({share:.0%})" for what, share in shares.items() if share > 0.5]
+    return f"a match is told {' and '.join(said)}"
 
 
 def main(study: Study) -> None:
