@@ -93,7 +93,7 @@ def study(tmp_path):
         "meta": {"mcs": meta}, "a_priori": {"d": 0.5, "alpha": 0.05, "power": 0.8, "alternative": "two-sided", "n": 34},
     })  # fmt: skip
     one = {"trained": {"n": 40, "mean": 0.7346, "ci_low": 0.7312, "ci_high": 0.7389, "p_holm": 0.0214, "power": 0.913,
-                       "n_needed": 29, "severe": False}}  # fmt: skip
+                       "n_needed": 29, "severe": False, "not_severe": False, "ignored": "the image"}}  # fmt: skip
     write_json(study.decision, identity | READINGS | {
         "measure": "mcs", "confirm_with": "mass_share", "confirmed": False, "reason": "mcs says NEED_MORE_DATA",
         "images_needed": 0, "models_needed": 2, "diagnostic_success": False,
@@ -134,6 +134,47 @@ def test_what_is_written(study):
         assert (study.reports / name).is_file()
 
 
+def test_the_first_page_says_what_was_found_and_what_was_not(study):
+    (study.plots / "cross_model_comparison.png").write_bytes(b"")
+    reports.main(study)
+    page = shown(study, "index.md")
+    assert "40 images with 200 captions; 3 items could not be used" in page
+    assert "What the pictures show, this report does not know." in page  # of the source "folder"
+    assert rows(page, "`trained`")[0][1:4] == ["external", "0.735", "0.735"] and "No model from the field" not in page
+    assert "The decision is **NEED_MORE_DATA**: neither is shown yet." in page
+    assert all(f"- `{name}`: " in page for name in ("GO", "PIVOT", "NO_GO")) and "- `NEED_MORE_DATA`" not in page
+    assert "![cross model comparison](../../plots/s/cross_model_comparison.png)" in page
+
+
+@pytest.mark.parametrize(
+    ("judged", "said"),
+    [
+        ({"severe": False, "not_severe": True}, "is shown **not** to lean on one input severely"),
+        (
+            {"severe": True, "not_severe": False},
+            "is shown to lean on one input severely; what it uses less is the image",
+        ),
+        ({"severe": False, "not_severe": False}, "is undecided: its interval holds both"),
+    ],
+)
+def test_the_first_page_says_of_a_model_what_the_decision_says(study, judged, said):
+    decision = read_json(study.decision)
+    measure = decision["measure"] = next(name for name, of in decision["measures"].items() if of["models"])
+    found = decision["measures"][measure]["models"]["trained"]
+    found |= judged | {"ignored": "the image"}
+    write_json(study.decision, decision)
+    reports.main(study)
+    page = shown(study, "index.md")
+    assert f"- `trained` {said}" in page
+    assert ("what it uses less is" in page) == judged["severe"]
+
+
+def test_a_page_about_rendered_pictures_says_so(study):
+    write_json(study.manifest, read_json(study.manifest) | {"source": "embedded"})
+    reports.main(study)
+    assert "no photographs" in shown(study, "index.md")
+
+
 def test_the_numbers_are_those_of_the_metrics(study):
     reports.main(study)
     text = shown(study, "trained_diagnostic_results.md")
@@ -146,7 +187,7 @@ def test_the_numbers_are_those_of_the_metrics(study):
     assert rows(text, "entropy, vision (nats)")[0][1:] == ["0.735 (0.731 to 0.739)", "40"]
     assert rows(text, "`mcs`")[0][1:] == [
         "40", "0.735 (0.731 to 0.739)", "37.5 %", r"\<1e−9", "0.021", "−1.38 (−1.60 to −1.10)", "0.913", "77", "no",
-        "–",
+        "no",
     ]  # fmt: skip
     assert "ab" * 32 in text and "0.731 (seeds: 1)" in text and "- a note of 2 words" in text
     assert "![layer wise attention](../../plots/s/trained/layer_wise_attention.png)" in text

@@ -2,7 +2,19 @@
 
 from __future__ import annotations
 
-from attention_collapse.report.markdown import DASH, Sources, code, exists, interval, level, number, run, table, text
+from attention_collapse.report.markdown import (
+    DASH,
+    Sources,
+    code,
+    exists,
+    figure,
+    interval,
+    level,
+    number,
+    run,
+    table,
+    text,
+)
 from attention_collapse.report.measures import measures_table
 from attention_collapse.report.model_report import effect, trust
 
@@ -150,7 +162,7 @@ def validation_framework(sources: Sources) -> str:
         "## Power", "", _power(sources), "## Differences between models", "", _between_models(sources),
         "## Over models", "", _over_models(sources),
         "## Normality and outliers", "", _diagnostics(sources), "## Controls and planted answers", "",
-        _controls(sources), "## What was checked by simulation", "",
+        _controls(sources), *map(figure, sources.planted), "## What was checked by simulation", "",
         table([("l", "claim"), ("l", "test")], [[claim, code(f"tests/stats/{test}")] for claim, test in SIMULATED]),
         "Results are held against independent values (R, textbooks), named in the tests of the same folder.", "",
     ])  # fmt: skip

@@ -40,6 +40,8 @@ class Sources:
         Models whose weights were loaded at some time.
     figures
         Model -> paths of its figures below the repository's root.
+    overview, planted
+        Paths of the figures of all models, and of the models whose answer was planted.
     """
 
     study: str
@@ -56,6 +58,8 @@ class Sources:
     causal: Mapping[str, Evidence] = field(default_factory=dict)
     checkpoints: frozenset[str] = frozenset()
     figures: Mapping[str, Sequence[str]] = field(default_factory=dict)
+    overview: Sequence[str] = ()
+    planted: Sequence[str] = ()
 
     @property
     def measured(self) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 from attention_collapse.measures.attention import ATTENTION_MEASURES
 from attention_collapse.measures.catalogue import HYPOTHESES, MEASURES
@@ -58,6 +58,11 @@ def trust(sources: Sources) -> str:
         f"{number(validity, 'seeds_needed')} or more. Measures whose interval lies above chance in every kind: "
         f"{text(validity, 'separates_in_words')}.\n"
     )
+
+
+def figures(paths: Sequence[str]) -> list[str]:
+    """A chapter of figures; nothing where there is none."""
+    return ["## Figures", "", *map(figure, paths)] if paths else []
 
 
 def effect(statistics: Evidence | None, key: str) -> str:
@@ -196,6 +201,6 @@ def diagnostic_results(sources: Sources, model: str) -> str:
         _severity(sources, model),
         "## Tests", "", _tests(sources, model),
         "## Undefined measures", "", _undefined(sources, model),
-        "## Figures", "", *[figure(path) for path in sources.figures.get(model, ())],
+        *figures(sources.figures.get(model, ())),
         "## How to read this", "", HOW_TO_READ, trust(sources),
     ])  # fmt: skip

@@ -1,4 +1,4 @@
-"""`progress_update.md` and `index.md`: what ran, what came out, what is in the way, what to do."""
+"""`progress_update.md`: what ran, what came out, what is in the way, what to do."""
 
 from __future__ import annotations
 
@@ -117,12 +117,3 @@ def progress_update(sources: Sources) -> str:
         "## Blockers", "", _blockers(sources),
         "## Recommendation", "", _recommendation(sources),
     ])  # fmt: skip
-
-
-def index(sources: Sources, files: Mapping[str, str]) -> str:
-    """One line a report; `files`: file name -> what it is, of the reports that were written."""
-    rows = [[f"[{name.removesuffix('.md')}]({name})", about] for name, about in files.items()]
-    decision = sources.decision
-    about = f"Decision: {text(decision, 'decision')}." if decision else "This study has not run."
-    return "\n".join([f"# Reports of study {code(sources.study)}", "", about, "",
-                      table([("l", "Report"), ("l", "what it holds")], rows)])  # fmt: skip

@@ -18,7 +18,15 @@ import yaml
 from attention_collapse.identity.source_code import PACKAGE, code_id
 from attention_collapse.params import Params, load_params
 from attention_collapse.registry import kinds
-from attention_collapse.study.layout import CAPTION_LENGTHS, NULL_REFERENCE, REPORTED_CLAIMS, VALIDITY, Layout, Study
+from attention_collapse.study.layout import (
+    CAPTION_LENGTHS,
+    NULL_REFERENCE,
+    PLANTED_PLOTS,
+    REPORTED_CLAIMS,
+    VALIDITY,
+    Layout,
+    Study,
+)
 
 CODE = Path("data/code.json")
 HEADER = """\
@@ -134,9 +142,9 @@ def shared_stages(folders: Sequence[str] = ()) -> tuple[Stage, ...]:
             "overlay", ("models",), _posix(measures, of.maps(key).parent, *pairs), drawn=_posix(of.overlays),
         ),
         Stage(
-            "reports", ("models", "stats", "contribution"),
+            "reports", ("fetch_coco.source", "models", "stats", "contribution"),
             _posix(of.checkpoint(key).parent, of.manifest, of.audit, contributions, of.decision, scores,
-                   of.statistics, VALIDITY, of.plots),
+                   of.statistics, VALIDITY, of.plots, of.overlays, PLANTED_PLOTS),
             drawn=_posix(of.reports),
         ),
         Stage(

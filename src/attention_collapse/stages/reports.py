@@ -10,10 +10,11 @@ import shutil
 
 from attention_collapse.files import write_text
 from attention_collapse.report.audit import audit_markdown
+from attention_collapse.report.first_page import first_page
 from attention_collapse.report.framework import validation_framework
 from attention_collapse.report.markdown import page
 from attention_collapse.report.model_report import diagnostic_results
-from attention_collapse.report.progress import index, progress_update
+from attention_collapse.report.progress import progress_update
 from attention_collapse.report.verdict import decision_report
 from attention_collapse.stages.run import run_stage
 from attention_collapse.study.layout import Study
@@ -38,7 +39,7 @@ def main(study: Study) -> None:
         about = f"results of `{name}`{control.get(name, '')}"
         reports[f"{name}_diagnostic_results.md"] = (about, diagnostic_results(sources, name))
     texts = {name: text for name, (_, text) in reports.items()}
-    texts["index.md"] = index(sources, {name: about for name, (about, _) in reports.items()})
+    texts["index.md"] = first_page(sources, {name: about for name, (about, _) in reports.items()})
     shutil.rmtree(study.reports, ignore_errors=True)
     for name, text in texts.items():
         write_text(study.reports / name, HEADER + page(text))

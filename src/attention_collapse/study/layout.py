@@ -17,6 +17,7 @@ NULL_REFERENCE = Path("metrics/null_reference.json")  # of no study: it follows 
 CAPTION_LENGTHS = Path("data/coco_val2017_caption_lengths.json")  # of no study: what that follows from
 REPORTED_CLAIMS = Path("data/reported_claims.yaml")  # of no study: the numbers that started the project
 VALIDITY = Path("metrics/embedded/validity.json")  # of every study: the planted models are the embedded study's
+PLANTED_PLOTS = Path("plots/embedded-validity")  # likewise
 
 
 class Layout:

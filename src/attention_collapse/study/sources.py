@@ -6,7 +6,7 @@ from pathlib import Path
 
 from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.markdown import Sources
-from attention_collapse.study.layout import VALIDITY, Study
+from attention_collapse.study.layout import PLANTED_PLOTS, VALIDITY, Study
 
 
 def read_sources(study: Study) -> Sources:
@@ -15,6 +15,11 @@ def read_sources(study: Study) -> Sources:
 
     def cited(file: Path) -> Evidence | None:
         return Evidence.read(study.root, file) if file.is_file() else None
+
+    ours = params.fetch_coco.source == "embedded"  # pictures of others are in no repository
+
+    def drawn(folder: Path, name: str = "*") -> list[str]:
+        return [path.relative_to(study.root).as_posix() for path in sorted(folder.glob(f"{name}.png"))]
 
     scores = {name: found for name in models if (found := cited(study.scores(name)))}
     causal = {name: found for name in models if (found := cited(study.contributions(name)))}
@@ -39,8 +44,7 @@ def read_sources(study: Study) -> Sources:
         scores=scores,
         causal=causal,
         checkpoints=frozenset(name for name in models if study.checkpoint(name).is_file()),
-        figures={
-            name: [path.relative_to(study.root).as_posix() for path in sorted((study.plots / name).glob("*.png"))]
-            for name in models
-        },
+        figures={name: drawn(study.plots / name) + (drawn(study.overlays / name) if ours else []) for name in models},
+        overview=[*drawn(study.plots, "cross_model_comparison"), *drawn(study.root / PLANTED_PLOTS, "separation")],
+        planted=drawn(study.root / PLANTED_PLOTS),
     )
