@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from tiny.decoders import DECODERS
 from tiny.encoders import ENCODERS
 from tiny.inhouse import write_fusion_v1, write_fusion_v2
+from tiny.recent import RECENT
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -51,11 +52,16 @@ TABLE = {
     "qwen2-vl": (DECODERS["qwen2_vl"][0], SINGLE_STREAM, 2, 2),
     "qwen2-5-vl": (DECODERS["qwen2_5_vl"][0], SINGLE_STREAM, 2, 2),
     "smolvlm": (DECODERS["smolvlm"][0], SINGLE_STREAM, 2, 2),
+    "gemma3": (RECENT["gemma3"][0], SINGLE_STREAM, 3, 3),
+    "qwen3-vl": (RECENT["qwen3_vl"][0], SINGLE_STREAM, 3, 3),
     "fusion-v1": (write_fusion_v1, NO_ATTENTION, 0, 0),
     "fusion-v2": (write_fusion_v2, THREE_GROUP, 1, 4),
 }
 TRANSFORMERS = [k for k in TABLE if not k.startswith(("openclip", "fusion"))]
-DECODER_KINDS = ["idefics", "idefics3", "llava", "llava-next", "paligemma", "qwen2-vl", "qwen2-5-vl", "smolvlm"]
+DECODER_KINDS = [
+    "idefics", "idefics3", "llava", "llava-next", "paligemma", "qwen2-vl", "qwen2-5-vl", "smolvlm",
+    "gemma3", "qwen3-vl",
+]  # fmt: skip
 TEXTS = ["A cat sits on a red table.", "Two dogs run near a blue bus in the street."]
 
 
@@ -347,7 +353,7 @@ IMAGE_KEYS = {
     "openclip": 16, "openclip (CoCa)": 16, "openclip-coca": 7, "clip": 16, "siglip": 16, "siglip2": 14 * 18, "align": 0,
     "blip": 16, "blip2": 16, "vilt": 4 * 5, "flava": 16, "idefics": 6, "idefics3": 5 * 4, "llava": 16,
     "llava-next": 16 + 6 * 8, "paligemma": 16, "qwen2-vl": 2 * 3, "qwen2-5-vl": 2 * 3, "smolvlm": 5 * 4,
-    "fusion-v2": 2 * 16,
+    "gemma3": 4, "qwen3-vl": 2 * 2, "fusion-v2": 2 * 16,
 }  # fmt: skip
 # Special tokens that pixels, and words, move before the first site read: those that earlier encoders have mixed.
 MIXED_SPECIAL = {"blip": (1, 0), "blip2": (1, 0), "flava": (1, 2), "fusion-v2": (1, 2)}
@@ -527,7 +533,7 @@ def test_a_pairs_score_does_not_depend_on_its_batch(row, models):
 
 
 # Kinds without an image encoder of their own, or whose encoder takes a row per tile or patch: they run as they are.
-NO_ROW_AN_IMAGE = {"vilt", "llava-next", "idefics3", "smolvlm", "qwen2-vl", "qwen2-5-vl"}
+NO_ROW_AN_IMAGE = {"vilt", "llava-next", "idefics3", "smolvlm", "qwen2-vl", "qwen2-5-vl", "qwen3-vl"}
 
 
 @pytest.mark.parametrize("row", [row for row in TABLE if TABLE[row][1] != DUAL_ENCODER])

@@ -1,0 +1,195 @@
+"""What is peculiar to the recent kinds, against answers worked out by hand. Their laws are in test_kinds.py."""
+
+import json
+import math
+from contextlib import contextmanager
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from test_kinds import TEXTS, captured, pictures, result
+from tiny.recent import write_gemma3, write_qwen3_vl
+
+from attention_collapse.engine.attention import probe_batch
+from attention_collapse.models import load
+from attention_collapse.models.spec import ModelSpec
+from attention_collapse.probe import IMAGE, TEXT
+
+
+def opened(folder, kind):
+    return load(kind, ModelSpec(kind=kind, weights="checkpoint", path=str(folder)))
+
+
+def picture(height, width, seed=0):
+    pixels = np.random.default_rng(seed).integers(0, 256, (height, width, 3), dtype=np.uint8)
+    return Image.fromarray(pixels)
+
+
+@contextmanager
+def watched(model, inputs=(), outputs=()):
+    """What goes into some modules (their first argument, or the one named) and comes out of others, in one pass."""
+    seen, hooks = {}, []
+
+    def before(name):
+        return lambda _module, args, kwargs: seen.update({f"into {name}": args[0] if args else kwargs["hidden_states"]})
+
+    for name in inputs:
+        hooks.append(model.module.get_submodule(name).register_forward_pre_hook(before(name), with_kwargs=True))
+    for name in outputs:
+        out = lambda _module, _args, output, name=name: seen.update({f"out of {name}": output})  # noqa: E731
+        hooks.append(model.module.get_submodule(name).register_forward_hook(out))
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+# -- Qwen3-VL --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def qwen3(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("qwen3") / "qwen3-vl"
+    write_qwen3_vl(folder)
+    return opened(folder, "qwen3-vl")
+
+
+@pytest.mark.parametrize(
+    ("size", "grid"),
+    [
+        ((90, 64), (3, 2)),  # to the nearest multiples of 32, two patches of 16: 96 × 64
+        ((60, 80), (2, 2)),  # 80 ÷ 32 = 2.5, and a half is rounded to the even number
+        ((320, 320), (4, 4)),  # no more than 16 · 32² pixels
+        ((20, 20), (2, 2)),  # no fewer than 4 · 32²
+    ],
+)
+def test_qwen3_has_as_many_image_tokens_as_the_pictures_size_asks_for(size, grid, qwen3):
+    batch = qwen3.pairs([picture(*size)], TEXTS[:1])
+    assert batch.reads[0].lengths.tolist() == [math.prod(grid)]
+    assert (batch.groups[qwen3.sites["text"][0]] == IMAGE).sum() == math.prod(grid)
+    assert batch.inputs["image_grid_thw"].tolist() == [[1, 2 * grid[0], 2 * grid[1]]]
+
+
+def test_qwen3_adds_inner_layers_of_the_encoder_to_the_image_tokens_after_the_first_layer_alone(qwen3):
+    batch = qwen3.pairs(pictures(), TEXTS)
+    layers = [f"model.language_model.layers.{index}" for index in range(3)]
+    merger = "model.visual.deepstack_merger_list.0"
+    with torch.inference_mode(), watched(qwen3, layers[1:], [*layers, merger]) as seen:
+        qwen3.score(batch)
+    added = [seen[f"into {after}"] - seen[f"out of {layer}"] for layer, after in pairwise(layers)]
+    image = batch.groups[qwen3.sites["text"][0]] == IMAGE
+    assert torch.equal(added[0].abs().amax(-1) > 0, image)  # exactly what is labelled as the image
+    assert torch.allclose(added[0][image], seen[f"out of {merger}"], atol=1e-5)
+    assert not added[1].any()
+
+
+def test_qwen3_places_image_tokens_in_a_grid_and_text_after_its_longer_side(qwen3):
+    """Time, row and column of a 3 × 2 grid of tokens; then the text, 3 further on."""
+    batch = qwen3.pairs([pictures()[1]], TEXTS[:1])
+    image = (batch.groups[qwen3.sites["text"][0]][0] == IMAGE).nonzero()[:, 0].tolist()
+    first, after = image[0], len(batch.inputs["input_ids"][0]) - image[-1] - 1
+    assert image == list(range(first, first + 6))
+    start, end = list(range(first)), list(range(first + 3, first + 3 + after))
+    expected = [
+        [*start, *[first] * 6, *end],
+        [*start, *(first + row for row in (0, 0, 1, 1, 2, 2)), *end],
+        [*start, *(first + column for column in (0, 1, 0, 1, 0, 1)), *end],
+    ]
+    places = []
+    rotary = qwen3.module.get_submodule("model.language_model.rotary_emb")
+    hook = rotary.register_forward_pre_hook(lambda _module, args: places.append(args[1]))
+    with torch.inference_mode():
+        qwen3.score(batch)
+    hook.remove()
+    assert places[0][:, 0].tolist() == expected
+
+
+# -- Gemma 3 ---------------------------------------------------------------------------------------
+
+WINDOW = 43  # of the first and the last of three layers: the last words of TEXTS[1] see half of the image
+
+
+@pytest.fixture(scope="module")
+def gemma3(tmp_path_factory):
+    """By window of keys."""
+    made = {}
+
+    def model(window):
+        if window not in made:
+            folder = tmp_path_factory.mktemp("gemma3") / f"gemma3-{window}"
+            write_gemma3(folder, window)
+            made[window] = opened(folder, "gemma3")
+        return made[window]
+
+    return model
+
+
+def places(batch, model, group):
+    """Positions of a group's tokens, of each item."""
+    labels = batch.groups[model.sites["text"][0]]
+    return [(row == group).nonzero()[:, 0].tolist() for row in labels]
+
+
+def test_gemma3_image_tokens_see_each_other_both_ways_text_is_causal_and_some_layers_see_a_window(gemma3):
+    model = gemma3(WINDOW)
+    batch = model.pairs(pictures(), TEXTS)
+    real = batch.inputs["attention_mask"].sum(-1).tolist()
+    reference, _ = captured(model, batch)
+    for layer, site in enumerate(model.sites["text"]):
+        for item, image in enumerate(places(batch, model, IMAGE)):
+            for query in range(real[item]):
+                own = [
+                    key for key in range(real[item])
+                    if (key <= query or (query in image and key in image))
+                    and (layer == 1 or key > query - WINDOW)
+                ]  # fmt: skip
+                found = (reference.patterns[site][item, :, query] > 0).all(0).nonzero()[:, 0].tolist()
+                assert found == own, (layer, item, query)
+
+
+def test_gemma3_null_of_a_windowed_layer_is_over_its_own_keys(gemma3):
+    """Some of the image's keys lie outside the window of the later words: uniform attention has the rest."""
+    model = gemma3(WINDOW)
+    batch = model.pairs(pictures(), TEXTS)
+    seen, _ = probe_batch(model, batch, partial(result, model))
+    partly = False
+    for item, (image, text) in enumerate(zip(*(places(batch, model, g) for g in (IMAGE, TEXT)), strict=True)):
+        for layer, site in enumerate(model.sites["text"]):
+            width = 10**6 if layer == 1 else WINDOW
+            within = [[key for key in image if key > query - width] for query in text]
+            partly |= 0 < len(within[-1]) < len(image) and bool(item)
+            found = {name: seen["vision"][site][f"{name}_all"][item] for name in ("support", "uniform")}
+            assert np.allclose(found["support"], np.mean([len(keys) for keys in within]), atol=1e-6)
+            assert np.allclose(found["uniform"], np.mean([math.log(len(keys)) for keys in within]), atol=1e-6)
+            every = np.mean([min(query + 1, width) for query in text])
+            groups = [seen["vision"][site][f"support_{group}_all"][item] for group in ("other", "image", "text")]
+            assert np.allclose(sum(groups), every, atol=1e-6)
+    assert partly
+
+
+def test_gemma3_has_no_entropy_over_an_image_that_lies_outside_the_window(gemma3):
+    model = gemma3(8)
+    batch = model.pairs(pictures(), TEXTS)
+    seen, _ = probe_batch(model, batch, partial(result, model))
+    queries = [len(text) for text in places(batch, model, TEXT)]
+    for layer, site in enumerate(model.sites["vision"]):
+        of = seen["vision"][site]
+        assert np.isnan(of["entropy_all"]).all() == (layer != 1)
+        assert (of["mass_image_all"] == 0).all() == (layer != 1)
+        assert of["undefined_all"].tolist() == ([0, 0] if layer == 1 else queries)
+
+
+def test_gemma3_takes_the_whole_picture_and_no_crops_also_where_its_folder_asks_for_them(tmp_path):
+    write_gemma3(tmp_path / "gemma3")
+    file = tmp_path / "gemma3" / "preprocessor_config.json"
+    crops = {"min_crop_size": 16, "max_num_crops": 4, "min_ratio_to_activate": 1.2}
+    asked = {"do_pan_and_scan": True, **{f"pan_and_scan_{name}": value for name, value in crops.items()}}
+    file.write_text(json.dumps(json.loads(file.read_text()) | asked))
+    model = opened(tmp_path / "gemma3", "gemma3")
+    batch = model.pairs([picture(40, 200)], TEXTS[:1])
+    assert batch.inputs["pixel_values"].shape == (1, 3, 32, 32)
+    assert batch.reads[0].lengths.tolist() == [4]

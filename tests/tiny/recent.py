@@ -1,0 +1,202 @@
+"""Tiny checkpoint folders of the decoders that came after those of `tiny.decoders`, in the same manner."""
+
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any
+
+from tokenizers import Tokenizer, normalizers
+
+from tiny.decoders import (
+    QWEN2_SPLIT,
+    _begin_with,
+    _byte_tokenizer,
+    _decoder,
+    _pixels,
+    _start,
+    _tower,
+    _word_tokenizer,
+    _write_json,
+    _write_model,
+    _write_tokenizer,
+)
+
+HALF = [0.5, 0.5, 0.5]
+CHATML = (
+    "{%% for message in messages %%}<|im_start|>{{ message['role'] }}\n{%% if message['content'] is string %%}"
+    "{{ message['content'] }}{%% else %%}{%% for content in message['content'] %%}"
+    "{%% if content['type'] == 'image' %%}%s{%% elif 'text' in content %%}{{ content['text'] }}{%% endif %%}"
+    "{%% endfor %%}{%% endif %%}<|im_end|>\n{%% endfor %%}"
+    "{%% if add_generation_prompt %%}<|im_start|>assistant\n{%% endif %%}"
+)
+GEMMA3_CHAT = (
+    "{{ bos_token }}{% for message in messages %}"
+    "{% set role = 'model' if message['role'] == 'assistant' else message['role'] %}"
+    "{{ '<start_of_turn>' + role + '\n' }}{% if message['content'] is string %}{{ message['content'] | trim }}"
+    "{% else %}{% for item in message['content'] %}{% if item['type'] == 'image' %}{{ '<start_of_image>' }}"
+    "{% elif item['type'] == 'text' %}{{ item['text'] | trim }}{% endif %}{% endfor %}{% endif %}"
+    "{{ '<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+MLLAMA_CHAT = (
+    "{% for message in messages %}{% if loop.first %}{{ bos_token }}{% endif %}"
+    "{{ '<|start_header_id|>' + message['role'] + '<|end_header_id|>\n\n' }}"
+    "{% if message['content'] is string %}{{ message['content'] }}{% else %}{% for content in message['content'] %}"
+    "{% if content['type'] == 'image' %}{{ '<|image|>' }}{% elif content['type'] == 'text' %}{{ content['text'] }}"
+    "{% endif %}{% endfor %}{% endif %}{{ '<|eot_id|>' }}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '<|start_header_id|>assistant<|end_header_id|>\n\n' }}{% endif %}"
+)
+
+
+def _qwen_tokenizer(folder: Path, special: Iterable[str], **settings: Any) -> Tokenizer:
+    """Qwen's tokenizer with its control tokens and those of a kind."""
+    control = ["<|im_start|>", "<|im_end|>", *special]
+    tokenizer = _byte_tokenizer(QWEN2_SPLIT, ["<|endoftext|>", *control])
+    tokenizer.normalizer = normalizers.NFC()
+    _write_tokenizer(
+        folder,
+        tokenizer,
+        "Qwen2Tokenizer",
+        {
+            "add_prefix_space": False,
+            "additional_special_tokens": control,
+            "bos_token": None,
+            "eos_token": "<|im_end|>",
+            "errors": "replace",
+            "pad_token": "<|endoftext|>",
+            "split_special_tokens": False,
+            "unk_token": None,
+            **settings,
+        },
+    )
+    return tokenizer
+
+
+def write_qwen3_vl(folder: Path) -> None:
+    """Qwen3-VL (Qwen/Qwen3-VL-2B-Instruct): DeepStack from the first of two image layers; normalised queries."""
+    half = {key: value for key, value in _pixels(HALF, HALF, 3).items() if key.startswith("image_")}
+    sizes = {"merge_size": 2, "patch_size": 16, "temporal_patch_size": 2}
+    own = {"processor_class": "Qwen3VLProcessor", "size": {"longest_edge": 16 * 32 * 32, "shortest_edge": 4 * 32 * 32}}
+    image = CHATML % "<|vision_start|><|image_pad|><|vision_end|>"
+    _start(folder, {**half, **sizes, **own, "image_processor_type": "Qwen2VLImageProcessor"}, None, image)
+    video = {**half, **sizes, **own, "video_processor_type": "Qwen3VLVideoProcessor"}
+    _write_json(folder / "video_preprocessor_config.json", video)
+    marks = [f"<|{pair}_{end}|>" for pair in ("object_ref", "box", "quad", "vision") for end in ("start", "end")]
+    tokenizer = _qwen_tokenizer(folder, [*marks, "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"])
+    _write_model(
+        folder,
+        {
+            "architectures": ["Qwen3VLForConditionalGeneration"],
+            "image_token_id": tokenizer.token_to_id("<|image_pad|>"),
+            "model_type": "qwen3_vl",
+            "text_config": {
+                **_decoder(tokenizer.get_vocab_size() + 8),
+                "attention_bias": False,
+                "attention_dropout": 0.0,
+                "bos_token_id": tokenizer.token_to_id("<|endoftext|>"),
+                "dtype": "float32",
+                "eos_token_id": tokenizer.token_to_id("<|im_end|>"),
+                "head_dim": 16,
+                "hidden_act": "silu",
+                "model_type": "qwen3_vl_text",
+                "num_hidden_layers": 3,
+                "rms_norm_eps": 1e-06,
+                "rope_scaling": {"mrope_interleaved": True, "mrope_section": [4, 2, 2], "rope_type": "default"},
+                "rope_theta": 5000000,
+                "tie_word_embeddings": True,
+            },
+            "tie_word_embeddings": True,
+            "video_token_id": tokenizer.token_to_id("<|video_pad|>"),
+            "vision_config": {
+                "deepstack_visual_indexes": [0],
+                "depth": 2,
+                "hidden_act": "gelu_pytorch_tanh",
+                "hidden_size": 32,
+                "in_channels": 3,
+                "intermediate_size": 64,
+                "model_type": "qwen3_vl",
+                "num_heads": 4,
+                "num_position_embeddings": 16,
+                "out_hidden_size": 32,
+                "patch_size": 16,
+                "spatial_merge_size": 2,
+                "temporal_patch_size": 2,
+            },
+            "vision_end_token_id": tokenizer.token_to_id("<|vision_end|>"),
+            "vision_start_token_id": tokenizer.token_to_id("<|vision_start|>"),
+        },
+    )
+
+
+def write_gemma3(folder: Path, window: int = 256) -> None:
+    """Gemma 3 (google/gemma-3-4b-it): SigLIP, pooled to 4 tokens; the first and the last layer see a window of keys."""
+    _start(
+        folder,
+        {
+            **_pixels(HALF, HALF, 2),
+            "do_convert_rgb": None,
+            "do_pan_and_scan": None,
+            "image_processor_type": "Gemma3ImageProcessor",
+            "image_seq_length": 4,
+            "pan_and_scan_max_num_crops": None,
+            "pan_and_scan_min_crop_size": None,
+            "pan_and_scan_min_ratio_to_activate": None,
+            "processor_class": "Gemma3Processor",
+            "size": {"height": 32, "width": 32},
+        },
+        {"image_seq_length": 4, "processor_class": "Gemma3Processor"},
+        GEMMA3_CHAT,
+    )
+    turns = ["<start_of_turn>", "<end_of_turn>", "<start_of_image>", "<end_of_image>", "<image_soft_token>"]
+    tokenizer = _word_tokenizer(("<pad>", "<eos>", "<bos>", "<unk>", "<mask>"), turns, prefix=False)
+    _begin_with(tokenizer, "<bos>")
+    image = {
+        "boi_token": "<start_of_image>",
+        "eoi_token": "<end_of_image>",
+        "image_token": "<image_soft_token>",
+    }
+    _write_tokenizer(
+        folder,
+        tokenizer,
+        "GemmaTokenizer",
+        {
+            "add_bos_token": True,
+            "add_eos_token": False,
+            "bos_token": "<bos>",
+            "eos_token": "<eos>",
+            "extra_special_tokens": image,
+            "pad_token": "<pad>",
+            "processor_class": "Gemma3Processor",
+            "unk_token": "<unk>",
+            **image,
+        },
+    )
+    _write_model(
+        folder,
+        {
+            "architectures": ["Gemma3ForConditionalGeneration"],
+            "boi_token_index": tokenizer.token_to_id("<start_of_image>"),
+            "eoi_token_index": tokenizer.token_to_id("<end_of_image>"),
+            "eos_token_id": [1, tokenizer.token_to_id("<end_of_turn>")],
+            "image_token_index": tokenizer.token_to_id("<image_soft_token>"),
+            "initializer_range": 0.02,
+            "mm_tokens_per_image": 4,
+            "model_type": "gemma3",
+            "text_config": {
+                **_decoder(tokenizer.get_vocab_size() + 8),
+                "head_dim": 8,
+                "model_type": "gemma3_text",
+                "num_hidden_layers": 3,
+                "query_pre_attn_scalar": 8,
+                "rope_scaling": {"factor": 8.0, "rope_type": "linear"},
+                "sliding_window": window,
+                "sliding_window_pattern": 2,
+            },
+            "torch_dtype": "float32",
+            "vision_config": {**_tower(), "model_type": "siglip_vision_model", "vision_use_head": False},
+        },
+    )
+
+
+RECENT: dict[str, tuple[Callable[[Path], None], str]] = {
+    "gemma3": (write_gemma3, "Gemma3ForConditionalGeneration"),
+    "qwen3_vl": (write_qwen3_vl, "Qwen3VLForConditionalGeneration"),
+}
