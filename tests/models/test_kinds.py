@@ -37,6 +37,7 @@ TABLE = {
     "openclip (CoCa)": (ENCODERS["openclip_coca"][0], DUAL_ENCODER, 4, 3),
     "openclip-coca": (ENCODERS["openclip_coca"][0], CROSS_ATTENTION, 2, 2),
     "clip": (ENCODERS["clip"][0], DUAL_ENCODER, 4, 3),
+    "metaclip-2": (ENCODERS["metaclip_2"][0], DUAL_ENCODER, 4, 3),
     "siglip": (ENCODERS["siglip"][0], DUAL_ENCODER, 4, 3),
     "siglip2": (ENCODERS["siglip2"][0], DUAL_ENCODER, 4, 3),
     "align": (ENCODERS["align"][0], DUAL_ENCODER, 0, 3),
@@ -350,9 +351,10 @@ def test_groups_are_true_pixels_move_image_keys_and_words_move_text_keys(row, mo
 
 # Keys that hold the first picture, counted from the configurations in tests/tiny: grids of patches, latents, tiles.
 IMAGE_KEYS = {
-    "openclip": 16, "openclip (CoCa)": 16, "openclip-coca": 7, "clip": 16, "siglip": 16, "siglip2": 14 * 18, "align": 0,
-    "blip": 16, "blip2": 16, "vilt": 4 * 5, "flava": 16, "idefics": 6, "idefics3": 5 * 4, "llava": 16,
-    "llava-next": 16 + 6 * 8, "paligemma": 16, "qwen2-vl": 2 * 3, "qwen2-5-vl": 2 * 3, "smolvlm": 5 * 4,
+    "openclip": 16, "openclip (CoCa)": 16, "openclip-coca": 7, "clip": 16, "metaclip-2": 16, "siglip": 16,
+    "siglip2": 14 * 18, "align": 0, "blip": 16, "blip2": 16, "vilt": 4 * 5, "flava": 16,
+    "idefics": 6, "idefics3": 5 * 4, "llava": 16, "llava-next": 16 + 6 * 8, "paligemma": 16,
+    "qwen2-vl": 2 * 3, "qwen2-5-vl": 2 * 3, "smolvlm": 5 * 4,
     "gemma3": 4, "qwen3-vl": 2 * 2, "fusion-v2": 2 * 16,
 }  # fmt: skip
 # Special tokens that pixels, and words, move before the first site read: those that earlier encoders have mixed.
@@ -412,14 +414,17 @@ def test_the_readout_is_the_query_that_feeds_the_score(row, models):
 def test_all_rows_are_every_real_query(row, models):
     """Real tokens counted without the model's own tables: by its tokenizer, and by the grid of patches."""
     model = models(row)
-    special = {"clip": 2, "openclip": 1, "openclip (CoCa)": 3, "siglip": 1, "siglip2": 1, "align": 2, "blip": 2}
+    special = {
+        "clip": 2, "metaclip-2": 2, "openclip": 1, "openclip (CoCa)": 3, "siglip": 1, "siglip2": 1, "align": 2,
+        "blip": 2,
+    }  # fmt: skip
     for batch in batches(model):
         for read in batch.reads:
             counted = (read.rows["all"] > 0).sum(-1).tolist()
             weights = read.rows["all"].sum(-1)
             assert torch.allclose(weights, torch.ones_like(weights))
             if read.tower == "vision" and model.family == DUAL_ENCODER:
-                class_token = row in {"clip", "openclip (CoCa)"}
+                class_token = row in {"clip", "metaclip-2", "openclip (CoCa)"}
                 assert counted[0] == IMAGE_KEYS[row] + class_token and read.lengths.tolist() == counted
             elif row == "blip2" and read.tower == "vision":
                 assert counted == [6, 6]  # the learned queries
@@ -586,6 +591,7 @@ def test_the_score_of_a_decoder_is_its_own_loss_on_the_caption(row, models):
     ("row", "own"),
     [
         ("clip", lambda m, i: m(**i).logits_per_image),
+        ("metaclip-2", lambda m, i: m(**i).logits_per_image),
         ("siglip", lambda m, i: m(**i).logits_per_image),
         ("siglip2", lambda m, i: m(**i).logits_per_image),
         ("align", lambda m, i: m(**i).logits_per_image),

@@ -11,10 +11,12 @@ import pytest
 import torch
 from PIL import Image
 from test_kinds import TEXTS, captured, pictures, result
+from tiny.encoders import write_metaclip_2
 from tiny.recent import write_gemma3, write_qwen3_vl
 
 from attention_collapse.engine.attention import probe_batch
 from attention_collapse.models import load
+from attention_collapse.models.mm_shap import not_followed
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import IMAGE, TEXT
 
@@ -193,3 +195,44 @@ def test_gemma3_takes_the_whole_picture_and_no_crops_also_where_its_folder_asks_
     batch = model.pairs([picture(40, 200)], TEXTS[:1])
     assert batch.inputs["pixel_values"].shape == (1, 3, 32, 32)
     assert batch.reads[0].lengths.tolist() == [4]
+
+
+# -- MetaCLIP 2 ------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def metaclip(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("metaclip") / "metaclip-2"
+    write_metaclip_2(folder)
+    return opened(folder, "metaclip-2")
+
+
+def test_metaclip_reads_a_caption_out_at_its_end_token_which_is_id_2_and_not_the_largest(metaclip):
+    captions = [*TEXTS, "a red bus " * 60]  # the last is cut, and keeps its end token
+    batch = metaclip.texts(captions)
+    ids = batch.inputs["input_ids"].tolist()
+    ends = [row.index(2) for row in ids]
+    assert ends[:2] == [len(metaclip.tokenizer(text)["input_ids"]) - 1 for text in TEXTS] and ends[2] == 76
+    assert all(max(row) != 2 for row in ids) and ids[0][ends[0] + 1] == 1  # padding is no end token
+    assert batch.reads[0].rows["readout"].argmax(-1).tolist() == ends
+    assert batch.reads[0].lengths.tolist() == [end + 1 for end in ends] and batch.truncated == (False, False, True)
+    with torch.inference_mode():
+        found = metaclip.embed(batch).embedding
+        states = metaclip.module.text_model(**batch.inputs).last_hidden_state
+        own = metaclip.module.text_projection(states[torch.arange(3), torch.tensor(ends)])
+    assert torch.allclose(found, own / own.norm(dim=-1, keepdim=True), atol=1e-6)
+
+
+def test_metaclip_with_words_that_have_no_start_token_is_not_played_by_clips_script(metaclip, tmp_path):
+    """As its checkpoints with mT5's tokenizer: an end token and no other."""
+    write_metaclip_2(tmp_path / "mt5")
+    file = tmp_path / "mt5" / "tokenizer.json"
+    tokenizer = json.loads(file.read_text())
+    single = [part for part in tokenizer["post_processor"]["single"] if part.get("SpecialToken", {}).get("id") != "<s>"]
+    tokenizer["post_processor"]["single"] = single
+    file.write_text(json.dumps(tokenizer))
+    settings = tmp_path / "mt5" / "tokenizer_config.json"
+    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}))
+    model = opened(tmp_path / "mt5", "metaclip-2")
+    assert model.tokenizer("a")["input_ids"][-1] == 2 != model.tokenizer("a")["input_ids"][0]
+    assert metaclip.mm_shap == "clip" and not_followed(model) == "its captions have no start token"
