@@ -18,7 +18,9 @@ from attention_collapse.models.kinds.scorer import Scorer
 from attention_collapse.models.masking import _by_pixel, _painted, games
 from attention_collapse.models.spec import ModelSpec
 
-PAINTED = {"siglip2", "idefics", "idefics3", "llava-next", "qwen2-vl", "qwen2-5-vl", "smolvlm", "qwen3-vl"}
+PAINTED = {
+    "siglip2", "idefics", "idefics3", "llava-next", "mllama", "qwen2-vl", "qwen2-5-vl", "smolvlm", "qwen3-vl",
+}  # fmt: skip
 LIKELIHOOD = {*DECODER_KINDS, "openclip-coca"}
 ZERO = {"openclip (CoCa)", "openclip-coca", "clip"}  # CLIP's vocabulary
 

@@ -10,11 +10,13 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from test_kinds import TEXTS, captured, pictures, result
 from tiny.encoders import write_metaclip_2
-from tiny.recent import write_gemma3, write_qwen3_vl
+from tiny.recent import write_gemma3, write_mllama, write_qwen3_vl
 
 from attention_collapse.engine.attention import probe_batch
+from attention_collapse.measures.reliance import lost_both, lost_image, lost_text, reliance_image, reliance_text
 from attention_collapse.models import load
 from attention_collapse.models.mm_shap import not_followed
 from attention_collapse.models.spec import ModelSpec
@@ -195,6 +197,83 @@ def test_gemma3_takes_the_whole_picture_and_no_crops_also_where_its_folder_asks_
     batch = model.pairs([picture(40, 200)], TEXTS[:1])
     assert batch.inputs["pixel_values"].shape == (1, 3, 32, 32)
     assert batch.reads[0].lengths.tolist() == [4]
+
+
+# -- Llama 3.2 Vision ------------------------------------------------------------------------------
+
+TILES = {(50, 50): 1, (60, 80): 2, (40, 190): 3, (120, 120): 4}  # of 64 pixels, by height and width
+
+
+@pytest.fixture(scope="module")
+def mllama(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("mllama") / "mllama"
+    write_mllama(folder)
+    return opened(folder, "mllama")
+
+
+def test_mllama_keys_are_the_patches_and_the_class_token_of_each_tile_that_the_picture_fills(mllama):
+    batch = mllama.pairs([picture(*size) for size in TILES], [TEXTS[0]] * 4)
+    tiles = np.array(list(TILES.values()))
+    assert batch.reads[0].lengths.tolist() == (17 * tiles).tolist()
+    seen, _ = probe_batch(mllama, batch, partial(result, mllama))
+    for site in mllama.sites["vision"]:
+        of = {key: value[:, 0] for key, value in seen["vision"][site].items() if value.ndim == 2}
+        for rows in ("all", "readout"):
+            assert np.allclose(of[f"support_image_{rows}"], 16 * tiles) and not of[f"support_text_{rows}"].any()
+            assert np.allclose(of[f"support_other_{rows}"], tiles)
+            assert np.allclose(of[f"uniform_{rows}"], np.log(17 * tiles))  # the null: padding is no key
+
+
+def test_mllama_scores_pictures_of_other_numbers_of_tiles_alike_alone_and_together(mllama):
+    images = [picture(*size) for size in TILES]
+    with torch.inference_mode():
+        together = mllama.score(mllama.pairs(images, [TEXTS[0]] * 4))
+        alone = [mllama.score(mllama.pairs([image], [TEXTS[0]]))[0] for image in images]
+    assert torch.allclose(together, torch.stack(alone), atol=1e-5)
+
+
+@pytest.mark.parametrize(("attention", "feed_forward"), [(0.0, 0.0), (0.0, 0.9), (0.9, 0.0), (0.9, 0.9)])
+def test_mllama_whose_gates_are_shut_does_not_rely_on_the_image(attention, feed_forward, tmp_path):
+    """tanh(0) = 0 shuts the attention out. The gate of the feed-forward part lets through no image of its own."""
+    write_mllama(tmp_path / "mllama")
+    file = tmp_path / "mllama" / "model.safetensors"
+    state = load_file(file)
+    gates = {"cross_attn_attn_gate": attention, "cross_attn_mlp_gate": feed_forward}
+    for name, value in state.items():
+        if (gate := name.split(".")[-1]) in gates:
+            value.fill_(gates[gate])
+    save_file(state, file, metadata={"format": "pt"})
+    model = opened(tmp_path / "mllama", "mllama")
+    images, texts = [picture(60, 80, 0), picture(90, 64, 1)], TEXTS
+    with torch.inference_mode():
+        v = np.array([model.score(model.pairs([image] * 2, texts)).double().numpy() for image in images])
+    own, other_image, other_text, neither = v.diagonal()[:, None], v.T, v, v.diagonal()[::-1, None]
+    swapped = ~np.eye(2, dtype=bool)
+    both = lost_both(own, neither)
+    found_image = reliance_image(lost_image(own, other_image[swapped][:, None]).mean(), both.mean())
+    found_text = reliance_text(lost_text(own, other_text[swapped][:, None]).mean(), both.mean())
+    assert both.mean() > 1e-6 and found_text > 0
+    assert (found_image == 0) == (attention == 0)
+
+
+@pytest.mark.parametrize(
+    ("cross", "layers", "text"),
+    [
+        ((1, 3), 5, (2, 4)),  # as in the published checkpoints: the layer after it
+        ((1,), 2, (0,)),  # none follows: the layer before it
+        ((1, 2), 4, (3, 3)),  # two in a row share the next
+        ((0, 9), 11, (1, 10)),  # by number and not by letter
+    ],
+)
+def test_mllama_text_is_read_in_the_layer_beside_each_cross_attention(cross, layers, text, tmp_path):
+    write_mllama(tmp_path / "mllama", cross, layers)
+    model = opened(tmp_path / "mllama", "mllama")
+    prefix = "model.language_model.layers"
+    assert model.sites["vision"] == tuple(f"{prefix}.{layer}.cross_attn" for layer in cross)
+    assert model.sites["text"] == tuple(f"{prefix}.{layer}.self_attn" for layer in text)
+    batch = model.pairs(pictures(), TEXTS)
+    seen, _ = probe_batch(model, batch, partial(result, model))
+    assert all(np.isfinite(seen[read.tower][site]["entropy_all"]).all() for read in batch.reads for site in read.sites)
 
 
 # -- MetaCLIP 2 ------------------------------------------------------------------------------------

@@ -7,7 +7,11 @@ from typing import Any
 from tokenizers import Tokenizer, normalizers
 
 from tiny.decoders import (
+    CLIP_MEAN,
+    CLIP_STD,
+    LLAMA3_SPLIT,
     QWEN2_SPLIT,
+    _add,
     _begin_with,
     _byte_tokenizer,
     _decoder,
@@ -196,7 +200,77 @@ def write_gemma3(folder: Path, window: int = 256) -> None:
     )
 
 
+def write_mllama(folder: Path, cross: tuple[int, ...] = (1, 3), layers: int = 5) -> None:
+    """Llama 3.2 Vision (meta-llama/Llama-3.2-11B-Vision-Instruct): up to four tiles of 16 patches and a class token."""
+    _start(
+        folder,
+        {
+            **_pixels(CLIP_MEAN, CLIP_STD, 2),
+            "do_pad": True,
+            "image_processor_type": "MllamaImageProcessor",
+            "max_image_tiles": 4,
+            "size": {"height": 64, "width": 64},
+        },
+        None,
+        MLLAMA_CHAT,
+    )
+    turns = ["<|start_header_id|>", "<|end_header_id|>", "<|eot_id|>", "<|python_tag|>", "<|finetune_right_pad_id|>"]
+    tokenizer = _byte_tokenizer(LLAMA3_SPLIT, ["<|begin_of_text|>", "<|end_of_text|>", *turns])
+    vocab_size = tokenizer.get_vocab_size()  # the image's token lies outside of it
+    _add(tokenizer, ["<|image|>"])
+    _begin_with(tokenizer, "<|begin_of_text|>")
+    _write_tokenizer(
+        folder,
+        tokenizer,
+        "PreTrainedTokenizerFast",
+        {
+            "bos_token": "<|begin_of_text|>",
+            "eos_token": "<|eot_id|>",
+            "model_input_names": ["input_ids", "attention_mask"],
+            "pad_token": "<|finetune_right_pad_id|>",
+        },
+    )
+    _write_model(
+        folder,
+        {
+            "architectures": ["MllamaForConditionalGeneration"],
+            "image_token_index": tokenizer.token_to_id("<|image|>"),
+            "model_type": "mllama",
+            "text_config": {
+                **_decoder(vocab_size),
+                "bos_token_id": tokenizer.token_to_id("<|begin_of_text|>"),
+                "cross_attention_layers": list(cross),
+                "eos_token_id": tokenizer.token_to_id("<|eot_id|>"),
+                "hidden_act": "silu",
+                "model_type": "mllama_text_model",
+                "num_hidden_layers": layers,
+                "pad_token_id": tokenizer.token_to_id("<|finetune_right_pad_id|>"),
+                "rms_norm_eps": 1e-05,
+                "rope_theta": 500000.0,
+            },
+            "torch_dtype": "float32",
+            "vision_config": {
+                "attention_heads": 4,
+                "hidden_act": "gelu",
+                "hidden_size": 32,
+                "image_size": 64,
+                "intermediate_layers_indices": [0, 1],
+                "intermediate_size": 64,
+                "max_num_tiles": 4,
+                "model_type": "mllama_vision_model",
+                "norm_eps": 1e-05,
+                "num_global_layers": 1,
+                "num_hidden_layers": 2,
+                "patch_size": 16,
+                "supported_aspect_ratios": [[1, 1], [1, 2], [1, 3], [1, 4], [2, 1], [2, 2], [3, 1], [4, 1]],
+                "vision_output_dim": 96,
+            },
+        },
+    )
+
+
 RECENT: dict[str, tuple[Callable[[Path], None], str]] = {
     "gemma3": (write_gemma3, "Gemma3ForConditionalGeneration"),
+    "mllama": (write_mllama, "MllamaForConditionalGeneration"),
     "qwen3_vl": (write_qwen3_vl, "Qwen3VLForConditionalGeneration"),
 }
