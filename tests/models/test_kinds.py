@@ -54,6 +54,8 @@ TABLE = {
     "qwen2-5-vl": (DECODERS["qwen2_5_vl"][0], SINGLE_STREAM, 2, 2),
     "smolvlm": (DECODERS["smolvlm"][0], SINGLE_STREAM, 2, 2),
     "gemma3": (RECENT["gemma3"][0], SINGLE_STREAM, 3, 3),
+    "internvl": (RECENT["internvl"][0], SINGLE_STREAM, 2, 2),
+    "llava-onevision": (RECENT["llava_onevision"][0], SINGLE_STREAM, 2, 2),
     "mllama": (RECENT["mllama"][0], CROSS_ATTENTION, 2, 2),
     "qwen3-vl": (RECENT["qwen3_vl"][0], SINGLE_STREAM, 3, 3),
     "fusion-v1": (write_fusion_v1, NO_ATTENTION, 0, 0),
@@ -62,7 +64,7 @@ TABLE = {
 TRANSFORMERS = [k for k in TABLE if not k.startswith(("openclip", "fusion"))]
 DECODER_KINDS = [
     "idefics", "idefics3", "llava", "llava-next", "paligemma", "qwen2-vl", "qwen2-5-vl", "smolvlm",
-    "gemma3", "mllama", "qwen3-vl",
+    "gemma3", "internvl", "llava-onevision", "mllama", "qwen3-vl",
 ]  # fmt: skip
 TEXTS = ["A cat sits on a red table.", "Two dogs run near a blue bus in the street."]
 
@@ -356,7 +358,8 @@ IMAGE_KEYS = {
     "siglip2": 14 * 18, "align": 0, "blip": 16, "blip2": 16, "vilt": 4 * 5, "flava": 16,
     "idefics": 6, "idefics3": 5 * 4, "llava": 16, "llava-next": 16 + 6 * 8, "paligemma": 16,
     "qwen2-vl": 2 * 3, "qwen2-5-vl": 2 * 3, "smolvlm": 5 * 4,
-    "gemma3": 4, "mllama": 2 * 16, "qwen3-vl": 2 * 2, "fusion-v2": 2 * 16,
+    "gemma3": 4, "internvl": 7 * 4, "llava-onevision": 16 + 6 * 8, "mllama": 2 * 16, "qwen3-vl": 2 * 2,
+    "fusion-v2": 2 * 16,
 }  # fmt: skip
 # Special tokens that pixels, and words, move before the first site read: those that earlier encoders have mixed.
 MIXED_SPECIAL = {"blip": (1, 0), "blip2": (1, 0), "flava": (1, 2), "mllama": (2, 0), "fusion-v2": (1, 2)}
@@ -543,7 +546,9 @@ def test_a_pairs_score_does_not_depend_on_its_batch(row, models):
 
 
 # Kinds without an image encoder of their own, or whose encoder takes a row per tile or patch: they run as they are.
-NO_ROW_AN_IMAGE = {"vilt", "llava-next", "idefics3", "smolvlm", "qwen2-vl", "qwen2-5-vl", "qwen3-vl"}
+NO_ROW_AN_IMAGE = {
+    "vilt", "llava-next", "llava-onevision", "internvl", "idefics3", "smolvlm", "qwen2-vl", "qwen2-5-vl", "qwen3-vl",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("row", [row for row in TABLE if TABLE[row][1] != DUAL_ENCODER])

@@ -13,18 +13,23 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 from test_kinds import TEXTS, captured, pictures, result
 from tiny.encoders import write_metaclip_2
-from tiny.recent import write_gemma3, write_mllama, write_qwen3_vl
+from tiny.recent import write_gemma3, write_internvl, write_llava_onevision, write_mllama, write_qwen3_vl
 
 from attention_collapse.engine.attention import probe_batch
 from attention_collapse.measures.reliance import lost_both, lost_image, lost_text, reliance_image, reliance_text
 from attention_collapse.models import load
 from attention_collapse.models.mm_shap import not_followed
 from attention_collapse.models.spec import ModelSpec
-from attention_collapse.probe import IMAGE, TEXT
+from attention_collapse.probe import IMAGE, OTHER, TEXT
 
 
 def opened(folder, kind):
     return load(kind, ModelSpec(kind=kind, weights="checkpoint", path=str(folder)))
+
+
+def changed(file, **settings):
+    """A JSON file with some of its settings set."""
+    file.write_text(json.dumps(json.loads(file.read_text()) | settings))
 
 
 def picture(height, width, seed=0):
@@ -192,7 +197,7 @@ def test_gemma3_takes_the_whole_picture_and_no_crops_also_where_its_folder_asks_
     file = tmp_path / "gemma3" / "preprocessor_config.json"
     crops = {"min_crop_size": 16, "max_num_crops": 4, "min_ratio_to_activate": 1.2}
     asked = {"do_pan_and_scan": True, **{f"pan_and_scan_{name}": value for name, value in crops.items()}}
-    file.write_text(json.dumps(json.loads(file.read_text()) | asked))
+    changed(file, **asked)
     model = opened(tmp_path / "gemma3", "gemma3")
     batch = model.pairs([picture(40, 200)], TEXTS[:1])
     assert batch.inputs["pixel_values"].shape == (1, 3, 32, 32)
@@ -276,6 +281,95 @@ def test_mllama_text_is_read_in_the_layer_beside_each_cross_attention(cross, lay
     assert all(np.isfinite(seen[read.tower][site]["entropy_all"]).all() for read in batch.reads for site in read.sites)
 
 
+# -- LLaVA-OneVision -------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("layer", [-1, -2])
+@pytest.mark.parametrize(
+    ("most_tiles", "size", "rows", "columns"),
+    [
+        (9, (60, 80), 6, 8),  # in 64 × 64 pixels it is 48 high: 6 rows of patches of 8
+        (9, (90, 64), 8, 6),  # 45 wide, and padding is of whole patches on both sides
+        (9, (30, 30), 4, 4),  # one tile, beside the whole image
+        (2, (60, 80), 4, 6),  # √(6 · 8 / (2 · 4²)) = 1.22 patches become one, each way
+    ],
+)
+def test_onevision_has_the_whole_image_then_rows_of_tiles_and_a_learned_token_after_each(
+    most_tiles, size, rows, columns, layer, tmp_path
+):
+    write_llava_onevision(tmp_path / "ov", most_tiles)
+    changed(tmp_path / "ov" / "config.json", vision_feature_layer=layer)
+    model = opened(tmp_path / "ov", "llava-onevision")
+    batch = model.pairs([picture(*size), picture(90, 64)], TEXTS)
+    first = "model.language_model.layers.0"
+    with torch.inference_mode(), watched(model, [first], []) as seen:
+        model.score(batch)
+    placed = batch.inputs["input_ids"] == model.module.config.image_token_id
+    closing = (seen[f"into {first}"] == model.module.model.image_newline).all(-1)  # (item, token)
+    labels = batch.groups[model.sites["text"][0]]
+    assert torch.equal(labels == IMAGE, placed & ~closing) and (labels[closing] == OTHER).all()
+    assert batch.reads[0].lengths[0] == 16 + rows * columns and closing[0].sum() == rows
+    places = placed[0].nonzero()[:, 0]
+    assert closing[0].nonzero()[:, 0].tolist() == places[15 + (columns + 1) * torch.arange(1, rows + 1)].tolist()
+    with torch.inference_mode():
+        tower = model.module.model.vision_tower(batch.inputs["pixel_values"][0, :1], output_hidden_states=True)
+        whole = model.module.model.multi_modal_projector(tower.hidden_states[layer])[0]
+    assert torch.allclose(seen[f"into {first}"][0, places[:16]], whole, atol=1e-5)
+
+
+# -- InternVL --------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def internvl(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("internvl") / "internvl"
+    write_internvl(folder)
+    return opened(folder, "internvl")
+
+
+@pytest.mark.parametrize(
+    ("size", "tiles"),
+    [
+        ((60, 80), 3 * 2 + 1),  # 4 : 3 lies nearest to 3 × 2 tiles; and the whole image
+        ((32, 64), 2 + 1),
+        ((50, 50), 2 * 2 + 1),  # of squares the larger, where the picture has over half of its pixels
+        ((30, 30), 1),  # one tile is the whole image
+    ],
+)
+def test_internvl_has_four_tokens_for_each_tile_and_for_the_whole_image_last(size, tiles, internvl):
+    image = picture(*size)
+    batch = internvl.pairs([image], TEXTS[:1])
+    assert batch.inputs["pixel_values"].shape == (tiles, 3, 32, 32)
+    assert batch.reads[0].lengths.tolist() == [4 * tiles]
+    whole = internvl._processor.image_processor(images=[image], crop_to_patches=False, return_tensors="pt")
+    assert torch.allclose(batch.inputs["pixel_values"][-1], whole["pixel_values"][0], atol=0.05)
+    labels = batch.groups[internvl.sites["text"][0]][0]
+    [inside] = places(batch, internvl, IMAGE)
+    assert inside == list(range(inside[0], inside[0] + 4 * tiles))
+    around = [internvl.tokenizer.convert_ids_to_tokens(int(batch.inputs["input_ids"][0, place]))
+              for place in (inside[0] - 1, inside[-1] + 1)]  # fmt: skip
+    assert around == ["<img>", "</img>"] and (labels[[inside[0] - 1, inside[-1] + 1]] == OTHER).all()
+
+
+def test_internvl_makes_one_token_of_two_by_two_patches_row_by_row(internvl):
+    grid = torch.arange(16).view(1, 4, 4, 1)  # patches numbered row by row
+    shuffled = internvl.module.model.pixel_shuffle(grid, 0.5).view(4, 4)
+    assert [sorted(token) for token in shuffled.tolist()] == [
+        [0, 1, 4, 5],
+        [2, 3, 6, 7],
+        [8, 9, 12, 13],
+        [10, 11, 14, 15],
+    ]
+
+
+def test_internvl_pairs_are_padded_at_their_end_though_its_processor_pads_at_the_start(internvl):
+    batch = internvl.pairs(pictures(), TEXTS)
+    real = batch.inputs["attention_mask"]
+    assert real[0].sum() < real.shape[1] and (real.diff(dim=1) <= 0).all()
+    for row, caption, text in zip(batch.inputs["input_ids"], batch.inputs["caption"], TEXTS, strict=True):
+        assert internvl.tokenizer.decode(row[caption]) == text
+
+
 # -- MetaCLIP 2 ------------------------------------------------------------------------------------
 
 
@@ -310,8 +404,7 @@ def test_metaclip_with_words_that_have_no_start_token_is_not_played_by_clips_scr
     single = [part for part in tokenizer["post_processor"]["single"] if part.get("SpecialToken", {}).get("id") != "<s>"]
     tokenizer["post_processor"]["single"] = single
     file.write_text(json.dumps(tokenizer))
-    settings = tmp_path / "mt5" / "tokenizer_config.json"
-    settings.write_text(json.dumps(json.loads(settings.read_text()) | {"tokenizer_class": "PreTrainedTokenizerFast"}))
+    changed(tmp_path / "mt5" / "tokenizer_config.json", tokenizer_class="PreTrainedTokenizerFast")
     model = opened(tmp_path / "mt5", "metaclip-2")
     assert model.tokenizer("a")["input_ids"][-1] == 2 != model.tokenizer("a")["input_ids"][0]
     assert metaclip.mm_shap == "clip" and not_followed(model) == "its captions have no start token"

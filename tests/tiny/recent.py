@@ -25,6 +25,7 @@ from tiny.decoders import (
 )
 
 HALF = [0.5, 0.5, 0.5]
+IMAGENET_MEAN, IMAGENET_STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 CHATML = (
     "{%% for message in messages %%}<|im_start|>{{ message['role'] }}\n{%% if message['content'] is string %%}"
     "{{ message['content'] }}{%% else %%}{%% for content in message['content'] %%}"
@@ -39,6 +40,12 @@ GEMMA3_CHAT = (
     "{% else %}{% for item in message['content'] %}{% if item['type'] == 'image' %}{{ '<start_of_image>' }}"
     "{% elif item['type'] == 'text' %}{{ item['text'] | trim }}{% endif %}{% endfor %}{% endif %}"
     "{{ '<end_of_turn>\n' }}{% endfor %}{% if add_generation_prompt %}{{ '<start_of_turn>model\n' }}{% endif %}"
+)
+ONEVISION_CHAT = (
+    "{% for message in messages %}{{ '<|im_start|>' + message['role'] + ' ' }}"
+    "{% for content in message['content'] | selectattr('type', 'equalto', 'image') %}{{ '<image>' }}{% endfor %}"
+    "{% for content in message['content'] | selectattr('type', 'equalto', 'text') %}{{ '\n' + content['text'] }}"
+    "{% endfor %}{{ '<|im_end|>' }}{% endfor %}{% if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"
 )
 MLLAMA_CHAT = (
     "{% for message in messages %}{% if loop.first %}{{ bos_token }}{% endif %}"
@@ -269,8 +276,131 @@ def write_mllama(folder: Path, cross: tuple[int, ...] = (1, 3), layers: int = 5)
     )
 
 
+def write_llava_onevision(folder: Path, most_tiles: int = 9) -> None:
+    """LLaVA-OneVision (llava-hf/llava-onevision-qwen2-0.5b-ov-hf): SigLIP and Qwen2; tiles of 4 × 4 patches."""
+    grid = [[32, 32], [32, 64], [64, 32], [64, 64], [96, 32], [32, 96]]
+    tiles = f"anyres_max_{most_tiles}"
+    pixels = {
+        **_pixels(HALF, HALF, 3),
+        "processor_class": "LlavaOnevisionProcessor",
+        "size": {"height": 32, "width": 32},
+    }
+    _start(
+        folder,
+        {
+            **pixels,
+            "do_pad": True,
+            "image_grid_pinpoints": grid,
+            "image_processor_type": "LlavaOnevisionImageProcessor",
+        },
+        {
+            "image_token": "<image>",
+            "num_image_tokens": 16,
+            "processor_class": "LlavaOnevisionProcessor",
+            "video_token": "<video>",
+            "vision_aspect_ratio": tiles,
+            "vision_feature_select_strategy": "full",
+        },
+        ONEVISION_CHAT,
+    )
+    video = {**pixels, "video_processor_type": "LlavaOnevisionVideoProcessor"}
+    _write_json(folder / "video_preprocessor_config.json", video)
+    tokenizer = _qwen_tokenizer(folder, ["<image>", "<video>"], processor_class="LlavaOnevisionProcessor")
+    vocab_size = tokenizer.get_vocab_size() + 8
+    _write_model(
+        folder,
+        {
+            "architectures": ["LlavaOnevisionForConditionalGeneration"],
+            "image_grid_pinpoints": grid,
+            "image_token_index": tokenizer.token_to_id("<image>"),
+            "model_type": "llava_onevision",
+            "projector_hidden_act": "gelu",
+            "text_config": {**_qwen2(tokenizer, vocab_size), "tie_word_embeddings": True},
+            "tie_word_embeddings": False,
+            "torch_dtype": "float32",
+            "use_image_newline_parameter": True,
+            "video_token_index": tokenizer.token_to_id("<video>"),
+            "vision_aspect_ratio": tiles,
+            "vision_config": {**_tower(), "model_type": "siglip_vision_model", "vision_use_head": False},
+            "vision_feature_layer": -1,
+            "vision_feature_select_strategy": "full",
+        },
+    )
+
+
+def write_internvl(folder: Path) -> None:
+    """InternVL (OpenGVLab/InternVL3-1B-hf): InternViT and Qwen2; tiles of 4 × 4 patches, shuffled two by two."""
+    pixels = {**_pixels(IMAGENET_MEAN, IMAGENET_STD, 3), "processor_class": "InternVLProcessor"}
+    tiles = {"crop_to_patches": False, "max_patches": 6, "min_patches": 1, "size": {"height": 32, "width": 32}}
+    image = CHATML % "<IMG_CONTEXT>\n"
+    _start(
+        folder,
+        {**pixels, **tiles, "image_processor_type": "GotOcr2ImageProcessor"},
+        {"image_seq_length": 4, "processor_class": "InternVLProcessor"},
+        image,
+    )
+    size = {"size": {"height": 32, "width": 32}}
+    video = {**pixels, **size, "video_processor_type": "InternVLVideoProcessor"}
+    _write_json(folder / "video_preprocessor_config.json", video)
+    extra = {
+        "context_image_token": "<IMG_CONTEXT>",
+        "end_image_token": "</img>",
+        "start_image_token": "<img>",
+        "video_token": "<video>",
+    }
+    tokenizer = _qwen_tokenizer(
+        folder, ["<img>", "</img>", "<IMG_CONTEXT>", "<video>"], extra_special_tokens=extra, **extra
+    )
+    _write_model(
+        folder,
+        {
+            "architectures": ["InternVLForConditionalGeneration"],
+            "downsample_ratio": 0.5,
+            "image_seq_length": 4,
+            "image_token_id": tokenizer.token_to_id("<IMG_CONTEXT>"),
+            "model_type": "internvl",
+            "projector_hidden_act": "gelu",
+            "text_config": _qwen2(tokenizer, tokenizer.get_vocab_size() + 8),
+            "tie_word_embeddings": False,
+            "torch_dtype": "float32",
+            "vision_config": {
+                **_tower(),
+                "architectures": ["InternVisionModel"],
+                "attention_bias": True,
+                "image_size": [32, 32],
+                "model_type": "internvl_vision",
+                "norm_type": "layer_norm",
+                "patch_size": [8, 8],
+                "use_absolute_position_embeddings": True,
+                "use_mask_token": False,
+                "use_mean_pooling": True,
+                "use_qk_norm": False,
+            },
+            "vision_feature_layer": -1,
+            "vision_feature_select_strategy": "default",
+        },
+    )
+
+
+def _qwen2(tokenizer: Tokenizer, vocab_size: int) -> dict[str, Any]:
+    """A Qwen2 of two layers."""
+    return {
+        **_decoder(vocab_size),
+        "architectures": ["Qwen2ForCausalLM"],
+        "bos_token_id": tokenizer.token_to_id("<|endoftext|>"),
+        "eos_token_id": tokenizer.token_to_id("<|im_end|>"),
+        "model_type": "qwen2",
+        "rms_norm_eps": 1e-06,
+        "rope_theta": 1000000.0,
+        "torch_dtype": "float32",
+        "use_sliding_window": False,
+    }
+
+
 RECENT: dict[str, tuple[Callable[[Path], None], str]] = {
     "gemma3": (write_gemma3, "Gemma3ForConditionalGeneration"),
+    "internvl": (write_internvl, "InternVLForConditionalGeneration"),
+    "llava_onevision": (write_llava_onevision, "LlavaOnevisionForConditionalGeneration"),
     "mllama": (write_mllama, "MllamaForConditionalGeneration"),
     "qwen3_vl": (write_qwen3_vl, "Qwen3VLForConditionalGeneration"),
 }
