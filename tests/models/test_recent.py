@@ -16,6 +16,7 @@ from tiny.encoders import write_metaclip_2
 from tiny.recent import write_gemma3, write_internvl, write_llava_onevision, write_mllama, write_qwen3_vl
 
 from attention_collapse.engine.attention import probe_batch
+from attention_collapse.errors import ModelError
 from attention_collapse.measures.reliance import lost_both, lost_image, lost_text, reliance_image, reliance_text
 from attention_collapse.models import load
 from attention_collapse.models.mm_shap import not_followed
@@ -235,6 +236,18 @@ def test_mllama_scores_pictures_of_other_numbers_of_tiles_alike_alone_and_togeth
         together = mllama.score(mllama.pairs(images, [TEXTS[0]] * 4))
         alone = [mllama.score(mllama.pairs([image], [TEXTS[0]]))[0] for image in images]
     assert torch.allclose(together, torch.stack(alone), atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "found"),
+    [({"max_image_tiles": 2}, "2 tiles of 64 × 64"), ({"size": {"height": 32, "width": 32}}, "4 tiles of 32 × 32")],
+)
+def test_mllama_refuses_a_processor_that_cuts_other_tiles_than_its_encoder_was_made_for(wrong, found, tmp_path):
+    write_mllama(tmp_path / "mllama")
+    changed(tmp_path / "mllama" / "preprocessor_config.json", **wrong)
+    model = opened(tmp_path / "mllama", "mllama")
+    with pytest.raises(ModelError, match=f"{found}(.|\n)*4 tiles of 64 × 64 pixels(.|\n)*the same repository"):
+        model.pairs(pictures(), TEXTS)
 
 
 @pytest.mark.parametrize(("attention", "feed_forward"), [(0.0, 0.0), (0.0, 0.9), (0.9, 0.0), (0.9, 0.9)])

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from attention_collapse.errors import ModelError
 from attention_collapse.families import CROSS_ATTENTION
 from attention_collapse.models.decoder import Decoder
 from attention_collapse.models.interface import Read, Without
@@ -43,6 +45,7 @@ class Mllama(Decoder):
 
     def _reads(self, inputs: Any, caption: Tensor) -> tuple[tuple[Read, ...], dict[str, Tensor]]:
         vision = self.module.config.vision_config
+        self._require_tiles(inputs["pixel_values"].shape, vision)
         tile = torch.full(((vision.image_size // vision.patch_size) ** 2 + 1,), IMAGE)
         tile[0] = OTHER
         real = inputs["aspect_ratio_mask"].flatten(1) > 0  # (batch, tile); the others are padding
@@ -54,6 +57,17 @@ class Mllama(Decoder):
         )
         labels = torch.where(caption, TEXT, OTHER)
         return reads, dict.fromkeys(self.sites["vision"], keys) | dict.fromkeys(self.sites["text"], labels)
+
+    def _require_tiles(self, shape: Sequence[int], vision: Any) -> None:
+        """ModelError unless the processor cuts pictures as the image encoder was trained on; `shape`: of its pixels."""
+        tiles, (height, width) = shape[2], shape[-2:]  # (batch, picture, tile, channel, height, width)
+        if (tiles, height, width) != (vision.max_num_tiles, vision.image_size, vision.image_size):
+            raise ModelError(
+                f"{self.name}: {tiles} tiles of {height} × {width} pixels, by preprocessor_config.json",
+                expected=f"{vision.max_num_tiles} tiles of {vision.image_size} × {vision.image_size} pixels, by "
+                "vision_config of config.json (max_num_tiles, image_size)",
+                remedy="take both files from the same repository and revision",
+            )
 
 
 def _beside(site: str, own: tuple[str, ...]) -> str:
