@@ -20,6 +20,7 @@ from attention_collapse.errors import ModelError
 from attention_collapse.measures.reliance import lost_both, lost_image, lost_text, reliance_image, reliance_text
 from attention_collapse.models import load
 from attention_collapse.models.mm_shap import not_followed
+from attention_collapse.models.recombined import recombined
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.probe import IMAGE, OTHER, TEXT
 
@@ -203,6 +204,17 @@ def test_gemma3_takes_the_whole_picture_and_no_crops_also_where_its_folder_asks_
     batch = model.pairs([picture(40, 200)], TEXTS[:1])
     assert batch.inputs["pixel_values"].shape == (1, 3, 32, 32)
     assert batch.reads[0].lengths.tolist() == [4]
+
+
+def test_gemma3_pictures_and_captions_prepared_apart_score_as_their_pairs(gemma3):
+    """The number of image tokens, and what marks them, is the same for every picture."""
+    model, images = gemma3(WINDOW), [picture(60, 80), picture(90, 64, 1), picture(40, 200, 2)]
+    prepared = recombined(model, images, TEXTS)
+    pairings = [(0, 0), (2, 1), (1, 0), (0, 1)]
+    with torch.inference_mode():
+        found = model.score(prepared.batch(*zip(*pairings, strict=True)))
+        own = torch.cat([model.score(model.pairs([images[i]], [TEXTS[t]])) for i, t in pairings])
+    torch.testing.assert_close(found, own, atol=1e-5, rtol=1e-5)
 
 
 # -- Llama 3.2 Vision ------------------------------------------------------------------------------

@@ -21,7 +21,7 @@ class Gemma3(Decoder):
 
     class_name = "Gemma3ForConditionalGeneration"
     image_encoder = "model.vision_tower"
-    image_inputs = Without("not established: the prompt says where the image's tokens see each other")
+    image_inputs = ("pixel_values",)
     pixels = "pixel_values"
     picture = Without("neighbouring patches are averaged into one token")
     notes = ("in layers with a sliding window a query's keys, and so its null, are those within the window",)
