@@ -71,8 +71,8 @@ def check_images(
     """
 
     def check(entry: Entry) -> Pair | Skipped:
-        path = path_of(entry)
         try:
+            path = path_of(entry)
             image, notes = load_rgb(path, max_pixels)
         except UnusableImageError as error:
             return Skipped("image", str(entry.image_id), error.reason)
