@@ -172,8 +172,8 @@ def test_foils_that_are_no_list_are_named(tmp_path):
         (2, ""),
         (1, "an image is no partner of itself"),
         (3, "its partner, image 3, is not among the pairs"),
-        ("2", "'2' is not a 64-bit integer"),
-        (True, "True is not a 64-bit integer"),
+        ("2", 'partner "2" is a string, not a 64-bit integer'),
+        (True, "partner true is true or false, not a 64-bit integer"),
     ],
 )
 def test_a_partner_is_another_image(tmp_path, value, reason):
