@@ -23,6 +23,7 @@ from attention_collapse.data.coco import (
     read_entries,
     without_lost_partners,
 )
+from attention_collapse.data.copies import Look, without_copies
 from attention_collapse.data.foils import Item, with_foils
 from attention_collapse.data.images import MAX_PIXELS, UnusableImageError, load_rgb
 from attention_collapse.errors import DataError
@@ -43,6 +44,7 @@ class Pair:
     width: int
     height: int
     notes: tuple[str, ...]
+    look: Look | None = None  # None where the file is known by its hash and was not decoded
 
 
 def choose(entries: Sequence[Entry], n: int | None, seed: int) -> list[Entry]:
@@ -76,7 +78,9 @@ def check_images(
             image, notes = load_rgb(path, max_pixels)
         except UnusableImageError as error:
             return Skipped("image", str(entry.image_id), error.reason)
-        return Pair(entry, path, sha256_file(path), path.stat().st_size, image.width, image.height, notes)
+        return Pair(
+            entry, path, sha256_file(path), path.stat().st_size, image.width, image.height, notes, Look.of(image)
+        )
 
     with ThreadPoolExecutor(threads) as pool:
         results = list(
@@ -84,8 +88,17 @@ def check_images(
         )
     pairs = [result for result in results if isinstance(result, Pair)]
     skipped = [result for result in results if isinstance(result, Skipped)]
+    return _with_found_partners(pairs, skipped), skipped
+
+
+def _with_found_partners(pairs: Sequence[Pair], skipped: list[Skipped]) -> list[Pair]:
     kept = without_lost_partners([pair.entry for pair in pairs], skipped)
-    return [replace(pair, entry=entry) for pair, entry in zip(pairs, kept, strict=True)], skipped
+    return [replace(pair, entry=entry) for pair, entry in zip(pairs, kept, strict=True)]
+
+
+def with_each_picture_once(pairs: Sequence[Pair], skipped: list[Skipped]) -> list[Pair]:
+    """The pairs without copies of a picture (`copies.without_copies`), and without partners that were copies."""
+    return _with_found_partners(without_copies(pairs, skipped), skipped)
 
 
 def require_usable(pairs: Sequence[Pair], skipped: Sequence[Skipped], *, strict: bool, where: object) -> None:

@@ -14,16 +14,17 @@ from pathlib import Path
 from typing import Any
 
 from attention_collapse.data.coco import Skipped
+from attention_collapse.data.copies import look_alikes
 from attention_collapse.data.foils import Item, read_foils, with_foils
 from attention_collapse.data.formats.columns import parse_columns
 from attention_collapse.data.formats.files import read_file
 from attention_collapse.data.formats.folders import read_folder_of_any_kind
 from attention_collapse.data.formats.hugging_face import HUB_ID, is_dataset, read_hub, read_object
-from attention_collapse.data.formats.listing import Listing
+from attention_collapse.data.formats.listing import Listing, listed
 from attention_collapse.data.formats.shards import read_shards, shards_of
 from attention_collapse.data.formats.tables import Reading
 from attention_collapse.data.images import MAX_PIXELS
-from attention_collapse.data.pairs import Pair, check_images, choose, require_usable
+from attention_collapse.data.pairs import Pair, check_images, choose, require_usable, with_each_picture_once
 from attention_collapse.errors import DataError, ParamsError
 
 FORMATS = (
@@ -149,8 +150,13 @@ def read_pairs(
     chosen = choose(entries, n, seed)
     pairs, unreadable = check_images(chosen, listing.locate(chosen), max_pixels=max_pixels)
     skipped += unreadable
+    pairs = with_each_picture_once(pairs, skipped)
     require_usable(pairs, skipped, strict=strict, where=listing.where)
-    return Pairs(listing.format, listing.where, listing.split, listing.notes, len(entries), pairs, skipped)
+    notes = [*listing.notes]
+    if alike := look_alikes(pairs):
+        named = listed(f"{one} and {other}" for one, other in alike)
+        notes.append(f"images that look the same, and count each: {named}")
+    return Pairs(listing.format, listing.where, listing.split, tuple(notes), len(entries), pairs, skipped)
 
 
 def _items(foils: Foils) -> tuple[list[Item], list[Skipped]]:
