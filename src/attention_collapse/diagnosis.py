@@ -7,7 +7,8 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attention_collapse.data.pairs import read_folder, table
+from attention_collapse.data.pairs import table
+from attention_collapse.data.source import Columns, Foils, read_pairs
 from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.files import write_json
 from attention_collapse.measures.attention import ROWS
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 
 def diagnose(
     model: str | dict[str, Any],
-    pairs: str | Path,
+    pairs: Any,
     *,
     n: int | None = None,
     seed: int = 0,
@@ -42,15 +43,19 @@ def diagnose(
     threads: int | None = None,
     strict: bool = False,
     out: str | Path | None = None,
+    split: str | None = None,
+    columns: Columns = None,
+    images: str | Path | None = None,
+    foils: Foils = None,
 ) -> Diagnosis:
-    """Measure a model's attention on a COCO-layout folder.
+    """Measure a model's attention on pairs of image and caption.
 
     Parameters
     ----------
     model
         A name of `attention-collapse models`, a checkpoint folder, or a mapping as under `models` in params.yaml.
     pairs
-        Folder with annotations/captions_<split>.json and the images.
+        A path of any format that docs/data.md lists, the id of a data set of the hub, or an object of `datasets`.
     n, seed
         Use a seeded subset of `n` images; None uses all.
     rows
@@ -68,6 +73,8 @@ def diagnose(
         Fail on the first unusable image or caption instead of listing it under `skipped`.
     out
         Also write the result as JSON.
+    split, columns, images, foils
+        How the source of the pairs is read, as of `data.source.read_pairs`.
 
     Returns
     -------
@@ -91,11 +98,12 @@ def diagnose(
     if threads is not None:
         torch.set_num_threads(threads)
     name, spec = spec_of(model)
-    checked, skipped = read_folder(Path(pairs), n=n, seed=seed, strict=strict)
+    read = read_pairs(pairs, split=split, columns=columns, images=images, foils=foils, n=n, seed=seed, strict=strict)
     loaded = load(name, spec, device)
-    pairs_table = table(checked, "folder")
+    pairs_table = table(read.pairs, read.format)
     attention = extract(loaded, pairs_table, batch_size=batch_size).to_pandas()
     settings: dict[str, Any] = {"rows": rows, "seed": seed, "n": n, "batch_size": batch_size, "device": device}
+    settings["source"] = read.describe()
     values, about = _contributions(loaded, pairs_table, partners=partners, seed=seed, batch_size=batch_size)
     causal = {} if values is None else summarise(values, Stats(), likelihood=is_likelihood(loaded))
     tokens = None if t_shap_protocol is None else _tokens(
@@ -104,7 +112,7 @@ def diagnose(
     if tokens is not None:
         about |= {"t_shap_protocol": t_shap_protocol, "t_shap_images": t_shap_images}
     result = _diagnosis(
-        loaded, attention, (values, causal, tokens), settings | about, [asdict(item) for item in skipped]
+        loaded, attention, (values, causal, tokens), settings | about, [asdict(item) for item in read.skipped]
     )
     if out is not None:
         write_json(Path(out), result.to_dict())

@@ -10,7 +10,8 @@ from typing import Any
 
 from attention_collapse.data.coco import Skipped
 from attention_collapse.data.labelled import Features, matched, read_features, read_labels
-from attention_collapse.data.pairs import read_folder, table
+from attention_collapse.data.pairs import table
+from attention_collapse.data.source import read_pairs
 from attention_collapse.diagnosis import require_writable, spec_of
 from attention_collapse.errors import ParamsError
 from attention_collapse.files import write_json
@@ -110,11 +111,11 @@ def _embedded(
     from attention_collapse.models import load
 
     name, spec = spec_of(model)
-    checked, skipped = read_folder(folder, strict=strict)
+    read = read_pairs(folder, strict=strict)
     towers = require_towers(load(name, spec, device))
-    images, texts = embeddings(towers, table(checked, "folder"), batch_size=batch_size)
-    ids = tuple(pair.entry.image_id for pair in checked)
-    return Features(ids, images, texts), {"name": name} | towers.provenance, skipped
+    images, texts = embeddings(towers, table(read.pairs, read.format), batch_size=batch_size)
+    ids = tuple(pair.entry.image_id for pair in read.pairs)
+    return Features(ids, images, texts), {"name": name} | towers.provenance, read.skipped
 
 
 def _measured(

@@ -136,7 +136,7 @@ def write_study(out: Path, split: str, pairs: Sequence[Pair]) -> Path:
     """Lay the pairs out as a self-contained COCO-layout folder; return its annotation file."""
     staging = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(staging, ignore_errors=True)
-    for pair in pairs:
+    for pair in tqdm(pairs, desc="copying images", unit="image", disable=None):
         target = staging / split / pair.entry.file_name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(pair.path, target)  # a hard link would let DVC make the original read-only

@@ -96,7 +96,7 @@ def recognise(
     if HUB_ID.fullmatch(str(source)) and not path.parent.exists():
         return read_hub(str(source), how)
     raise DataError(
-        f"{source}: {'no file and no folder' if path.exists() else 'no such file or folder'}",
+        f"{source}: {'no file and no folder' if path.exists() else 'no such folder or file'}",
         expected=FORMATS,
         remedy="check the path; docs/data.md lists every format with its command",
     )

@@ -138,7 +138,7 @@ def read_hub(given: str, how: Reading) -> Listing:
     except Exception as error:  # no connection, no such repository, a layout that datasets cannot read: anything
         said = " ".join(str(error).split())[:300] or type(error).__name__
         raise DownloadError(
-            f"{given}: no such file or folder, and as a data set of the hub it cannot be had ({said})",
+            f"{given}: no such folder or file, and as a data set of the hub it cannot be had ({said})",
             expected="a path that exists, or the id of a data set of the hub (owner/name) and a connection to it",
             remedy="check the path; or download the data set into a folder, and give the folder",
         ) from None
