@@ -170,7 +170,7 @@ def _add_caption(image: _Image, given: tuple[int, Any, tuple[Foil, ...]], where:
     elif earlier := image.captions.get(normal(text)):
         skipped.append(Skipped("caption", where, f"{image.name} has this caption already, at {earlier[3]}"))
     else:
-        image.captions[normal(text)] = (caption_id, str(text).strip(), foils, where)
+        image.captions[normal(text)] = (caption_id, str(text), foils, where)
 
 
 def _entry(image_id: int, image: _Image) -> Entry:

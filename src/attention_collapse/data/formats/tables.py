@@ -144,7 +144,8 @@ def _delimited(
                 hint = f" (a {delimiter!r} within a column needs quotes around it)" if len(cells) > len(names) else ""
                 skipped.append(Skipped("row", where, why + hint))
             else:
-                yield where, dict(zip(names, (cell.strip() for cell in cells), strict=True))
+                plain = (cell.strip() if delimiter == "|" else cell for cell in cells)  # written with spaces around it
+                yield where, dict(zip(names, plain, strict=True))
 
 
 def _limited(stream: TextIO) -> Iterator[str]:
