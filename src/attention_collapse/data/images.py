@@ -26,6 +26,7 @@ from attention_collapse.errors import DataError
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 MAX_PIXELS = 50_000_000  # 150 MB of RGB; the largest COCO image has 0.41 million pixels
+COMPOSED = "transparency composed on white"
 BACKGROUND = (255, 255, 255)  # white: the page that pictures with transparency are drawn for and shown on
 # Files of other kinds are refused: some of Pillow's readers run programs (EPS). JPEG's opens MPO too.
 FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO", "TGA", "PCX")
@@ -41,13 +42,13 @@ class UnusableImageError(DataError):
         )
 
 
-def _from_sixteen_bits(image: Image.Image) -> Image.Image:
-    """16-bit grey scaled to 8 bits (Pillow's own conversion clips instead), a transparent grey composed away."""
+def _from_sixteen_bits(image: Image.Image) -> tuple[Image.Image, bool]:
+    """16-bit grey scaled to 8 bits (Pillow's own conversion clips), and whether one grey of it was transparent."""
     values = np.asarray(image).astype(np.uint16)
     grey = (values >> 8).astype(np.uint8)
-    if isinstance(clear := image.info.get("transparency"), int):
-        grey[values == clear] = BACKGROUND[0]
-    return Image.fromarray(grey)
+    clear = values == image.info.get("transparency", -1)
+    grey[clear] = BACKGROUND[0]
+    return Image.fromarray(grey), bool(clear.any())
 
 
 def _has_transparency(image: Image.Image) -> bool:
@@ -69,7 +70,7 @@ def _composed(image: Image.Image) -> tuple[Image.Image, bool]:
 
 
 def _upright_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
-    notes = []
+    notes: list[str] = []
     if image.getexif().get(0x0112, 1) != 1:
         notes.append("rotated as its EXIF orientation says")
         image = ImageOps.exif_transpose(image)
@@ -78,11 +79,12 @@ def _upright_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
     mode = image.mode
     if mode.startswith("I;16"):
         notes.append("16-bit values scaled to 8 bits")
-        image = _from_sixteen_bits(image)
+        image, composed = _from_sixteen_bits(image)
+        notes += [COMPOSED] * composed
         mode = image.mode
     if _has_transparency(image):
         image, composed = _composed(image)
-        notes += ["transparency composed on white"] * composed
+        notes += [COMPOSED] * composed
     if mode != "RGB":
         notes.append(f"converted from {mode} to RGB")
         image = image.convert("RGB")

@@ -199,10 +199,17 @@ def folder_of_images(given: Path | None, beside: Path, names: Iterable[object], 
     asked = [name for name, _ in zip(names, range(PROBED), strict=False)]
 
     def found(root: Path) -> int:
-        return sum(bool(name) and in_folder(root, name).is_file() for name, _ in (plain_name(n, root) for n in asked))
+        return sum(bool(name) and _is_file(in_folder(root, name)) for name, _ in (plain_name(n, root) for n in asked))
 
     candidates = [beside / name for name in dict.fromkeys([*FOLDERS, *more]) if (beside / name).is_dir()]
     return max(candidates, key=found, default=beside)
+
+
+def _is_file(path: Path) -> bool:
+    try:
+        return path.is_file()
+    except OSError:  # a name that is too long for the file system
+        return False
 
 
 def in_folder(root: Path, name: str) -> Path:

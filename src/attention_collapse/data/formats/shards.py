@@ -152,6 +152,8 @@ def _members(shard: Path, skipped: list[Skipped]) -> Iterator[tuple[tarfile.TarF
             stream.seek(archive.offset)  # a whole archive ends with a block of zeros
             if stream.read(tarfile.BLOCKSIZE) != bytes(tarfile.BLOCKSIZE):
                 raise tarfile.ReadError("it has no end")
+            while stream.read(1 << 20):  # so that a packed archive is checked to its own end
+                pass
     except DAMAGE as error:
         reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
         what = "empty" if not shard.stat().st_size else f"damaged or cut short ({reason}); {read} files before that"
@@ -166,8 +168,8 @@ def _samples(shard: Path, skipped: list[Skipped], others: Counter[str]) -> Itera
         path = PurePosixPath(member.name)
         stem, _, kind = path.name.partition(".")
         kind = kind.lower()
-        if not stem:
-            others[kind] += 1
+        if not stem:  # a hidden file, such as macOS writes beside each
+            others[kind.rpartition(".")[2]] += 1
             continue
         sample = samples.setdefault(str(path.parent / stem), _Sample(str(path.parent / stem)))
         if kind.rpartition(".")[2] in PICTURES:
