@@ -5,7 +5,7 @@ import json
 import formats
 import numpy as np
 import pytest
-from conftest import SHARED
+from conftest import ROOT, SHARED
 from formats import CAPTIONS, FORMATS, NAMES, N, picture, pictures, table, write
 
 from attention_collapse.cli import main
@@ -53,6 +53,15 @@ def test_a_converted_source_is_read_as_the_source_itself_and_pinned(build, tmp_p
     annotations = write_study(tmp_path / "study", "pairs", read.pairs)
     write_json(tmp_path / "manifest.json", manifest("s", "folder", annotations, read.pairs, read.skipped))
     assert len(read_study(tmp_path / "study", tmp_path / "manifest.json")) == N
+
+
+def test_the_page_names_every_format_and_every_option(tmp_path):
+    page = (ROOT / "docs" / "data.md").read_text("utf-8")
+    for build in FORMATS:
+        source, options, _ = build(tmp_path / build.__name__)
+        name = recognise(source, **options).format.split(" with ")[0].split(" (")[0]
+        assert name in page, name
+        assert all(f"--{option}" in page for option in options)
 
 
 def test_ids_are_the_sources_own_or_follow_from_the_name_and_nothing_else(tmp_path):
