@@ -193,6 +193,29 @@ def parquet(root):
     return root / "hub", {}, "Parquet"
 
 
+def parquet_of_bytes(root):
+    import pandas as pd
+
+    folder = pictures(root / "source")
+    rows = [
+        {"img": (folder / name).read_bytes(), "sentences": list(t)} for name, t in zip(NAMES, CAPTIONS, strict=True)
+    ]
+    pd.DataFrame(rows).to_parquet(root / "pairs.parquet")
+    return root / "pairs.parquet", {}, "Parquet"
+
+
+def data_frame(root):
+    import pandas as pd
+
+    return pd.DataFrame(ROWS, columns=["image", "caption"]), {"images": pictures(root)}, "records in memory"
+
+
+def coco_in_an_images_folder(root):
+    pictures(root / "images" / "val2017")
+    write(root / "annotations" / "captions_val2017.json", json.dumps(coco()), "utf-8-sig")
+    return root / "annotations", {}, "COCO layout"
+
+
 def add(archive, name, data=b"", **fields):
     member = tarfile.TarInfo(name)
     member.size = len(data)
@@ -230,5 +253,5 @@ FORMATS = (
     csv_table, csv_in_utf_16_with_semicolons, tsv_without_header, csv_with_a_column_per_caption, csv_with_lists,
     json_lines_in_gzip, json_list, json_columns, json_object, flickr_token, flickr_captions, flickr_results, karpathy,
     coco_download, coco_file, imagefolder, imagefolder_csv, datasets_object, datasets_dict, saved_dataset, parquet,
-    shards, folder_of_shards,
+    parquet_of_bytes, data_frame, coco_in_an_images_folder, shards, folder_of_shards,
 )  # fmt: skip

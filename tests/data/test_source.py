@@ -171,6 +171,9 @@ def test_no_path_and_no_connection_are_one_message_each(tmp_path, monkeypatch):
             read_pairs(formats.csv_table(tmp_path)[0], **wrong)
     with pytest.raises(DataError, match="no such folder"):
         read_pairs(tmp_path / "nowhere.csv")
+    for address in ("https://host/data.tar", "s3://bucket/{0..3}.tar"):
+        with pytest.raises(DataError, match="an address|no such file"):
+            read_pairs(address)
     with pytest.raises(DataError, match="images: no such folder|nowhere: no such folder"):
         read_pairs(formats.csv_table(tmp_path)[0], images=tmp_path / "nowhere")
 

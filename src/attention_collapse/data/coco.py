@@ -128,10 +128,10 @@ def find_annotations(root: Path, split: str | None = None) -> Path:
 
 
 def image_folder(annotations: Path) -> Path:
-    """Where the images of an annotation file lie: `<root>/<split>`, else `<root>/images`."""
+    """Where the images of an annotation file lie: `<root>/<split>`, `<root>/images/<split>`, else `<root>/images`."""
     root = annotations.parent.parent
     split = annotations.stem.removeprefix("captions_")
-    for folder in (root / split, root / "images"):
+    for folder in (root / split, root / "images" / split, root / "images"):
         if folder.is_dir():
             return folder
     raise DataError(

@@ -22,7 +22,7 @@ from attention_collapse.data.formats.folders import read_folder_of_any_kind
 from attention_collapse.data.formats.hugging_face import HUB_ID, is_dataset, read_hub, read_object
 from attention_collapse.data.formats.listing import Listing, listed
 from attention_collapse.data.formats.shards import read_shards, shards_of
-from attention_collapse.data.formats.tables import Reading
+from attention_collapse.data.formats.tables import Reading, read_records, records_of
 from attention_collapse.data.images import MAX_PIXELS
 from attention_collapse.data.pairs import Pair, check_images, choose, require_usable, with_each_picture_once
 from attention_collapse.errors import DataError, ParamsError
@@ -73,10 +73,15 @@ def recognise(
     how = Reading(split, parse_columns(columns), None if images is None else Path(images))
     if is_dataset(source):
         return read_object(source, how)
+    if type(source).__module__.split(".")[0] == "pandas" and hasattr(source, "to_dict"):
+        source = source.to_dict("records")
+    if isinstance(source, list | tuple) and source and all(isinstance(record, Mapping) for record in source):
+        records = records_of((f"record {number}", record) for number, record in enumerate(source, start=1))
+        return read_records("records in memory", Path("records"), records, how)
     if not isinstance(source, str | os.PathLike) or not str(source):
         raise ParamsError(
             f"pairs is {type(source).__name__} {source!r:.60}",
-            expected=f"a path, or an object of `datasets`: {FORMATS}",
+            expected=f"a path, an object of `datasets`, or records in memory: {FORMATS}",
             remedy="give a path",
         )
     path = Path(source).expanduser()
@@ -93,6 +98,10 @@ def recognise(
             expected="files and folders that you may read",
             remedy="check the path and its permissions",
         ) from None
+    if "://" in str(source) and not str(source).startswith("hf://datasets/"):
+        raise DataError(
+            f"{source}: an address", expected=FORMATS, remedy="download it, and give the file or the folder"
+        )
     if HUB_ID.fullmatch(str(source)) and not path.parent.exists():
         return read_hub(str(source), how)
     raise DataError(
@@ -119,7 +128,8 @@ def read_pairs(
     Parameters
     ----------
     source
-        A path, a pattern of shards, the id of a data set of the hub, or a `datasets` object.
+        A path, a pattern of shards, the id of a data set of the hub, a `datasets` object, or records in memory: a list
+        of mappings or a data frame, whose names of images begin in the working directory or in `images`.
     split
         The one to read, of a source with several; "all" takes every row of a table that has a column of splits.
     columns

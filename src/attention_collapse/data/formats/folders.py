@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from attention_collapse.data.coco import find_annotations, image_folder, read_entries
+from attention_collapse.data.coco import find_annotations, image_folder, read_annotations
 from attention_collapse.data.formats.files import read_file
 from attention_collapse.data.formats.hugging_face import read_parquet, read_saved
 from attention_collapse.data.formats.json_files import LOOKED_FOR
 from attention_collapse.data.formats.listing import Listing, below, chosen_split, folder_of_images, listed
 from attention_collapse.data.formats.shards import SUFFIXES, read_shards
 from attention_collapse.data.formats.tables import Reading
+from attention_collapse.data.formats.text import read_any_json
 from attention_collapse.errors import DataError
 
 METADATA = ("metadata.jsonl", "metadata.csv", "metadata.parquet")
@@ -38,7 +39,7 @@ def read_folder_of_any_kind(folder: Path, how: Reading) -> Listing:
 def read_coco_layout(folder: Path, how: Reading) -> Listing:
     """COCO's layout, one split of it."""
     annotations = find_annotations(folder, how.split)
-    entries, skipped = read_entries(annotations)
+    entries, skipped = read_annotations(annotations, read_any_json(annotations))
     images = image_folder(annotations) if how.images is None else folder_of_images(how.images, folder, ())
     split = annotations.stem.removeprefix("captions_")
     return Listing("COCO layout", str(folder), entries, skipped, below(images), split, (f"images: {images}",))

@@ -149,8 +149,6 @@ def read_hub(given: str, how: Reading) -> Listing:
 
 def _read(format_: str, table: Columnar, how: Reading, split: str | None) -> Listing:
     """The pairs of a table whose images are embedded, or are named by their paths."""
-    import pyarrow.types as kind
-
     asked = dict(how.asked)
     embedded = [name for name, type_ in table.columns.items() if _is_image(type_)]
     if not asked.get("image") and len(embedded) == 1:
@@ -162,12 +160,6 @@ def _read(format_: str, table: Columnar, how: Reading, split: str | None) -> Lis
     for batch in table.batches([name for name in values if pictures is None or name != columns.image]):
         for name in batch.schema.names:
             values[name] += batch.column(name).to_pylist()
-    if kind.is_binary(table.columns[columns.image]) and pictures is None:
-        raise DataError(
-            f"{table.where}: the column {columns.image!r} holds bytes",
-            expected="a column of the feature datasets.Image, or of file names",
-            remedy=f"ds.cast_column({columns.image!r}, datasets.Image())",
-        )
     notes: tuple[str, ...] = ()
     images = how.images
     if pictures is not None:
@@ -189,9 +181,11 @@ def _read(format_: str, table: Columnar, how: Reading, split: str | None) -> Lis
 
 
 def _is_image(type_: Any) -> bool:
-    """True for Arrow's type of the feature datasets.Image: bytes and path."""
+    """True for Arrow's type of the feature datasets.Image, which is bytes and path, and for bytes alone."""
     import pyarrow.types as kind
 
+    if kind.is_binary(type_) or kind.is_large_binary(type_):
+        return True
     return kind.is_struct(type_) and {"bytes", "path"} == {type_.field(i).name for i in range(type_.num_fields)}
 
 
@@ -210,9 +204,9 @@ def _pictures(table: Columnar, column: str) -> _Pictures:
     paths: list[str | None] = []
     within: list[bool] = []
     for batch in table.batches([column]):
-        one = batch.column(column)
-        paths += compute.struct_field(one, "path").to_pylist()
-        within += compute.is_valid(compute.struct_field(one, "bytes")).to_pylist()
+        data, names = _parts(batch.column(column))
+        paths += [None] * len(data) if names is None else names.to_pylist()
+        within += compute.is_valid(data).to_pylist()
     if paths and not any(within):  # the images are files; their names begin in the folder above them all
         known = [path for path in paths if path]
         top = Path(*_common([Path(path).absolute().parent.parts for path in known]))
@@ -222,8 +216,18 @@ def _pictures(table: Columnar, column: str) -> _Pictures:
         return _Pictures(names, Path(), (NOTE,))
     hashed: list[str | None] = []
     for batch in table.batches([column]):
-        hashed += [_name_of(data) for data in compute.struct_field(batch.column(column), "bytes").to_pylist()]
+        hashed += [_name_of(data) for data in _parts(batch.column(column))[0].to_pylist()]
     return _Pictures(hashed, Path(), ("images have no names of their own: each is named by a hash of its bytes", NOTE))
+
+
+def _parts(column: Any) -> tuple[Any, Any]:
+    """The bytes of a column of images, and their paths, None where it has none."""
+    import pyarrow.types as kind
+    from pyarrow import compute
+
+    if not kind.is_struct(column.type):
+        return column, None
+    return compute.struct_field(column, "bytes"), compute.struct_field(column, "path")
 
 
 def _common(parts: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
@@ -247,7 +251,7 @@ def _locate(table: Columnar, column: str, pictures: _Pictures) -> Locate:
         for begin in range(0, len(entries), 64):
             some = sorted(entries[begin : begin + 64], key=lambda entry: row_of[entry.file_name])
             for entry, value in zip(some, table.take([row_of[e.file_name] for e in some], column), strict=True):
-                data, path = value["bytes"], value["path"]
+                data, path = (value["bytes"], value["path"]) if isinstance(value, dict) else (value, None)
                 found[entry.image_id] = keep(data) if data else Path(path) if path else "its row holds no image"
         return looked_up(found)
 
