@@ -210,6 +210,13 @@ def data_frame(root):
     return pd.DataFrame(ROWS, columns=["image", "caption"]), {"images": pictures(root)}, "records in memory"
 
 
+def dataset_of_absolute_paths(root):
+    from datasets import Dataset
+
+    folder = pictures(root / "source")
+    return Dataset.from_list([{"path": str(folder / n), "text": t} for n, t in ROWS]), {}, "datasets table"
+
+
 def coco_in_an_images_folder(root):
     pictures(root / "images" / "val2017")
     write(root / "annotations" / "captions_val2017.json", json.dumps(coco()), "utf-8-sig")
@@ -253,5 +260,5 @@ FORMATS = (
     csv_table, csv_in_utf_16_with_semicolons, tsv_without_header, csv_with_a_column_per_caption, csv_with_lists,
     json_lines_in_gzip, json_list, json_columns, json_object, flickr_token, flickr_captions, flickr_results, karpathy,
     coco_download, coco_file, imagefolder, imagefolder_csv, datasets_object, datasets_dict, saved_dataset, parquet,
-    parquet_of_bytes, data_frame, coco_in_an_images_folder, shards, folder_of_shards,
+    parquet_of_bytes, data_frame, dataset_of_absolute_paths, coco_in_an_images_folder, shards, folder_of_shards,
 )  # fmt: skip

@@ -166,7 +166,21 @@ def test_no_path_and_no_connection_are_one_message_each(tmp_path, monkeypatch):
     for wrong in (None, 3, "", b"x", ["a.csv"]):
         with pytest.raises(ParamsError, match="pairs is"):
             read_pairs(wrong)
-    for wrong in ({"columns": "caption"}, {"columns": 3}, {"columns": "imag=x"}, {"split": 3}, {"images": 5}):
+    for wrong in (
+        {"columns": "caption"},
+        {"columns": 3},
+        {"columns": "imag=x"},
+        {"split": 3},
+        {"images": 5},
+        {"n": 0},
+        {"n": True},
+        {"n": "2"},
+        {"seed": -1},
+        {"seed": 0.5},
+        {"foils": 3},
+        {"foils": [None]},
+        {"foils": ""},
+    ):
         with pytest.raises(ParamsError, match=next(iter(wrong))):
             read_pairs(formats.csv_table(tmp_path)[0], **wrong)
     with pytest.raises(DataError, match="no such folder"):

@@ -32,7 +32,7 @@ def test_another_encoding_is_refused_with_the_line_and_never_guessed(encoding, t
         + "a.png,plain words\n" * 3
         + "b.png,un café\n".replace("é", "語" if "jis" in encoding else "é")
     )
-    with pytest.raises(DataError, match="zero bytes|line 5: byte 0x") as error:
+    with pytest.raises(DataError, match="zero bytes" if "utf" in encoding else "line 5: byte 0x") as error:
         listing(tmp_path / "a.csv", text, encoding)
     assert "UTF-8" in error.value.expected + error.value.remedy
 

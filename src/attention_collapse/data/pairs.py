@@ -108,7 +108,8 @@ def require_usable(pairs: Sequence[Pair], skipped: Sequence[Skipped], *, strict:
     listing = "; ".join(f"{item.kind} {item.id}: {item.reason}" for item in skipped[:5])
     more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
     raise DataError(
-        f"{where}: {len(pairs)} usable images, {len(skipped)} items skipped ({listing}{more})",
+        f"{where}: {len(pairs)} usable images, {len(skipped)} items skipped"
+        + (f" ({listing}{more})" if skipped else ""),
         expected="no skipped item under --strict" if pairs else "at least one usable image–caption pair",
         remedy="mend or remove the named items" + (", or run without --strict" if pairs else ""),
     )

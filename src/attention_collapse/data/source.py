@@ -149,6 +149,9 @@ def read_pairs(
         For a source that is not recognised, with what was looked for and what it holds; for several splits of which
         none was chosen; for ambiguous columns; if nothing usable is left.
     """
+    for name, value, least in (("n", n, 1), ("seed", seed, 0)):
+        if not (name == "n" and value is None) and (type(value) is not int or value < least):
+            raise ParamsError(f"{name} is {value!r}", expected=f"a whole number, {least} or more", remedy="correct it")
     listing = recognise(source, split=split, columns=columns, images=images)
     entries, skipped = list(listing.entries), list(listing.skipped)
     if foils is not None:
@@ -171,7 +174,9 @@ def read_pairs(
 
 def _items(foils: Foils) -> tuple[list[Item], list[Skipped]]:
     """The hard foils of files and folders, and those that cannot be used."""
-    given: Sequence[Any] = [foils] if isinstance(foils, str | os.PathLike) else list(foils or ())
+    given: Any = [foils] if isinstance(foils, str | os.PathLike) else foils
+    if not isinstance(given, Sequence) or not all(isinstance(one, str | os.PathLike | Item) and one for one in given):
+        raise ParamsError(f"foils is {foils!r:.60}", expected="a path or several", remedy="correct it")
     items = [one for one in given if isinstance(one, Item)]
     skipped: list[Skipped] = []
     for one in given:

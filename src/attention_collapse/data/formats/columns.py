@@ -17,7 +17,7 @@ KNOWN = {
     ),
     "caption": (
         "caption", "captions", "text", "texts", "sentence", "sentences", "title", "description", "comment",
-        "alt_text", "alt", "raw",
+        "caption_text", "alt_text", "alt", "raw",
     ),
     "id": ("image_id",),
     "split": ("split",),

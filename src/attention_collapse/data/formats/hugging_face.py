@@ -18,6 +18,7 @@ from attention_collapse.data.formats.listing import (
     Listing,
     Locate,
     chosen_split,
+    common_folder,
     listed,
     plain_name,
 )
@@ -165,15 +166,9 @@ def _read(format_: str, table: Columnar, how: Reading, split: str | None) -> Lis
     if pictures is not None:
         values[columns.image], images, notes = pictures.names, pictures.root, pictures.notes
     rows = [dict(zip(values, row, strict=True)) for row in zip(*values.values(), strict=True)]
-    records = records_of((f"row {number}", row) for number, row in enumerate(rows))
-    beside = Path(table.where) if Path(table.where).exists() else Path()
+    records = records_of((str(number), row) for number, row in enumerate(rows))
     found = read_records(
-        format_,
-        beside / "table",
-        records,
-        Reading(how.split, asked, images or beside),
-        header=list(values),
-        notes=notes,
+        format_, Path(table.where), records, Reading(how.split, asked, images), header=list(values), notes=notes
     )
     locate = found.locate if pictures is None else _locate(table, columns.image, pictures)
     kept = tuple(note for note in found.notes if pictures is None or not note.startswith("images: "))
@@ -208,8 +203,7 @@ def _pictures(table: Columnar, column: str) -> _Pictures:
         paths += [None] * len(data) if names is None else names.to_pylist()
         within += compute.is_valid(data).to_pylist()
     if paths and not any(within):  # the images are files; their names begin in the folder above them all
-        known = [path for path in paths if path]
-        top = Path(*_common([Path(path).absolute().parent.parts for path in known]))
+        top = common_folder([str(Path(path).absolute()) for path in paths if path])
         return _Pictures(paths, top, (f"images: files below {top}",))
     names = [PurePosixPath(path.replace("\\", "/")).name if path else None for path in paths]
     if all(names) and len(set(names)) == len(names) and all(not plain_name(name, Path())[1] for name in names):
@@ -228,12 +222,6 @@ def _parts(column: Any) -> tuple[Any, Any]:
     if not kind.is_struct(column.type):
         return column, None
     return compute.struct_field(column, "bytes"), compute.struct_field(column, "path")
-
-
-def _common(parts: Sequence[tuple[str, ...]]) -> tuple[str, ...]:
-    """The first parts that all paths share."""
-    low, high = min(parts, default=("/",)), max(parts, default=("/",))
-    return tuple(a for a, b in zip(low, high, strict=False) if a == b) if low != high else low
 
 
 def _name_of(data: bytes | None) -> str | None:

@@ -104,7 +104,7 @@ def read_coco(path: Path, data: Any, how: Reading) -> Listing:
     if root is None and path.parent.name == "annotations":
         root = image_folder(path)
     if root is None:
-        root = folder_of_images(None, path.parent, (entry.file_name for entry in entries), [split, f"../{split}"])
+        root = folder_of_images(None, path.parent, [entry.file_name for entry in entries], [split, f"../{split}"])
     else:
         root = folder_of_images(root, path.parent, ())
     return Listing("COCO captions", str(path), entries, skipped, below(root), split, (f"images: {root}",))
@@ -136,7 +136,7 @@ def read_karpathy(path: Path, data: Any, how: Reading) -> Listing:
             where, image, [one.get("raw") for one in sentences], image_id=record.get(key) if key else None,
             caption_ids=[int(i) for i in ids if i is not None] if known else None,
         ))  # fmt: skip
-    root = folder_of_images(how.images, path.parent, (row.image for row in rows))
+    root = folder_of_images(how.images, path.parent, [row.image for row in rows])
     about = f"an image's id is its {key}" if key else ID_RULE
     name = f"Karpathy's splits ({data.get('dataset') or 'of no named data set'})"
     return Listing(name, str(path), entries_of(rows, root, skipped), skipped, below(root), split,
@@ -155,8 +155,8 @@ def _is_foils(data: Any, _: Reading) -> bool:
 def read_foil_pairs(path: Path, data: Any, how: Reading) -> Listing:
     """SugarCrepe's or VALSE's file as pairs: its images with its captions and their foils, and no other captions."""
     chosen_split(how.split, {}, path)
-    items, skipped = items_of(data, path, path.name)
-    root = folder_of_images(how.images, path.parent, (item.file_name for item in items))
+    items, skipped = items_of(data, path)
+    root = folder_of_images(how.images, path.parent, [item.file_name for item in items])
     repeated: list[Skipped] = []
     entries = entries_of([Row(item.name, item.file_name, [item.caption]) for item in items], root, repeated)
     skipped += [item for item in repeated if item.kind != "caption"]  # one caption with several foils is no fault
@@ -201,7 +201,7 @@ def read_columns(path: Path, data: Any, how: Reading) -> Listing:
             expected="columns with the same rows",
             remedy="write the file again",
         )
-    records = records_of((f"row {key}", {name: column[key] for name, column in as_rows.items()}) for key in keys)
+    records = records_of((str(key), {name: column[key] for name, column in as_rows.items()}) for key in keys)
     return read_records("JSON columns", path, records, how, header=list(data))
 
 

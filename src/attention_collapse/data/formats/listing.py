@@ -178,13 +178,23 @@ def _entry(image_id: int, image: _Image) -> Entry:
     return bare.with_captions([(key, text, foils) for key, text, foils, _ in image.captions.values()])
 
 
-def folder_of_images(given: Path | None, beside: Path, names: Iterable[object], more: Sequence[str] = ()) -> Path:
+def common_folder(names: Iterable[object]) -> Path:
+    """The folder above all names if they are absolute paths, else the working directory."""
+    folders = [Path(name).parent for name in names if isinstance(name, str) and name]
+    if not folders or not all(folder.is_absolute() for folder in folders):
+        return Path()
+    return Path(os.path.commonpath(folders))
+
+
+def folder_of_images(
+    given: Path | None, beside: Path | None, names: Sequence[object], more: Sequence[str] = ()
+) -> Path:
     """The folder that names of images begin in: the given one, else that beside the file which holds most of them.
 
     Parameters
     ----------
     beside
-        The folder of the file that names the images.
+        The folder of the file that names the images; None for a table in memory.
     more
         Folders below `beside` to look into, beside `FOLDERS`.
     """
@@ -196,7 +206,9 @@ def folder_of_images(given: Path | None, beside: Path, names: Iterable[object], 
                 remedy="correct `images` (--images DIR)",
             )
         return given
-    asked = [name for name, _ in zip(names, range(PROBED), strict=False)]
+    if beside is None:
+        return common_folder(names)
+    asked = names[:PROBED]
 
     def found(root: Path) -> int:
         return sum(bool(name) and _is_file(in_folder(root, name)) for name, _ in (plain_name(n, root) for n in asked))

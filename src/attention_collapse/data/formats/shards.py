@@ -58,7 +58,7 @@ def shards_of(pattern: str) -> list[Path]:
     for name in names:
         if any(sign in name for sign in "*?[") and not Path(name).exists():
             anchor = Path(name).anchor
-            found += sorted(Path(anchor or ".").glob(name.removeprefix(anchor)))
+            found += sorted(path for path in Path(anchor or ".").glob(name.removeprefix(anchor)) if path.is_file())
         elif Path(name).is_file():
             found.append(Path(name))
         else:
@@ -68,6 +68,12 @@ def shards_of(pattern: str) -> list[Path]:
             f"{pattern}: {f'no such file: {listed(absent)}' if absent else 'no file matches'}",
             expected="the shards of a data set, such as shard-{000..003}.tar, *.tar or one file",
             remedy="correct the pattern; in a shell it needs quotes",
+        )
+    if others := [path.name for path in found if not path.name.endswith(SUFFIXES)]:
+        raise DataError(
+            f"{pattern}: matches {listed(others)}",
+            expected=f"files whose names end in {', '.join(SUFFIXES)}: a pattern stands for shards alone",
+            remedy="narrow the pattern, or give one file or folder",
         )
     return list(dict.fromkeys(found))
 

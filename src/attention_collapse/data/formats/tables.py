@@ -228,7 +228,8 @@ def _listing(
     format_: str, path: Path, rows: Sequence[Row], how: Reading, *, skipped: list[Skipped], split: str | None = None,
     notes: Sequence[str] = (ID_RULE,),
 ) -> Listing:  # fmt: skip
-    root = folder_of_images(how.images, path.parent, (row.image for row in rows), [split] if split else ())
+    beside = path if path.is_dir() else path.parent if path.exists() else None
+    root = folder_of_images(how.images, beside, [row.image for row in rows], [split] if split else ())
     entries = entries_of(rows, root, skipped)
     return Listing(format_, str(path), entries, skipped, below(root), split, (*notes, f"images: {root}"))
 
