@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import chdir, nullcontext
 from pathlib import Path
 from typing import Any
@@ -32,30 +32,40 @@ def _model(arguments: argparse.Namespace) -> Any:
 
 def _diagnose(arguments: argparse.Namespace) -> int:
     from attention_collapse.diagnosis import diagnose
+    from attention_collapse.report.diagnosis import Outputs
 
+    outputs = Outputs.of(arguments.out, arguments.per_pair, arguments.plots)  # checked before anything is computed
     result = diagnose(
         _model(arguments), arguments.pairs, n=arguments.n, seed=arguments.seed, rows=arguments.rows,
         device=arguments.device, batch_size=arguments.batch_size, partners=arguments.partners,
         t_shap_protocol=arguments.t_shap_protocol, t_shap_images=arguments.t_shap_images,
-        strict=arguments.strict, out=arguments.out,
+        strict=arguments.strict, work=arguments.work, progress=not arguments.quiet,
     )  # fmt: skip
-    print(result.text())
-    if arguments.out:
-        print(f"\nwritten to {arguments.out}")
+    _print_then_write(result.text(), lambda: result.save(outputs))
     return 0
 
 
+def _print_then_write(text: str, write: Callable[[], Sequence[Path]]) -> None:
+    """Neither a full disk nor a closed output loses what the other would have kept."""
+    try:
+        print(text, flush=True)
+    finally:
+        written = write()
+    for file in written:
+        print(f"written to {file}")
+
+
 def _information(arguments: argparse.Namespace) -> int:
+    from attention_collapse.arguments import output_file
     from attention_collapse.information import usable_information
 
+    file = output_file("out", arguments.out)
     result = usable_information(
         arguments.labels, model=_model(arguments), pairs=arguments.pairs, features=arguments.features,
         folds=arguments.folds, components=arguments.components, seed=arguments.seed, device=arguments.device,
-        batch_size=arguments.batch_size, strict=arguments.strict, out=arguments.out,
+        batch_size=arguments.batch_size, strict=arguments.strict,
     )  # fmt: skip
-    print(result.text())
-    if arguments.out:
-        print(f"\nwritten to {arguments.out}")
+    _print_then_write(result.text(), lambda: result.save(file))
     return 0
 
 
@@ -227,6 +237,14 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--t-shap-images", type=_positive, default=16, help="images that T-SHAP explains (default: 16)")
     one.add_argument("--strict", action="store_true", help="fail on an unusable image or caption")
     one.add_argument("--out", type=Path, help="also write the result as JSON")
+    one.add_argument(
+        "--per-pair", type=Path, metavar="FILE", help="also write every pair's values, as .csv or .parquet by its name"
+    )
+    one.add_argument("--plots", type=Path, metavar="DIR", help="also draw the figures into a folder, as PNG and PDF")
+    one.add_argument(
+        "--work", type=Path, metavar="DIR", help="keep finished batches there, so that an interrupted run goes on"
+    )
+    one.add_argument("--quiet", action="store_true", help="tell nothing of the progress on standard error")
     one.set_defaults(run=_diagnose)
     _add_information(commands.add_parser(
         "information",

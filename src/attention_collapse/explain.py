@@ -9,7 +9,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from attention_collapse.errors import AttentionCollapseError, PipelineError
+from attention_collapse.errors import AttentionCollapseError, PipelineError, UnwrittenError
 
 LONGEST = 400  # characters of a message that is passed on
 MENDING = "mend the file, or `git checkout -- FILE`; `git diff` shows what changed in it"
@@ -79,6 +79,13 @@ def explain(error: BaseException) -> AttentionCollapseError | None:
         got = f"{' -> '.join(names)}: {error.strerror}" if names and error.strerror else _message(error)
         return PipelineError(got, expected=expected, remedy=remedy)
     return None
+
+
+def unwritten(result: object, error: OSError) -> UnwrittenError:
+    """The error for a result that could not be written; the result is in it."""
+    told = explain(error)
+    parts = (told.got, told.expected, told.remedy) if told else (str(error), *OTHERWISE)
+    return UnwrittenError(parts[0], expected=parts[1], remedy=parts[2], result=result)
 
 
 @contextmanager

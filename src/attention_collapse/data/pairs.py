@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from attention_collapse.data.coco import (
     Entry,
@@ -27,6 +26,7 @@ from attention_collapse.data.foils import Item, with_foils
 from attention_collapse.data.images import MAX_PIXELS, UnusableImageError, load_rgb
 from attention_collapse.errors import DataError
 from attention_collapse.files import json_text, read_json, sha256_bytes, sha256_file, write_text
+from attention_collapse.progress import steps
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -79,9 +79,7 @@ def check_images(
         return Pair(entry, path, sha256_file(path), path.stat().st_size, image.width, image.height, notes)
 
     with ThreadPoolExecutor(threads) as pool:
-        results = list(
-            tqdm(pool.map(check, entries), total=len(entries), desc="checking images", unit="image", disable=None)
-        )
+        results = list(steps(pool.map(check, entries), "checking images", "image", total=len(entries)))
     pairs = [result for result in results if isinstance(result, Pair)]
     skipped = [result for result in results if isinstance(result, Skipped)]
     kept = without_lost_partners([pair.entry for pair in pairs], skipped)
