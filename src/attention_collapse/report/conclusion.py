@@ -59,9 +59,7 @@ def conclude(result: Diagnosis) -> Conclusion:
     """The sentences for one diagnosis."""
     said = list(_control(result))
     if few := too_few(result.n_images):
-        said.append(
-            f"Nothing but the means above: {few} for an interval, and a mean without one supports no statement."
-        )
+        said.append(f"Nothing but these means: a mean without an interval supports no statement ({few}).")
     else:
         said += [*_use(result), *_attention(result)]
     return Conclusion(tuple(said), tuple(_unsaid(result)))

@@ -76,8 +76,15 @@ class Estimate:
     def __str__(self) -> str:
         if self.mean is None:
             return f"not defined: {self.reason or 'no image has it'}"
+        return self.numbers if self.interval else f"{self.numbers}   no interval: {self.reason}"
+
+    @property
+    def numbers(self) -> str:
+        """The mean and its interval, as far as they are there, without a reason."""
+        if self.mean is None:
+            return "not defined"
         if self.interval is None:
-            return f"{fixed(self.mean)}   no interval: {self.reason}"
+            return fixed(self.mean)
         low, high = map(fixed, self.interval)
         return f"{fixed(self.mean)}   {self.confidence:.0%} CI [{low}, {high}]"
 
@@ -238,6 +245,8 @@ class Diagnosis:
         if self.weights["untrained"]:
             lines.insert(0, "NOTE: untrained weights. This is a control, not a result about a trained model.")
         lines += [f"NOTE: {note}" for note in self.weights["notes"]]
+        if few := too_few(self.n_images):
+            lines.append(f"NOTE: no interval and no verdict: {few}")
         if self.n_truncated:
             lines.append(f"{self.n_truncated} captions were longer than the context and were cut")
         lines += [f"  skipped {item['kind']} {item['id']}: {item['reason']}" for item in self.skipped[:LISTED]]
@@ -263,17 +272,23 @@ class Diagnosis:
     def _listed(self, about: str) -> list[str]:
         """A line per measure that is defined, and one per reason why others are not."""
         lines: list[str] = []
-        reasons: dict[str, list[str]] = {}
+        reasons: dict[str, list[str]] = {}  # sentence -> the measures it is said of
+        few = too_few(self.n_images)  # said above, once
         for name, found in self.estimates.items():
             measure = MEASURES[name]
             if measure.about != about:
                 continue
             if found.mean is None:
-                reasons.setdefault(found.reason or "no image has it", []).append(measure.label)
+                reasons.setdefault(f"not defined: {found.reason or 'no image has it'}", []).append(measure.label)
                 continue
+            if found.interval is None and found.reason != few:
+                reasons.setdefault(f"no interval: {found.reason}", []).append(measure.label)
             undefined = f"   ({found.n_undefined} undefined)" if found.n_undefined else ""
-            lines.append(f"  {measure.label:<{WIDTH}}{found}{undefined}   {measure.unit}")
-        return lines + [f"  not defined: {', '.join(labels)}: {reason}" for reason, labels in reasons.items()]
+            lines.append(f"  {measure.label:<{WIDTH}}{found.numbers}{undefined}   {measure.unit}")
+        for sentence, labels in reasons.items():
+            what, _, reason = sentence.partition(": ")
+            lines.append(f"  {what}: {', '.join(labels)}: {reason}")
+        return lines
 
     def _limits(self) -> list[str]:
         """What must be said beside the Shapley share where it is printed."""
@@ -294,7 +309,7 @@ class Diagnosis:
         if difference.mean is None:
             return []
         if too_few(self.n_images):
-            return ["", f"  {self.readings['null']}"]
+            return []
         above, nulls = self.readings["share_of_pairs_above_0_7"], self.readings["share_of_nulls_above_0_7"]
         return [
             "",

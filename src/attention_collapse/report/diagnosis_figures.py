@@ -38,12 +38,17 @@ def draw(result: Diagnosis, folder: Path) -> list[Path]:
     figures = {
         "measures": measures(result),
         "modality_contribution": modality_contribution(
-            result.model, result.tables["images"], summaries, rows, confidence
+            _name(result), result.tables["images"], summaries, rows, confidence
         ),
-        "layer_wise_attention": layer_wise_attention(result.model, result.layers, rows, confidence),
-        "attention_entropy": attention_entropy(result.model, result.tables["heads"], rows),
+        "layer_wise_attention": layer_wise_attention(_name(result), result.layers, rows, confidence),
+        "attention_entropy": attention_entropy(_name(result), result.tables["heads"], rows),
     }
     return [path for name, figure in figures.items() for path in save(figure, folder / name)]
+
+
+def _name(result: Diagnosis) -> str:
+    """The model's name; of a folder its last part, which has room in a title."""
+    return Path(result.model).name or result.model
 
 
 def measures(result: Diagnosis) -> Figure:
@@ -66,14 +71,16 @@ def measures(result: Diagnosis) -> Figure:
         axes.set_yticks(range(len(names)), [MEASURES[name].label for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.grid(axis="x", color="0.9", linewidth=0.6)
+        axes.set_axisbelow(True)
         if not names:
             axes.set(yticks=[])
             axes.text(0.5, 0, "none is defined for this model", transform=axes.get_yaxis_transform(), ha="center")
-    panels[-1].set_xlabel("share, accuracy or ratio · grey: the null, what a score or attention without meaning gives")
+    panels[-1].set_xlabel("share, accuracy or ratio")
     confidence = 100 * result.settings["confidence"]
     figure.suptitle(
-        f"{result.model} · {result.n_images} images, {result.n_pairs} pairs · rows: {result.settings['rows']}\n"
-        f"dots: means over images · lines: {confidence:g} % CI, where there is one",
+        f"{_name(result)} · {result.n_images} images, {result.n_pairs} pairs · rows: {result.settings['rows']}\n"
+        f"dots: means over images, hollow without an interval · lines: {confidence:g} % CI\n"
+        "grey: the null, what a score or attention without meaning gives",
         x=0.01, ha="left", fontsize=8,
     )  # fmt: skip
     return figure
