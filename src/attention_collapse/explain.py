@@ -36,6 +36,7 @@ KNOWN = {  # class -> what was expected, what to do
     "dvc.exceptions.DvcException": ("files that DVC can read: dvc.yaml, dvc.lock, params.yaml, .dvc/config", MENDING),
     "mlflow.exceptions.MlflowException": STORE,
     "sqlalchemy.exc.SQLAlchemyError": STORE,
+    "sqlite3.Error": STORE,
     "requests.exceptions.RequestException": ("a server that answers", "check the address and the network"),
     "builtins.ImportError": (
         "every package that this command needs",
