@@ -51,8 +51,8 @@ def _print_then_write(text: str, write: Callable[[], Sequence[Path]]) -> None:
         print(text, flush=True)
     finally:
         written = write()
-    for file in written:
-        print(f"written to {file}")
+    if written:
+        print("", *(f"written to {file}" for file in written), sep="\n")
 
 
 def _information(arguments: argparse.Namespace) -> int:
