@@ -188,25 +188,40 @@ def _pipeline(arguments: argparse.Namespace) -> int:
     return 1 if stale and not arguments.write else 0
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not 1 or more")
+def _whole(text: str, least: int) -> int:
+    """A whole number for argparse, which would otherwise name our function."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{value} is {'negative' if least == 0 else f'not {least} or more'}")
     return value
+
+
+def _positive(text: str) -> int:
+    return _whole(text, 1)
 
 
 def _not_negative(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is negative")
-    return value
+    return _whole(text, 0)
 
 
 def _imbalance(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
     if not 0.5 <= value < 1:
         raise argparse.ArgumentTypeError(f"{value} is no imbalance: 0.5 (balanced) to below 1")
     return value
+
+
+def _path(text: str) -> Path:
+    """A path; an empty one would be the working folder."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no path")
+    return Path(text)
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -216,7 +231,7 @@ def _parser() -> argparse.ArgumentParser:
     one = commands.add_parser("diagnose", help="measure one model on a COCO-layout folder")
     one.add_argument("--model", required=True, help="a name from `attention-collapse models`, or a checkpoint folder")
     one.add_argument("--kind", help="kind of the checkpoint folder, or python / scorer for a package.module:function")
-    one.add_argument("--pairs", required=True, type=Path, help="folder with annotations/captions_<split>.json")
+    one.add_argument("--pairs", required=True, type=_path, help="folder with annotations/captions_<split>.json")
     one.add_argument("--n", type=_positive, help="number of images, a seeded subset (default: all)")
     one.add_argument("--seed", type=_not_negative, default=0, help="seed of the subset (default: 0)")
     one.add_argument("--rows", choices=("all", "readout"), default="all", help="query rows of the headline")
@@ -236,13 +251,13 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--t-shap-images", type=_positive, default=16, help="images that T-SHAP explains (default: 16)")
     one.add_argument("--strict", action="store_true", help="fail on an unusable image or caption")
-    one.add_argument("--out", type=Path, help="also write the result as JSON")
+    one.add_argument("--out", type=_path, help="also write the result as JSON")
     one.add_argument(
-        "--per-pair", type=Path, metavar="FILE", help="also write every pair's values, as .csv or .parquet by its name"
+        "--per-pair", type=_path, metavar="FILE", help="also write every pair's values, as .csv or .parquet by its name"
     )
-    one.add_argument("--plots", type=Path, metavar="DIR", help="also draw the figures into a folder, as PNG and PDF")
+    one.add_argument("--plots", type=_path, metavar="DIR", help="also draw the figures into a folder, as PNG and PDF")
     one.add_argument(
-        "--work", type=Path, metavar="DIR", help="keep finished batches there, so that an interrupted run goes on"
+        "--work", type=_path, metavar="DIR", help="keep finished batches there, so that an interrupted run goes on"
     )
     one.add_argument("--quiet", action="store_true", help="tell nothing of the progress on standard error")
     one.set_defaults(run=_diagnose)
@@ -297,12 +312,12 @@ def _parser() -> argparse.ArgumentParser:
 
 
 def _add_information(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--labels", required=True, type=Path, help="CSV (image_id,label) or JSON (image id -> label)")
+    parser.add_argument("--labels", required=True, type=_path, help="CSV (image_id,label) or JSON (image id -> label)")
     parser.add_argument("--model", help="a dual encoder from `attention-collapse models`, or a checkpoint folder")
     parser.add_argument("--kind", help="kind of the checkpoint folder")
-    parser.add_argument("--pairs", type=Path, help="folder with annotations/captions_<split>.json")
+    parser.add_argument("--pairs", type=_path, help="folder with annotations/captions_<split>.json")
     parser.add_argument(
-        "--features", type=Path, help="instead: .npz with image_id (n,), image (n, width) and text (n, width)"
+        "--features", type=_path, help="instead: .npz with image_id (n,), image (n, width) and text (n, width)"
     )
     parser.add_argument("--folds", type=_positive, default=5, help="of the cross-fitting (default: 5)")
     parser.add_argument(
@@ -312,7 +327,7 @@ def _add_information(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …, or auto for accelerate (default: cpu)")
     parser.add_argument("--batch-size", type=_positive, default=32)
     parser.add_argument("--strict", action="store_true", help="fail on an image or a label without the other")
-    parser.add_argument("--out", type=Path, help="also write the result as JSON")
+    parser.add_argument("--out", type=_path, help="also write the result as JSON")
     parser.set_defaults(run=_information)
 
 

@@ -64,6 +64,10 @@ def usable_information(
     folds, seed = arguments.whole("folds", folds, least=2), arguments.seed(seed)
     device, strict = arguments.device(device), arguments.flag("strict", strict)
     file = arguments.output_file("out", out)
+    if not isinstance(labels, Mapping):
+        labels = arguments.path("labels", labels)
+    if features is not None and not isinstance(features, Mapping):
+        features = arguments.path("features", features)
     named, weights, skipped = read_labels(labels), None, list[Skipped]()
     if features is not None:
         source = "features" if isinstance(features, Mapping) else str(features)
