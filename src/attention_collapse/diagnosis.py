@@ -250,12 +250,12 @@ def _diagnosis(
     columns = columns_of(images, found.values, rows, metrics["reasons"])
     statistics = judge(columns, found.causal, params, metrics["reasons"], tested=1)
     known = {name: statistics.pop(name) for name in (*OF_IMAGES, *CAUSAL) if name in statistics} | found.causal
+    shares = {key: metrics[key] for key in ("share_of_pairs_above_0_7", "share_of_nulls_above_0_7")}
+    readings = {"original": statistics.pop("reading_original"), "null": statistics.pop("reading_null")} | shares
     details = statistics | {"metrics": metrics}
     if found.tokens is not None:
         known |= {name: found.tokens[1][name] for name in OF_TOKENS}
         details["t_shap"] = {key: value for key, value in found.tokens[1].items() if key not in OF_TOKENS}
-    shares = {key: metrics[key] for key in ("share_of_pairs_above_0_7", "share_of_nulls_above_0_7")}
-    readings = {"original": statistics.pop("reading_original"), "null": statistics.pop("reading_null")} | shares
     layers = layer_bands(scores.layers, rows, params)
     if reason := too_few(len(images)):
         readings, layers, details = _withheld(readings, layers, details, reason)

@@ -69,7 +69,7 @@ def measures(result: Diagnosis) -> Figure:
         for row, name in enumerate(names):
             _row(result, axes, row, name)
         axes.set_yticks(range(len(names)), [MEASURES[name].label for name in names])
-        axes.set_ylim(len(names) - 0.5, -0.5)
+        axes.set_ylim(max(1, len(names)) - 0.5, -0.5)
         axes.grid(axis="x", color="0.9", linewidth=0.6)
         axes.set_axisbelow(True)
         if not names:
