@@ -66,7 +66,9 @@ def test_a_model_without_attention_or_causal_measures_has_its_figures_too(scenes
     spec = {"kind": "scorer", "weights": "factory", "factory": "examples.scorer:score"}
     for options in ({}, {"partners": 0}):
         diagnose(spec, scenes, n=3, plots=tmp_path, per_pair=tmp_path / "values.csv", **options)
-    assert len(list(tmp_path.glob("*.png"))) == 4
+    assert {path.stem for path in tmp_path.glob("*.png")} == {"measures", "modality_contribution"}
+    with pytest.raises(AttentionCollapseError, match="no layer has both entropies"):
+        diagnose(spec, scenes, n=3, partners=0).save_figure(tmp_path / "layers")
 
 
 def test_a_full_disk_loses_nothing(scenes, tmp_path, monkeypatch, capsys):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
 from collections.abc import Callable, Sequence
@@ -31,6 +32,8 @@ def _model(arguments: argparse.Namespace) -> Any:
 
 
 def _diagnose(arguments: argparse.Namespace) -> int:
+    if arguments.quiet or not sys.stderr.isatty():  # the hub's bars would fill a log; read when its library is imported
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from attention_collapse.diagnosis import diagnose
     from attention_collapse.report.diagnosis import Outputs
 

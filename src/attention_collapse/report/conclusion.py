@@ -78,8 +78,8 @@ def _use(result: Diagnosis) -> Iterator[str]:
     if not (_is_above(result, "accuracy", CHANCE) or _is_above(result, "accuracy_hard", CHANCE)):
         yield (
             f"Nothing of what its score depends on. That it tells a caption from another pair's is not shown (accuracy "
-            f"{_shown(result, 'accuracy')}), so there is nothing to take apart. Perhaps these are not the data that it "
-            "was trained for."
+            f"{_shown(result, 'accuracy')}), so there is nothing to take apart."
+            + ("" if result.weights["untrained"] else " Perhaps these are not the data that it was trained for.")
         )
         return
     for modality, of in (("image", "Of two images for one caption"), ("text", "Of two captions for one image")):

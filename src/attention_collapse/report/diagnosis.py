@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attention_collapse import arguments
+from attention_collapse.errors import DataError
 from attention_collapse.explain import unwritten
 from attention_collapse.files import csv_text, whole_file, write_json, write_text
 from attention_collapse.measures.catalogue import MEASURES
@@ -229,9 +230,18 @@ class Diagnosis:
         return draw(self, Path(folder))
 
     def save_figure(self, stem: str | Path) -> list[Path]:
-        """Draw MCS, its null and its calibrated form layer by layer; returns the paths of a PNG and a PDF."""
+        """Draw MCS, its null and its calibrated form layer by layer; returns the paths of a PNG and a PDF.
+
+        Raises DataError if the model has no layer with both entropies.
+        """
         from attention_collapse.report.figures import layer_wise_attention, save, use_style
 
+        if not self.layers:
+            raise DataError(
+                f"{self.model}: no layer has both entropies ({self['mcs'].reason})",
+                expected="a model with attention in both modalities",
+                remedy="draw what it has: save_figures",
+            )
         use_style()
         confidence = self.settings["confidence"]
         return save(layer_wise_attention(self.model, self.layers, self.settings["rows"], confidence), Path(stem))

@@ -31,19 +31,21 @@ COLOURS = {ATTENTION: SCORE, CONTRIBUTION: CAUSAL}
 
 
 def draw(result: Diagnosis, folder: Path) -> list[Path]:
-    """Write measures, modality_contribution, layer_wise_attention and attention_entropy, each as PNG and PDF."""
+    """Write measures and modality_contribution and, where a model has layers and heads, layer_wise_attention and
+    attention_entropy, each as PNG and PDF."""
     use_style()
-    rows, confidence = result.settings["rows"], result.settings["confidence"]
-    summaries = {name: vars(found) for name, found in result.estimates.items()}
+    name, rows, confidence = _name(result), result.settings["rows"], result.settings["confidence"]
+    summaries, heads = {key: vars(found) for key, found in result.estimates.items()}, result.tables["heads"]
+    images = result.tables["images"]
     figures = {
         "measures": measures(result),
-        "modality_contribution": modality_contribution(
-            _name(result), result.tables["images"], summaries, rows, confidence
-        ),
-        "layer_wise_attention": layer_wise_attention(_name(result), result.layers, rows, confidence),
-        "attention_entropy": attention_entropy(_name(result), result.tables["heads"], rows),
+        "modality_contribution": modality_contribution(name, images, summaries, rows, confidence),
     }
-    return [path for name, figure in figures.items() for path in save(figure, folder / name)]
+    if result.layers:  # an empty figure says less than none
+        figures["layer_wise_attention"] = layer_wise_attention(name, result.layers, rows, confidence)
+    if len(heads):
+        figures["attention_entropy"] = attention_entropy(name, heads, rows)
+    return [path for stem, figure in figures.items() for path in save(figure, folder / stem)]
 
 
 def _name(result: Diagnosis) -> str:
