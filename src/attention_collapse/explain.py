@@ -50,6 +50,7 @@ SYSTEM = {  # errno -> the same
     errno.EACCES: PERMISSION,
     errno.EPERM: PERMISSION,
     errno.ENOSPC: ("room on the disk", "make room, then run it again"),
+    errno.ENOTDIR: ("a folder where a file stands", "move that file away, or correct the path"),
     errno.ENOENT: ("a file, folder or program that is there", "restore or install it, or correct the path"),
 }
 OTHERWISE = ("a file or folder that can be read and written", "check the path and its permissions")

@@ -94,7 +94,7 @@ def test_a_store_that_is_moved_keeps_its_artifacts(uri, tmp_path, monkeypatch):
     for file in twins:
         file.parent.mkdir()
         file.write_text(file.parent.name)
-    mirror([replace(result(tmp_path), files=tuple(twins))], "rev", f"sqlite:///{here}/mlflow.db")
+    mirror([replace(result(tmp_path), files=tuple(twins))], "rev", "sqlite:///here/mlflow.db")
     shutil.move(here, there)
     monkeypatch.chdir(there)
     [run], client = runs("sqlite:///mlflow.db")

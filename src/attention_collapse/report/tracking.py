@@ -102,10 +102,11 @@ def mirror(results: list[Result], revision: str, uri: str | None = None) -> tupl
     results = [replace(result, files=tuple(file.absolute() for file in result.files)) for result in results]
     store = _store_of(uri)
     if store is not None:
-        uri = f"{uri.partition(':')[0]}:///{store.absolute()}"
+        uri = f"{uri.partition(':')[0]}:///{store}"
+        store.parent.mkdir(parents=True, exist_ok=True)
     mlflow.set_tracking_uri(uri)
     client, added = MlflowClient(), 0
-    with chdir(store.absolute().parent) if store is not None else nullcontext():  # its artifacts lie relative to it
+    with chdir(store.parent) if store is not None else nullcontext():  # its artifacts lie relative to it
         for result in results:
             added += _mirrored(
                 client, _experiment(client, f"attention-collapse/{result.study}", store), result, revision
@@ -168,7 +169,7 @@ def _experiment(client: MlflowClient, name: str, store: Path | None) -> str:
 def _store_of(uri: str) -> Path | None:
     """The file of an SQLite store; None for any other address."""
     parts = urlsplit(uri)
-    return Path(unquote(parts.path[1:])) if parts.scheme.split("+")[0] == "sqlite" else None
+    return Path(unquote(parts.path[1:])).absolute() if parts.scheme.split("+")[0] == "sqlite" else None
 
 
 def _checked(uri: str) -> str:
