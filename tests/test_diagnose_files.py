@@ -22,7 +22,7 @@ from attention_collapse.engine.contribution import OF_PAIRS
 from attention_collapse.errors import AttentionCollapseError, UnwrittenError
 from attention_collapse.measures.attention import ATTENTION_MEASURES
 from attention_collapse.models.interface import Batch
-from attention_collapse.progress import steps, told
+from attention_collapse.progress import phase, steps, told
 
 MODEL = str(ROOT / "data/controls/openclip-scenes")
 
@@ -211,6 +211,18 @@ def test_a_long_step_says_how_far_it_is_and_what_is_left(monkeypatch, capsys):
     with told(False), contextlib.redirect_stderr(io.StringIO()) as nothing:
         assert list(steps(range(3), "work", "batch")) == [0, 1, 2]
     assert nothing.getvalue() == ""
+
+
+def test_work_goes_on_though_nobody_reads_the_progress(monkeypatch):
+    class Gone(io.StringIO):
+        def write(self, text):
+            raise BrokenPipeError(32, "Broken pipe")
+
+    monkeypatch.setattr(sys, "stderr", Gone())
+    monkeypatch.setattr("attention_collapse.progress.BETWEEN", 0.0)
+    with told(True):
+        phase("begins")
+        assert list(steps(range(3), "work", "batch")) == [0, 1, 2]
 
 
 def test_listing_models_imports_neither_torch_nor_open_clip():

@@ -100,7 +100,13 @@ def output_file(name: str, value: Any, *, suffixes: Collection[str] = ()) -> Pat
     if suffixes and file.suffix.lower() not in suffixes:
         raise _wrong(name, str(value), f"a file whose name ends in {' or '.join(suffixes)}", "name the format so")
     nearest = _nearest_folder(file)
-    if file.is_dir() or not nearest.is_dir() or not os.access(file if file.exists() else nearest, os.W_OK):
+    special = file.absolute().parts[1:2] in (("dev",), ("proc",))  # a device that a file would take the place of
+    if (
+        special
+        or (file.exists() and not file.is_file())
+        or not nearest.is_dir()
+        or not os.access(file if file.exists() else nearest, os.W_OK)
+    ):
         raise ParamsError(
             f"{name} is {value}, which cannot be written",
             expected="a path for a file, in a folder that can be written",

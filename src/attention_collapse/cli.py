@@ -61,13 +61,15 @@ def _print_then_write(text: str, write: Callable[[], Sequence[Path]]) -> None:
 def _information(arguments: argparse.Namespace) -> int:
     from attention_collapse.arguments import output_file
     from attention_collapse.information import usable_information
+    from attention_collapse.progress import told
 
     file = output_file("out", arguments.out)
-    result = usable_information(
-        arguments.labels, model=_model(arguments), pairs=arguments.pairs, features=arguments.features,
-        folds=arguments.folds, components=arguments.components, seed=arguments.seed, device=arguments.device,
-        batch_size=arguments.batch_size, strict=arguments.strict,
-    )  # fmt: skip
+    with told(True):
+        result = usable_information(
+            arguments.labels, model=_model(arguments), pairs=arguments.pairs, features=arguments.features,
+            folds=arguments.folds, components=arguments.components, seed=arguments.seed, device=arguments.device,
+            batch_size=arguments.batch_size, strict=arguments.strict,
+        )  # fmt: skip
     _print_then_write(result.text(), lambda: result.save(file))
     return 0
 

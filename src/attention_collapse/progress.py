@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from contextvars import ContextVar
 from typing import Any, TextIO, TypeVar
 
@@ -39,7 +39,7 @@ class _Lines:
     def write(self, text: str) -> None:
         """One line for each state of a bar."""
         if line := text.strip("\r\n").rstrip():
-            print(line, file=self._stream, flush=True)
+            _say(line, self._stream)
 
     def flush(self) -> None:
         """Done with each line."""
@@ -63,4 +63,10 @@ def steps(items: Iterable[Item], what: str, unit: str, total: int | None = None)
 def phase(what: str) -> None:
     """Say what begins, where lines or bars are wanted."""
     if _told.get():
-        print(what, file=sys.stderr, flush=True)
+        _say(what, sys.stderr)
+
+
+def _say(line: str, stream: TextIO) -> None:
+    """Print a line; work does not end because nobody reads how far it is."""
+    with suppress(OSError, ValueError):  # full, closed by its reader, closed
+        print(line, file=stream, flush=True)

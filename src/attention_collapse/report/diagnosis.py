@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attention_collapse import arguments
-from attention_collapse.errors import DataError
+from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.explain import unwritten
 from attention_collapse.files import csv_text, whole_file, write_json, write_text
 from attention_collapse.measures.catalogue import MEASURES
@@ -100,12 +100,17 @@ class Outputs:
 
     @classmethod
     def of(cls, out: Any = None, per_pair: Any = None, plots: Any = None) -> Outputs:
-        """ParamsError for a place that cannot be written, or a table whose name does not say its format."""
-        return cls(
+        """ParamsError for a place that cannot be written, two of one name, or a table whose name says no format."""
+        found = cls(
             arguments.output_file("out", out),
             arguments.output_file("per_pair", per_pair, suffixes=PAIRS_FORMATS),
             arguments.output_folder("plots", plots),
         )
+        if found.out and found.per_pair and found.out.resolve() == found.per_pair.resolve():
+            raise ParamsError(
+                f"out and per_pair are both {out}", expected="a file for each", remedy="name two different files"
+            )
+        return found
 
 
 @dataclass(frozen=True)
