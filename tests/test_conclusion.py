@@ -69,6 +69,13 @@ def test_a_model_at_chance_gets_no_word_of_use():
     assert not any(word in said(result) for word in ("reads", "uses", "leans"))
 
 
+def test_an_accuracy_without_an_interval_counts_by_its_mean_as_for_the_measures_that_need_it():
+    nearly_all = estimate("accuracy", 0.975, None, None, N, "too few different values for a BCa interval")
+    result = diagnosis()
+    known = dict(result.estimates) | {"accuracy": replace(nearly_all, sd=0.15)}
+    assert "reads the image" in said(replace(result, estimates=known))
+
+
 def test_a_lean_is_a_finding_where_its_test_rejects_and_says_whether_accuracy_agrees():
     severe = {"p": 0.01, "p_balanced": 0.99, "mean": 0.95, "ci_low": 0.9, "ci_high": 0.99}
     agrees = diagnosis(severity=severe, perceptual_score_image=(0.03, 0.01, 0.05))

@@ -34,8 +34,13 @@ class Kept:
         return {"work": self.folder / step if self.folder else None, "identity": self.identity}
 
 
-def kept(work: Path | None, model: Model, spec: ModelSpec, pairs: Dataset, device: str) -> Kept:
+def kept(work: Path | None, model: Model, spec: ModelSpec | None, pairs: Dataset, device: str) -> Kept:
     """The place for the batches of this model, these pairs and this code: a folder of its own below `work`.
+
+    Parameters
+    ----------
+    spec
+        What the model was loaded from; None of one that nothing describes.
 
     Raises
     ------
@@ -45,7 +50,7 @@ def kept(work: Path | None, model: Model, spec: ModelSpec, pairs: Dataset, devic
     if work is None:
         return Kept(None, "")
     about = model.provenance
-    if about.get("sha256") is None and not about.get("untrained"):
+    if spec is None or (about.get("sha256") is None and not about.get("untrained")):
         raise ParamsError(
             f"{model.name}: its weights have no hash, so kept batches could be those of others",
             expected="a model whose weights are files (pretrained, hub, checkpoint) to keep batches of",

@@ -75,7 +75,7 @@ def _use(result: Diagnosis) -> Iterator[str]:
     if "reason" in result.settings:
         yield f"Nothing of what its score depends on: no modality was swapped ({result.settings['reason']})."
         return
-    if not (_is_above(result, "accuracy", CHANCE) or _is_above(result, "accuracy_hard", CHANCE)):
+    if not any(_tells(result, name) for name in ("accuracy", "accuracy_hard")):
         yield (
             f"Nothing of what its score depends on. That it tells a caption from another pair's is not shown (accuracy "
             f"{_shown(result, 'accuracy')}), so there is nothing to take apart."
@@ -175,6 +175,14 @@ def _is_above(result: Diagnosis, name: str, value: float) -> bool:
     if found.interval is not None:
         return found.interval[0] > value
     return found.sd == 0 and found.mean > value
+
+
+def _tells(result: Diagnosis, name: str) -> bool:
+    """Whether an accuracy is above chance as competence asks (section 5): without an interval its mean counts."""
+    found = result.estimates.get(name)
+    if found is None or found.mean is None or too_few(found.n):
+        return False
+    return (found.interval[0] if found.interval else found.mean) > CHANCE
 
 
 def _shown(result: Diagnosis, name: str) -> str:
