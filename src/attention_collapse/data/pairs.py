@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from attention_collapse.data.coco import (
     Entry,
@@ -28,6 +27,7 @@ from attention_collapse.data.foils import Item, with_foils
 from attention_collapse.data.images import MAX_PIXELS, UnusableImageError, load_rgb
 from attention_collapse.errors import DataError
 from attention_collapse.files import json_text, read_json, sha256_bytes, sha256_file, write_text
+from attention_collapse.progress import steps
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -83,9 +83,7 @@ def check_images(
         )
 
     with ThreadPoolExecutor(threads) as pool:
-        results = list(
-            tqdm(pool.map(check, entries), total=len(entries), desc="checking images", unit="image", disable=None)
-        )
+        results = list(steps(pool.map(check, entries), "checking images", "image", total=len(entries)))
     pairs = [result for result in results if isinstance(result, Pair)]
     skipped = [result for result in results if isinstance(result, Skipped)]
     return _with_found_partners(pairs, skipped), skipped
@@ -137,7 +135,7 @@ def write_study(out: Path, split: str, pairs: Sequence[Pair]) -> Path:
     """Lay the pairs out as a self-contained COCO-layout folder; return its annotation file."""
     staging = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(staging, ignore_errors=True)
-    for pair in tqdm(pairs, desc="copying images", unit="image", disable=None):
+    for pair in steps(pairs, "copying images", "image"):
         target = staging / split / pair.entry.file_name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(pair.path, target)  # a hard link would let DVC make the original read-only

@@ -17,14 +17,13 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from tqdm import tqdm
-
 from attention_collapse.data.coco import Entry, Skipped, safe_file_name
 from attention_collapse.data.formats.columns import KNOWN
 from attention_collapse.data.formats.listing import ID_RULE, Listing, Locate, Row, chosen_split, entries_of, listed
 from attention_collapse.data.formats.tables import Reading
 from attention_collapse.data.formats.unpacked import MAX_BYTES, NOTE, keep, looked_up
 from attention_collapse.errors import DataError
+from attention_collapse.progress import steps
 
 PICTURES = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tif", "tiff", "ppm", "pgm", "pbm")
 TEXTS = ("txt", "text", "caption", "cap")
@@ -102,7 +101,7 @@ def read_shards(source: str, shards: Sequence[Path], how: Reading) -> Listing:
     places: dict[str, tuple[Path, str]] = {}  # the image's name in the listing -> shard, name of the member
     others: Counter[str] = Counter()
     stems = _stems(shards)
-    for shard in tqdm(shards, desc="reading shards", unit="shard", disable=None if len(shards) > 1 else True):
+    for shard in steps(shards, "reading shards", "shard"):
         for sample in _samples(shard, skipped, others):
             where = f"{shard.name}: {sample.key}"
             captions, fault = _captions(sample, how.asked.get("caption", ()))
@@ -239,6 +238,15 @@ def _unpack(archive: tarfile.TarFile, member: tarfile.TarInfo) -> Path | str:
     return keep(data) if len(data) == member.size else "the archive is cut short here"
 
 
+def _among(wanted: Mapping[Path, Mapping[str, int]]) -> Iterator[tuple[int, tarfile.TarFile, tarfile.TarInfo]]:
+    """Image id, archive and member of every image that is wanted: archive -> member -> image id."""
+    for shard, ids in wanted.items():
+        ignored: list[Skipped] = []  # said when the archive was first read
+        for archive, member in _members(shard, ignored):
+            if member.name in ids:
+                yield ids[member.name], archive, member
+
+
 def _locate(places: Mapping[str, tuple[Path, str]]) -> Locate:
     """Unpack the images of the entries that are used, in one pass through each archive."""
 
@@ -248,15 +256,9 @@ def _locate(places: Mapping[str, tuple[Path, str]]) -> Locate:
             archive_file, name = places[entry.file_name]
             wanted.setdefault(archive_file, {})[name] = entry.image_id
         found: dict[int, Path | str] = {}
-        bar = tqdm(total=len(entries), desc="unpacking images", unit="image", disable=None)
-        for shard, ids in wanted.items():
-            ignored: list[Skipped] = []  # said when the archive was first read
-            for archive, member in _members(shard, ignored):
-                if (image_id := ids.get(member.name)) is None or image_id in found:
-                    continue
+        for image_id, archive, member in steps(_among(wanted), "unpacking images", "image", total=len(entries)):
+            if image_id not in found:
                 found[image_id] = _unpack(archive, member)
-                bar.update()
-        bar.close()
         return looked_up(found)
 
     return locate
