@@ -160,3 +160,54 @@ def test_the_coco_study_names_the_seven_files_of_sugarcrepe():
     names = {"add_att", "add_obj", "replace_att", "replace_obj", "replace_rel", "swap_att", "swap_obj"}
     assert {PurePosixPath(url).stem for url in given["foils"]} == names and len(given["foils"]) == 7
     assert all("RAIVNLab/sugar-crepe" in url and url.startswith("https://") for url in given["foils"])
+
+
+def described(page, name):
+    """The first column of a table between two marks."""
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    table = text.split(f"<!-- {name}: begin -->")[1].split(f"<!-- {name}: end -->")[0]
+    return re.findall(r"(?m)^\| `([^`]+)` \|", table)
+
+
+def test_every_key_of_a_diagnosis_is_described_and_none_beside(tmp_path, tiny_openclip):
+    """A key of a mapping that holds data, such as a measure's name, is a placeholder; deeper ones have other pages."""
+    from conftest import coco_folder
+
+    from attention_collapse import diagnose
+    from attention_collapse.report.diagnosis import SCHEMA
+
+    keys = described("diagnose.md", "json")
+    found = set()
+    for options in ({}, {"partners": 0}, {"t_shap_protocol": "native", "t_shap_images": 1}):
+        data = diagnose(str(tiny_openclip), coco_folder(tmp_path / "pairs", n=3), **options).to_dict()
+        for top, value in data.items():
+            for key in value if isinstance(value, dict) else ():
+                if top == "estimates":
+                    found |= {f"estimates.<measure>.{inner}" for inner in value[key]}
+                elif top not in ("weights", "environment"):
+                    found.add(f"{top}.{key}" if top != "layers" else "layers.<layer>")
+            if not isinstance(value, dict) or top in ("weights", "environment"):
+                found.add(top)
+    plain = {key.removesuffix("[]") for key in keys}
+    only_sometimes = {"settings.reliance_of", "settings.n_alike"}
+    assert len(plain) == len(keys) and plain - found <= only_sometimes and found <= plain
+    assert data["schema"] == SCHEMA
+    assert f"the number of this description: {SCHEMA} |" in (ROOT / "docs" / "diagnose.md").read_text("utf-8")
+
+
+def test_every_column_of_the_file_of_pairs_is_described():
+    from attention_collapse.engine.per_pair import IDENTITY
+
+    assert described("diagnose.md", "pairs") == list(IDENTITY)
+    text = (ROOT / "docs" / "diagnose.md").read_text("utf-8")
+    assert all(f"| `{name}` | {about} |" in text for name, about in IDENTITY.items())
+
+
+def test_the_page_of_diagnose_knows_its_options_and_the_fewest_images():
+    from attention_collapse.cli import _parser
+    from attention_collapse.stats.few_images import FEWEST
+
+    text = (ROOT / "docs" / "diagnose.md").read_text("utf-8")
+    choices = next(action.choices for action in _parser()._actions if action.choices)
+    options = {name for action in choices["diagnose"]._actions for name in action.option_strings if name[:2] == "--"}
+    assert all(name in text for name in options - {"--help", "--kind"}) and f"fewer than {FEWEST} images" in text

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import argparse
+import os
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import chdir, nullcontext
 from pathlib import Path
 from typing import Any
@@ -31,31 +32,70 @@ def _model(arguments: argparse.Namespace) -> Any:
 
 
 def _diagnose(arguments: argparse.Namespace) -> int:
+    if arguments.quiet or not sys.stderr.isatty():  # the hub's bars would fill a log; read when its library is imported
+        os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from attention_collapse.diagnosis import diagnose
+    from attention_collapse.report.diagnosis import Outputs
 
+    outputs = Outputs.of(arguments.out, arguments.per_pair, arguments.plots)  # checked before anything is computed
     result = diagnose(
         _model(arguments), arguments.pairs, n=arguments.n, seed=arguments.seed, rows=arguments.rows,
         device=arguments.device, batch_size=arguments.batch_size, partners=arguments.partners,
         t_shap_protocol=arguments.t_shap_protocol, t_shap_images=arguments.t_shap_images,
-        strict=arguments.strict, out=arguments.out,
+        strict=arguments.strict, work=arguments.work, progress=not arguments.quiet, **_of_source(arguments),
     )  # fmt: skip
-    print(result.text())
-    if arguments.out:
-        print(f"\nwritten to {arguments.out}")
+    _print_then_write(result.text(), lambda: result.save(outputs))
     return 0
 
 
-def _information(arguments: argparse.Namespace) -> int:
-    from attention_collapse.information import usable_information
+def _of_source(arguments: argparse.Namespace) -> dict[str, Any]:
+    """How a source of pairs is read."""
+    return {name: getattr(arguments, name) for name in ("split", "columns", "images", "foils")}
 
-    result = usable_information(
-        arguments.labels, model=_model(arguments), pairs=arguments.pairs, features=arguments.features,
-        folds=arguments.folds, components=arguments.components, seed=arguments.seed, device=arguments.device,
-        batch_size=arguments.batch_size, strict=arguments.strict, out=arguments.out,
-    )  # fmt: skip
-    print(result.text())
-    if arguments.out:
-        print(f"\nwritten to {arguments.out}")
+
+def _pairs(arguments: argparse.Namespace) -> int:
+    from attention_collapse.data.convert import convert_pairs
+    from attention_collapse.data.source import recognise
+    from attention_collapse.progress import told
+    from attention_collapse.report.pairs import converted, shown
+
+    wanted = _of_source(arguments)
+    with told(True):
+        if arguments.action == "show":
+            del wanted["foils"]
+            print(shown(recognise(arguments.source, **wanted)))
+            return 0
+        pairs = convert_pairs(
+            arguments.source, arguments.out, overwrite=arguments.overwrite, n=arguments.n, seed=arguments.seed,
+            strict=arguments.strict, **wanted,
+        )  # fmt: skip
+    print(converted(pairs, arguments.out))
+    return 0
+
+
+def _print_then_write(text: str, write: Callable[[], Sequence[Path]]) -> None:
+    """Neither a full disk nor a closed output loses what the other would have kept."""
+    try:
+        print(text, flush=True)
+    finally:
+        written = write()
+    if written:
+        print("", *(f"written to {file}" for file in written), sep="\n")
+
+
+def _information(arguments: argparse.Namespace) -> int:
+    from attention_collapse.arguments import output_file
+    from attention_collapse.information import usable_information
+    from attention_collapse.progress import told
+
+    file = output_file("out", arguments.out)
+    with told(True):
+        result = usable_information(
+            arguments.labels, model=_model(arguments), pairs=arguments.pairs, features=arguments.features,
+            folds=arguments.folds, components=arguments.components, seed=arguments.seed, device=arguments.device,
+            batch_size=arguments.batch_size, strict=arguments.strict,
+        )  # fmt: skip
+    _print_then_write(result.text(), lambda: result.save(file))
     return 0
 
 
@@ -178,62 +218,59 @@ def _pipeline(arguments: argparse.Namespace) -> int:
     return 1 if stale and not arguments.write else 0
 
 
-def _positive(text: str) -> int:
-    value = int(text)
-    if value < 1:
-        raise argparse.ArgumentTypeError(f"{value} is not 1 or more")
+def _whole(text: str, least: int) -> int:
+    """A whole number for argparse, which would otherwise name our function."""
+    try:
+        value = int(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no whole number") from None
+    if value < least:
+        raise argparse.ArgumentTypeError(f"{value} is {'negative' if least == 0 else f'not {least} or more'}")
     return value
+
+
+def _positive(text: str) -> int:
+    return _whole(text, 1)
 
 
 def _not_negative(text: str) -> int:
-    value = int(text)
-    if value < 0:
-        raise argparse.ArgumentTypeError(f"{value} is negative")
-    return value
+    return _whole(text, 0)
 
 
 def _imbalance(text: str) -> float:
-    value = float(text)
+    try:
+        value = float(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"{text!r} is no number") from None
     if not 0.5 <= value < 1:
         raise argparse.ArgumentTypeError(f"{value} is no imbalance: 0.5 (balanced) to below 1")
     return value
+
+
+def _path(text: str) -> Path:
+    """A path; an empty one would be the working folder."""
+    if not text or "\0" in text:
+        raise argparse.ArgumentTypeError(f"{text!r} is no path")
+    return Path(text)
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="attention-collapse", description="Modality use of vision-language models.")
     parser.set_defaults(in_repository=False)
     commands = parser.add_subparsers(required=True, metavar="command")
-    one = commands.add_parser("diagnose", help="measure one model on a COCO-layout folder")
-    one.add_argument("--model", required=True, help="a name from `attention-collapse models`, or a checkpoint folder")
-    one.add_argument("--kind", help="kind of the checkpoint folder, or python / scorer for a package.module:function")
-    one.add_argument("--pairs", required=True, type=Path, help="folder with annotations/captions_<split>.json")
-    one.add_argument("--n", type=_positive, help="number of images, a seeded subset (default: all)")
-    one.add_argument("--seed", type=_not_negative, default=0, help="seed of the subset (default: 0)")
-    one.add_argument("--rows", choices=("all", "readout"), default="all", help="query rows of the headline")
-    one.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …, or auto for accelerate (default: cpu)")
-    one.add_argument("--batch-size", type=_positive, default=32)
-    one.add_argument(
-        "--partners",
-        type=_not_negative,
-        default=8,
-        help="ablation partners of the causal measures (default: 8; 0: none)",
-    )
-    one.add_argument(
-        "--t-shap-protocol",
-        choices=("native", "mm-shap"),
-        help="also explain single tokens and image cells, T-SHAP: native (the model's own mask token and score) or "
-        "mm-shap (as the published code of MM-SHAP does); default: no T-SHAP",
-    )
-    one.add_argument("--t-shap-images", type=_positive, default=16, help="images that T-SHAP explains (default: 16)")
-    one.add_argument("--strict", action="store_true", help="fail on an unusable image or caption")
-    one.add_argument("--out", type=Path, help="also write the result as JSON")
-    one.set_defaults(run=_diagnose)
+    _add_diagnose(commands.add_parser("diagnose", help="measure one model on your pairs"))
     _add_information(commands.add_parser(
         "information",
         help="measure what image and text tell of a label",
         description="What the image tells of a label beyond the text, and the text beyond the image, in nats: the "
         "log-loss that it saves a predictor, on images that the predictor was not trained on. The features are a dual "
         "encoder's embeddings (--model and --pairs) or your own (--features).",
+    ))  # fmt: skip
+    _add_pairs(commands.add_parser(
+        "pairs",
+        help="say what a source of pairs is, or convert it",
+        description="Pairs of image and caption as people have them: COCO, CSV, TSV, JSON, JSON Lines, an imagefolder, "
+        "saved datasets, Parquet, webdataset tars, Flickr30k, Karpathy's splits, SugarCrepe, VALSE (docs/data.md).",
     ))  # fmt: skip
     commands.add_parser("models", help="list the models there are").set_defaults(run=_models)
     known = commands.add_parser("measures", help="list the measures there are, and what each means")
@@ -278,13 +315,84 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_diagnose(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", required=True, help="a name from `attention-collapse models`, or a checkpoint folder"
+    )
+    parser.add_argument(
+        "--kind", help="kind of the checkpoint folder, or python / scorer for a package.module:function"
+    )
+    parser.add_argument("--pairs", required=True, type=_path, help="pairs in any format that docs/data.md lists")
+    _add_source(parser)
+    parser.add_argument("--n", type=_positive, help="number of images, a seeded subset (default: all)")
+    parser.add_argument("--seed", type=_not_negative, default=0, help="seed of the subset (default: 0)")
+    parser.add_argument("--rows", choices=("all", "readout"), default="all", help="query rows of the headline")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …, or auto for accelerate (default: cpu)")
+    parser.add_argument("--batch-size", type=_positive, default=32)
+    parser.add_argument(
+        "--partners",
+        type=_not_negative,
+        default=8,
+        help="ablation partners of the causal measures (default: 8; 0: none)",
+    )
+    parser.add_argument(
+        "--t-shap-protocol",
+        choices=("native", "mm-shap"),
+        help="also explain single tokens and image cells, T-SHAP: native (the model's own mask token and score) or "
+        "mm-shap (as the published code of MM-SHAP does); default: no T-SHAP",
+    )
+    parser.add_argument("--t-shap-images", type=_positive, default=16, help="images that T-SHAP explains (default: 16)")
+    parser.add_argument("--strict", action="store_true", help="fail on an unusable image or caption")
+    parser.add_argument("--out", type=_path, help="also write the result as JSON")
+    parser.add_argument(
+        "--per-pair", type=_path, metavar="FILE", help="also write every pair's values, as .csv or .parquet by its name"
+    )
+    parser.add_argument(
+        "--plots", type=_path, metavar="DIR", help="also draw the figures into a folder, as PNG and PDF"
+    )
+    parser.add_argument(
+        "--work", type=_path, metavar="DIR", help="keep finished batches there, so that an interrupted run goes on"
+    )
+    parser.add_argument("--quiet", action="store_true", help="tell nothing of the progress on standard error")
+    parser.set_defaults(run=_diagnose)
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--split", metavar="NAME", help="which split of a source that has several, such as val2017")
+    parser.add_argument(
+        "--columns", metavar="ROLE=NAME,…", help="the columns or keys, where they are not known: image=…,caption=…"
+    )
+    parser.add_argument("--images", type=_path, metavar="DIR", help="the folder in which the names of images begin")
+    parser.add_argument(
+        "--foils",
+        action="append",
+        metavar="PATH",
+        help="hard foils: a file of SugarCrepe or VALSE, or a folder of them",
+    )
+
+
+def _add_pairs(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True)
+    show = actions.add_parser("show", help="say what a source is recognised as, how much it lists, and its first items")
+    convert = actions.add_parser("convert", help="write a source as a folder in COCO's layout, its images copied")
+    for action in (show, convert):
+        action.add_argument("source", metavar="SOURCE", help="a file, a folder, a pattern of shards, or a hub id")
+        _add_source(action)
+        action.set_defaults(run=_pairs)
+    convert.add_argument("out", metavar="OUT", type=_path, help="the folder to write, which is not there yet")
+    convert.add_argument("--n", type=_positive, help="number of images, a seeded subset (default: all)")
+    convert.add_argument("--seed", type=_not_negative, default=0, help="seed of the subset (default: 0)")
+    convert.add_argument("--strict", action="store_true", help="fail if anything is skipped")
+    convert.add_argument("--overwrite", action="store_true", help="replace OUT, if it holds COCO's layout alone")
+
+
 def _add_information(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--labels", required=True, type=Path, help="CSV (image_id,label) or JSON (image id -> label)")
+    parser.add_argument("--labels", required=True, type=_path, help="CSV (image_id,label) or JSON (image id -> label)")
     parser.add_argument("--model", help="a dual encoder from `attention-collapse models`, or a checkpoint folder")
     parser.add_argument("--kind", help="kind of the checkpoint folder")
-    parser.add_argument("--pairs", type=Path, help="folder with annotations/captions_<split>.json")
+    parser.add_argument("--pairs", type=_path, help="folder with annotations/captions_<split>.json")
     parser.add_argument(
-        "--features", type=Path, help="instead: .npz with image_id (n,), image (n, width) and text (n, width)"
+        "--features", type=_path, help="instead: .npz with image_id (n,), image (n, width) and text (n, width)"
     )
     parser.add_argument("--folds", type=_positive, default=5, help="of the cross-fitting (default: 5)")
     parser.add_argument(
@@ -294,7 +402,7 @@ def _add_information(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …, or auto for accelerate (default: cpu)")
     parser.add_argument("--batch-size", type=_positive, default=32)
     parser.add_argument("--strict", action="store_true", help="fail on an image or a label without the other")
-    parser.add_argument("--out", type=Path, help="also write the result as JSON")
+    parser.add_argument("--out", type=_path, help="also write the result as JSON")
     parser.set_defaults(run=_information)
 
 

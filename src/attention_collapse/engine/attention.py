@@ -18,7 +18,6 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from tqdm import tqdm
 
 from attention_collapse.data.images import load_rgb
 from attention_collapse.engine.parts import open_parts
@@ -28,6 +27,7 @@ from attention_collapse.files import whole_file
 from attention_collapse.models.interface import Batch, DualEncoder, Embedded, Model, PairScorer, Read
 from attention_collapse.probe import AttentionProbe, SiteStats
 from attention_collapse.probe.rows import average_rows, needed_rows
+from attention_collapse.progress import steps
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -190,7 +190,7 @@ def extract(model: Model, pairs: Dataset, *, batch_size: int, work: Path | None 
     batches = list(_batches(model, pairs, batch_size)) if model.family != NO_ATTENTION else []
     parts: list[pa.Table] = []
     patches: dict[int, Tensor] = {}
-    for index, (ids, prepare) in enumerate(tqdm(batches, desc=f"{model.name}", unit="batch", disable=None)):
+    for index, (ids, prepare) in enumerate(steps(batches, f"{model.name} attention", "batch")):
         file = work / f"{index:06d}.parquet" if work else None
         side = file.with_suffix(".safetensors") if file else None  # renamed into place before the table
         if file and file.is_file():
