@@ -6,7 +6,8 @@ text; the instruction, the chat template and special tokens are other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -35,6 +36,7 @@ class Decoder(TransformersModel, base=True):
     caption: ClassVar[str] = "caption"
     is_likelihood: ClassVar[bool] = True
     layers: ClassVar[str] = r"model\.language_model\.layers\.\d+\.self_attn"
+    asks: ClassVar[str] = "{question}"  # the instruction that puts a question
 
     def __init__(self, name: str, spec: ModelSpec, device: str) -> None:
         super().__init__(name, spec, device)
@@ -42,6 +44,15 @@ class Decoder(TransformersModel, base=True):
         self.sites = self._find_sites()
 
     mm_shap = LIKELIHOOD
+
+    @contextmanager
+    def instructed(self, instruction: str) -> Iterator[None]:
+        """Within the context, the pairs' prompt holds this instruction."""
+        own, self._instruction = self._instruction, instruction
+        try:
+            yield
+        finally:
+            self._instruction = own
 
     @property
     def token_embedding(self) -> Any:

@@ -25,6 +25,7 @@ class PaliGemma(Decoder):
     image_encoder = "model.vision_tower"
     image_inputs = Without("the prompt is written for images and captions together")
     pixels = picture = "pixel_values"
+    asks = "answer en {question}"
 
     def _encode(self, images: list[Any], texts: list[str]) -> tuple[Any, Tensor]:
         prompt = "<image>" + ("caption en" if self._instruction == INSTRUCTION else self._instruction)
