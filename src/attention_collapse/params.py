@@ -188,6 +188,35 @@ class Prevention(Section):
         return self
 
 
+class AnswerRecipe(Section):
+    """How small models are trained to answer questions, kind by kind."""
+
+    steps: dict[str, Annotated[int, Field(ge=1)]]
+    learning_rate: dict[str, Annotated[float, Field(gt=0)]]
+    batch_size: int = Field(ge=1)
+    weight_decay: float = Field(ge=0)
+
+
+class Answers(Section):
+    """Models trained on the questions of easy-VQA, as published and with the answers' prior shifted."""
+
+    kinds: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+    seeds: Annotated[tuple[int, ...], Field(min_length=1, strict=False)]
+    favoured: float = Field(gt=0.5, lt=1)  # share of a wording's favoured answer in training; the rest in the test
+    data_seed: int = Field(ge=0)  # of the favoured answers, and of which questions are kept and measured
+    questions: int = Field(ge=8)  # measured of each set, one per image
+    partners: int = Field(ge=1)  # other questions that lend each an image and a wording
+    threads: int = Field(default=1, ge=1)
+    recipe: AnswerRecipe
+
+    @model_validator(mode="after")
+    def _every_kind_has_its_recipe(self) -> Answers:
+        for name in ("steps", "learning_rate"):
+            if unknown := [kind for kind in self.kinds if kind not in getattr(self.recipe, name)]:
+                raise ValueError(f"recipe.{name} has no {', '.join(unknown)}")
+        return self
+
+
 class ExtractAttention(Section):
     """How the models run; none of it may change a number beyond rounding."""
 
@@ -265,6 +294,7 @@ class Params(Section):
     plant: Plant | None = None
     doses: Doses | None = None
     prevention: Prevention | None = None
+    answers: Answers | None = None
     extract_attention: ExtractAttention = ExtractAttention()
     contribution: Contribution = Contribution()
     compute_mcs: ComputeMcs = ComputeMcs()

@@ -11,11 +11,10 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from attention_collapse.data.questions import Asked, located
+from attention_collapse.engine.answering import answer_measures, answer_scores
 from attention_collapse.engine.answers import (
     INCOMPETENT,
     NOTHING_TO_SWAP,
-    answer_measures,
-    answer_scores,
     baselines,
     question_only,
     summarise_answers,

@@ -1,31 +1,27 @@
 """What a model's answers to questions depend on: the image, the question, or neither.
 
-The texts that the scoring engine scores are questions with one candidate each, so that every model, every batch and
-every resumed run goes through the code that captions go through. The score of a pair is the log-odds of its right
-answer among its candidates; that answer stays the pair's own when image or question are another pair's.
+The score of a pair is the log-odds of its right answer among its candidates; that answer stays the pair's own when
+image or question are another pair's. `engine.answering` scores; what is here reads scores and knows no model.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from attention_collapse.data.coco import normal
-from attention_collapse.data.questions import Asked, Located
-from attention_collapse.engine.contribution import FEWEST, OF_MEANS, OF_PAIRS, described, needs_competence, void
-from attention_collapse.engine.scoring import Cells, score_texts
-from attention_collapse.errors import DataError
-from attention_collapse.measures.answers import ANSWER_MEASURES, chosen, credit, log_odds
+from attention_collapse.data.questions import Asked
+from attention_collapse.engine.contribution import FEWEST, OF_MEANS, OF_PAIRS, needs_competence, void
+from attention_collapse.measures.answers import ANSWER_MEASURES
 from attention_collapse.measures.contribution import CONTRIBUTION_MEASURES
-from attention_collapse.models.answering import Answering, asked
 from attention_collapse.params import Stats
 from attention_collapse.stats import ties
 from attention_collapse.stats.of_means import describe_of_means
+from attention_collapse.stats.one_sample import describe_columns
 
 COALITIONS = ("both", "image", "text", "neither", "text_mean_image", "neither_mean_image")  # what is the pair's own
 INCOMPETENT = "its answers are not shown to be better than the best constant answer"
@@ -66,73 +62,6 @@ def swaps(images: np.ndarray, wordings: np.ndarray, partners: int, seed: int) ->
         return image, np.full((n, partners), -1)
     question = redrawn(lambda drawn: (wordings[drawn] == own_wording) | (images[drawn] == images[image]))
     return image, question
-
-
-def answer_scores(
-    model: Answering, questions: Sequence[Located], *, partners: int, seed: int, batch_size: int,
-    work: Path | None = None, identity: str = "",
-) -> dict[str, np.ndarray]:  # fmt: skip
-    """Log-likelihoods of each pair's candidates, with its own image and question and with another pair's.
-
-    Parameters
-    ----------
-    questions
-        Each with 2 candidates or more, the right answer among them.
-    work, identity
-        As of `engine.contribution.contributions`.
-
-    Returns
-    -------
-    dict
-        Name of `COALITIONS` -> (pair, 1 or partner, candidate) in nats, −∞ where a pair has fewer candidates than
-        another; NaN where there is no image (no question) to swap in.
-
-    Raises
-    ------
-    DataError
-        A question has no candidates; a score is NaN or infinite.
-    """
-    if lacking := [one.asked.id for one in questions if len(one.asked.candidates) < 2]:
-        raise DataError(
-            f"{len(lacking)} questions without candidates ({', '.join(lacking[:3])})",
-            expected="2 candidates or more for each question",
-            remedy="give each the most frequent answers (`data.questions.most_frequent`, `with_candidates`)",
-        )
-    n, width = len(questions), max(len(one.asked.candidates) for one in questions)
-    files = {one.sha256: one.path for one in questions}
-    place = {digest: index for index, digest in enumerate(files)}
-    images = np.array([place[one.sha256] for one in questions])
-    wordings = np.unique([normal(one.asked.question) for one in questions], return_inverse=True)[1]
-    image, question = swaps(images, wordings, partners, seed)
-    texts: dict[str, int] = {}
-
-    def text_of(pair: int, other: int) -> list[int]:
-        """Places of the texts that put the other's question to this pair's candidates."""
-        mine = questions[pair].asked.candidates
-        said = [asked(questions[other].asked.question, candidate) for candidate in mine]
-        found = [texts.setdefault(text, len(texts)) for text in said]
-        return found + [found[0]] * (width - len(found))
-
-    own = np.array([text_of(i, i) for i in range(n)])[:, None]  # (pair, 1, candidate)
-    others = np.array([[text_of(i, k if k >= 0 else i) for k in row] for i, row in enumerate(question)])
-    mine, theirs, mean = images[:, None, None], images[image][..., None], np.full((n, 1, 1), len(files))
-    cells: Cells = {
-        "both": (mine, own), "image": (mine, others), "text": (theirs, own), "neither": (theirs, others),
-        "text_mean_image": (mean, own), "neither_mean_image": (mean, others),
-    }  # fmt: skip
-    found = score_texts(
-        model, list(files.values()), list(texts), cells, captions=len(texts), batch_size=batch_size, work=work,
-        identity=f"{identity} partners={partners} seed={seed}",
-    )  # fmt: skip
-    given = np.array([len(one.asked.candidates) for one in questions])[:, None, None]
-    missing = {"image": question < 0, "neither": (question < 0) | (image < 0), "text": image < 0}
-    missing["neither_mean_image"] = question < 0
-    scores = {}
-    for name in COALITIONS:
-        values = np.where(np.arange(width) < given, found[name], -np.inf)
-        undefined = missing.get(name, np.zeros((n, 1), bool))[..., None]
-        scores[name] = np.where(undefined, np.nan, values)
-    return scores
 
 
 def baselines(questions: Sequence[Asked], reference: Sequence[Asked] | None = None) -> tuple[np.ndarray, np.ndarray]:
@@ -223,35 +152,6 @@ def answer_columns(
     return pd.DataFrame(found)
 
 
-def answer_measures(
-    model: Answering, questions: Sequence[Located], *, partners: int, seed: int, batch_size: int,
-    reference: Sequence[Asked] | None = None, work: Path | None = None, identity: str = "",
-) -> pd.DataFrame:  # fmt: skip
-    """What a model answers and what that depends on, a row per question: image_id, question_id, and every measure.
-
-    Parameters and errors are those of `answer_scores` and `baselines`.
-    """
-    scores = answer_scores(
-        model, questions, partners=partners, seed=seed, batch_size=batch_size, work=work, identity=identity
-    )
-    plain = [one.asked for one in questions]
-    right = np.array([[normal(c) for c in one.candidates].index(normal(one.right)) for one in plain])
-    width = scores["both"].shape[2]
-    credits = np.array([
-        [one.credit(candidate) for candidate in one.candidates] + [0.0] * (width - len(one.candidates))
-        for one in plain
-    ])  # fmt: skip
-    table = answer_columns(
-        {name: log_odds(values, right) for name, values in scores.items()},
-        {name: credit(values, credits) for name, values in scores.items()},
-        {name: chosen(values) for name, values in scores.items()},
-        *baselines(plain, reference),
-    )
-    table.insert(0, "question_id", [one.id for one in plain])
-    table.insert(0, "image_id", [one.image for one in plain])
-    return table
-
-
 def summarise_answers(table: pd.DataFrame, stats: Stats) -> dict[str, Any]:
     """Mean and interval over images of each measure of `answer_columns`; the questions of an image are averaged first.
 
@@ -259,18 +159,22 @@ def summarise_answers(table: pd.DataFrame, stats: Stats) -> dict[str, Any]:
     they depend on: all are void, with that reason.
     """
     by_image = table.groupby("image_id", sort=True).mean(numeric_only=True)
-    names = [name for name in by_image if name in ANSWER_MEASURES or name in OF_PAIRS]
-    result: dict[str, Any] = {name: described(by_image[name], stats) for name in names}
+    columns = {name: by_image[name] for name in by_image if name in ANSWER_MEASURES or name in OF_PAIRS}
+    result: dict[str, Any] = dict(
+        describe_columns(
+            columns, confidence=stats.confidence, n_resamples=stats.n_resamples, rng=np.random.default_rng(stats.seed)
+        )
+    )
     for name, measure in OF_MEANS.items():
         if all(key in by_image for key in measure.inputs) and not measure.absent.startswith("needs the score of every"):
-            columns = [by_image[key] for key in measure.inputs]
+            made_of = [by_image[key] for key in measure.inputs]
             result[name] = describe_of_means(
-                columns, measure.of_means, confidence=stats.confidence, n_resamples=stats.n_resamples, rng=stats.seed
+                made_of, measure.of_means, confidence=stats.confidence, n_resamples=stats.n_resamples, rng=stats.seed
             )
     for name, summary in result.items():
         measure = (ANSWER_MEASURES | CONTRIBUTION_MEASURES)[name]
-        made_of = measure.inputs if measure.level == "means" else (name,)
-        if any(by_image[key].isna().all() for key in made_of if key in by_image):
+        inputs = measure.inputs if measure.level == "means" else (name,)
+        if any(by_image[key].isna().all() for key in inputs if key in by_image):
             summary["reason"] = NOTHING_TO_SWAP
     if reason := incompetence(result):
         result |= {name: void(summary, reason) for name, summary in result.items() if void_if_incompetent(name)}
