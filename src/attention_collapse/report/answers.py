@@ -21,8 +21,8 @@ LINES = (
 )
 LEVELS = (("accuracy_question_only", "best question-only answer", "-"), ("accuracy_constant", "best constant", ":"))
 CAPTION = (
-    "easy-VQA: accuracy of answers on questions of the model's own training, on the published test, and on a test where "
-    "favoured answers are rare. Models were trained as published, or where one answer to each wording is right for "
+    "easy-VQA: accuracy of answers on questions of the model's own training, on the published test, and on a test with "
+    "rare favoured answers. Models were trained as published, or where one answer to each wording is right for "
     "{favoured:g} % of its questions. Marks: one model each, with {confidence:g} % intervals over images."
 )
 
