@@ -232,6 +232,15 @@ def test_questions_of_one_image_are_averaged_before_any_interval(questions):
     assert summary["answer_accuracy_blind"]["mean"] == pytest.approx(expected)
 
 
+def test_one_file_under_two_ids_is_one_image(questions):
+    from dataclasses import replace
+
+    twin = replace(questions[0], asked=replace(questions[0].asked, id="twin", image="twin"))
+    table = table_of(perfect, [*questions, twin])
+    assert table["image_id"].iloc[-1] == table["image_id"].iloc[0] == "0"
+    assert summarise_answers(table, STATS)["answer_accuracy"]["n"] == 48
+
+
 def test_no_measure_of_answers_takes_the_name_of_another():
     from attention_collapse.measures.catalogue import MEASURES
 

@@ -7,6 +7,7 @@ goes through the code that captions go through.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -99,7 +100,8 @@ def answer_measures(
     scores = answer_scores(
         model, questions, partners=partners, seed=seed, batch_size=batch_size, work=work, identity=identity
     )
-    plain = [one.asked for one in questions]
+    first = {one.sha256: one.asked.image for one in reversed(questions)}  # one file under two ids is one image
+    plain = [replace(one.asked, image=first[one.sha256]) for one in questions]
     right = np.array([[normal(c) for c in one.candidates].index(normal(one.right)) for one in plain])
     width = scores["both"].shape[2]
     credits = np.array([

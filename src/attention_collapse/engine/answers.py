@@ -25,7 +25,7 @@ from attention_collapse.stats.one_sample import describe_columns
 
 COALITIONS = ("both", "image", "text", "neither", "text_mean_image", "neither_mean_image")  # what is the pair's own
 INCOMPETENT = "its answers are not shown to be better than the best constant answer"
-NOTHING_TO_SWAP = "fewer than 3 images, or questions of one wording: nothing to swap in"
+NOTHING_TO_SWAP = "fewer than 3 different images, or questions of one wording: nothing to swap in"
 ATTEMPTS = 1000
 SAME = 1e-9  # sums of credits that differ by less differ by the order of adding alone
 Totals = dict[str, float]  # answer -> credit

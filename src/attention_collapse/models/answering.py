@@ -137,7 +137,7 @@ class ByHead(Answering):
                 expected=f"one of its {len(self.answers or ())} answers ({', '.join((self.answers or ())[:5])}, …)",
                 remedy="give candidates that the head knows",
             )
-        batch: Batch = self.model.pairs(pictures, [question for question, _ in said])
+        batch = _whole(self.model, pictures, [question for question, _ in said])
         place = torch.tensor([self._place[answer] for _, answer in said])
         return replace(batch, inputs={**batch.inputs, "answer": place})
 
@@ -210,7 +210,7 @@ class ByBlip(Answering):
     def pairs(self, pictures: Sequence[Image.Image], captions: Sequence[str]) -> Batch:
         """The model's own inputs of images and questions, and "answer", "answer_real", (batch, token)."""
         said = [question_and_answer(text) for text in captions]
-        batch: Batch = self.model.pairs(pictures, [question for question, _ in said])
+        batch = _whole(self.model, pictures, [question for question, _ in said])
         config, tokenizer = self.module.config.text_config, self.tokenizer
         rows = [
             [config.bos_token_id, *tokenizer(answer, add_special_tokens=False)["input_ids"], config.sep_token_id]
@@ -265,6 +265,19 @@ def load_answering(name: str, spec: ModelSpec, device: str = "cpu") -> Answering
             expected=f"a prompt with {PLACE}, such as '{PLACE} Answer in one word.'", remedy="correct the prompt",
         )  # fmt: skip
     return ByDecoder(model, prompt)
+
+
+def _whole(model: Any, pictures: Sequence[Image.Image], questions: list[str]) -> Batch:
+    """The model's own inputs, of questions that it reads to their end."""
+    batch: Batch = model.pairs(pictures, questions)
+    if any(batch.truncated):
+        cut = questions[batch.truncated.index(True)]
+        raise ModelError(
+            f"{model.name}: the question {cut[:60]!r} … is longer than the model's context, and would be cut",
+            expected="questions that fit; a cut question asks something else",
+            remedy="leave it out, or shorten it",
+        )
+    return batch
 
 
 def _bytes(tensor: Tensor) -> bytes:
