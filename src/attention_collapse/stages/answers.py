@@ -14,8 +14,9 @@ from attention_collapse.engine.answer_cells import cells, parameters_of, section
 from attention_collapse.engine.answer_summary import SHOWN, facts, summaries
 from attention_collapse.engine.dose_scores import read_all
 from attention_collapse.errors import DataError
+from attention_collapse.files import read_json
 from attention_collapse.identity.settle import settle_frame, settle_json
-from attention_collapse.report.answers import answers_figure
+from attention_collapse.report.answers import answers_figure, answers_table
 from attention_collapse.report.figures import save, use_style
 from attention_collapse.stages.run import run_stage
 from attention_collapse.study.layout import Study, evidence_of
@@ -54,14 +55,7 @@ def main(study: Study) -> None:
     use_style()
     shutil.rmtree(study.answers_plots, ignore_errors=True)
     save(answers_figure(models, answers.favoured, stats.confidence), study.answers_plots / "accuracy")
-    for kind, named in models.items():
-        for name, sets in named.items():
-            said = ", ".join(
-                f"{key} {one['answer_accuracy']['mean']:.3f} (blind {one['answer_accuracy_blind']['mean']:.3f}, "
-                f"question only {one['accuracy_question_only']['mean']:.3f})"
-                for key, one in sets.items()
-            )
-            print(f"{kind} {name}: {said}")
+    print(answers_table(read_json(study.answers)["models"]))
     if missing:
         print(f"{len(missing)} of {len(missing) + len(table)} models are not trained yet")
 
