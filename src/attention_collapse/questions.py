@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from attention_collapse import arguments
 from attention_collapse.data.coco import Skipped
 from attention_collapse.data.question_formats import read_questions
 from attention_collapse.data.questions import (
@@ -17,12 +18,12 @@ from attention_collapse.data.questions import (
     question_manifest,
     with_candidates,
 )
-from attention_collapse.diagnosis import require_writable, spec_of
+from attention_collapse.diagnosis import spec_of
 from attention_collapse.errors import DataError, ParamsError
-from attention_collapse.files import write_json
 from attention_collapse.params import Stats
 from attention_collapse.report.diagnosis import Estimate
-from attention_collapse.report.questions import FEW, SHOWN, Answered
+from attention_collapse.report.questions import SHOWN, Answered
+from attention_collapse.stats.few_images import too_few, withheld
 
 
 def answer_questions(
@@ -62,10 +63,16 @@ def answer_questions(
     AttentionCollapseError
         For anything wrong with the model, the questions, the images or an argument.
     """
-    _require_whole(candidates=candidates, n=n, partners=partners, batch_size=batch_size)
-    require_writable(out)
-    found = read_questions(Path(questions), None if annotations is None else Path(annotations))
-    folder = _image_folder(found, images)
+    candidates, n = (
+        arguments.optional_whole(name, value, least=1) for name, value in (("candidates", candidates), ("n", n))
+    )
+    partners = arguments.whole("partners", partners, least=1)
+    batch_size = arguments.whole("batch_size", batch_size, least=1)
+    seed, device, strict = arguments.seed(seed), arguments.device(device), arguments.flag("strict", strict)
+    file = arguments.output_file("out", out)
+    second = None if annotations is None else arguments.path("annotations", annotations)
+    found = read_questions(arguments.path("questions", questions), second)
+    folder = _image_folder(found, None if images is None else arguments.path("images", images))
     chosen, missing, given = _with_candidates(found, candidates)
     usable, unreadable = located(_subset(chosen, n, seed), folder)
     skipped = [*found.skipped, *missing, *unreadable]
@@ -88,33 +95,21 @@ def answer_questions(
         candidates=given,
         estimates={key: _estimate(key, summary[key], stats.confidence, data["n_images"]) for key in SHOWN},
     )
-    if out is not None:
-        write_json(Path(out), result.to_dict())
+    result.save(file)
     return result
 
 
 def _estimate(name: str, summary: dict[str, Any], confidence: float, n: int) -> Estimate:
     """Without an interval where images are too few for one."""
-    if n < FEW:
-        reason = summary.get("reason", f"{n} images, {FEW} or more needed")
-        summary = summary | {"ci_low": np.nan, "ci_high": np.nan, "reason": reason}
-    return Estimate.of(name, summary, confidence)
+    reason = too_few(n)
+    return Estimate.of(name, withheld({"sd": None, **summary}, reason) if reason else summary, confidence)
 
 
-def _require_whole(**given: object) -> None:
-    """ParamsError for a number that is none, or none above 0."""
-    for name, value in given.items():
-        if value is not None and (isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1):
-            raise ParamsError(
-                f"{name} is {value!r}", expected="a whole number of 1 or more", remedy="correct the argument"
-            )
-
-
-def _image_folder(found: QuestionSet, images: str | Path | None) -> Path:
+def _image_folder(found: QuestionSet, images: Path | None) -> Path:
     file = found.files[0]
     split = file.stem.removeprefix("questions_")
     beside = (file.parent / "images", file.parent.parent / split, file.parent.parent / "images")
-    tried = [Path(images)] if images is not None else list(beside)
+    tried = [images] if images is not None else list(beside)
     folder = next((folder for folder in tried if folder.is_dir()), None)
     if folder is None:
         raise DataError(

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
+from attention_collapse.explain import unwritten
+from attention_collapse.files import write_json
 from attention_collapse.measures.answers import ANSWER_MEASURES
 from attention_collapse.measures.contribution import CONTRIBUTION_MEASURES
 from attention_collapse.report.diagnosis import LISTED, Estimate, without_nan
+from attention_collapse.stats.few_images import too_few
 
 SCHEMA = 1  # of `Answered.to_dict`
-FEW = 10  # images, below which there is no interval and no conclusion
 SHOWN = (*ANSWER_MEASURES, "choice_image", "choice_text", "reliance_image", "reliance_text", "reliance_share")
 RECORDS = ANSWER_MEASURES | CONTRIBUTION_MEASURES
 WIDTH = max(len(RECORDS[name].label) for name in SHOWN) + 2
@@ -54,6 +57,16 @@ class Answered:
         clean: dict[str, Any] = without_nan(vars(self) | {"schema": SCHEMA, "estimates": estimates})
         return clean
 
+    def save(self, file: Path | None) -> list[Path]:
+        """Write it as JSON, if a file is given; UnwrittenError, whose `result` this is, if that cannot be."""
+        if file is None:
+            return []
+        try:
+            write_json(file, self.to_dict())
+        except OSError as error:
+            raise unwritten(self, error) from error
+        return [file]
+
     def text(self) -> str:
         """The summary that `attention-collapse questions` prints."""
         weights, data = self.weights, self.data
@@ -75,8 +88,8 @@ class Answered:
 
     def _conclusion(self) -> list[str]:
         """What may be said of it, in sentences."""
-        if self.data["n_images"] < FEW:
-            return [f"{self.data['n_images']} images, {FEW} or more needed: nothing is concluded"]
+        if reason := too_few(self.data["n_images"]):
+            return [f"{reason}: nothing is concluded"]
         if not _above(self["gain_over_constant"]):
             return ["its answers are not shown to be better than the best constant answer: nothing else means anything"]
         said = ["its answers are better than any constant answer"]
