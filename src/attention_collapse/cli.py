@@ -99,6 +99,22 @@ def _information(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _questions(arguments: argparse.Namespace) -> int:
+    from attention_collapse.arguments import output_file
+    from attention_collapse.progress import told
+    from attention_collapse.questions import answer_questions
+
+    file = output_file("out", arguments.out)
+    with told(True):
+        result = answer_questions(
+            _model(arguments), arguments.questions, annotations=arguments.annotations, images=arguments.images,
+            candidates=arguments.candidates, n=arguments.n, seed=arguments.seed, partners=arguments.partners,
+            device=arguments.device, batch_size=arguments.batch_size, strict=arguments.strict,
+        )  # fmt: skip
+    _print_then_write(result.text(), lambda: result.save(file))
+    return 0
+
+
 def _models(_: argparse.Namespace) -> int:
     from attention_collapse.inventory import listing
 
@@ -259,6 +275,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(in_repository=False)
     commands = parser.add_subparsers(required=True, metavar="command")
     _add_diagnose(commands.add_parser("diagnose", help="measure one model on your pairs"))
+    _add_questions(commands.add_parser("questions", help="measure what a model answers, and what that depends on"))
     _add_information(commands.add_parser(
         "information",
         help="measure what image and text tell of a label",
@@ -384,6 +401,29 @@ def _add_pairs(parser: argparse.ArgumentParser) -> None:
     convert.add_argument("--seed", type=_not_negative, default=0, help="seed of the subset (default: 0)")
     convert.add_argument("--strict", action="store_true", help="fail if anything is skipped")
     convert.add_argument("--overwrite", action="store_true", help="replace OUT, if it holds COCO's layout alone")
+
+
+def _add_questions(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--model", required=True, help="a name from `attention-collapse models`, or a checkpoint folder"
+    )
+    parser.add_argument("--kind", help="kind of the checkpoint folder")
+    parser.add_argument("--questions", required=True, type=_path, help="VQAv2, GQA, easy-VQA or a COCO-layout folder")
+    parser.add_argument("--annotations", type=_path, help="VQAv2's second file, with the answers")
+    parser.add_argument("--images", type=_path, help="folder of the images (default: beside the questions)")
+    parser.add_argument(
+        "--candidates", type=_positive, help="so many of the most frequent answers are candidates, where none are given"
+    )
+    parser.add_argument("--n", type=_positive, help="number of images, a seeded subset (default: all)")
+    parser.add_argument("--seed", type=_not_negative, default=0, help="seed of subset and partners (default: 0)")
+    parser.add_argument(
+        "--partners", type=_positive, default=8, help="others that lend image and question (default: 8)"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …, or auto for accelerate (default: cpu)")
+    parser.add_argument("--batch-size", type=_positive, default=32)
+    parser.add_argument("--strict", action="store_true", help="fail on a question that cannot be used")
+    parser.add_argument("--out", type=_path, help="also write the result as JSON")
+    parser.set_defaults(run=_questions)
 
 
 def _add_information(parser: argparse.ArgumentParser) -> None:
