@@ -159,7 +159,10 @@ def remote_code(path):
         (remote_code, "code from a repository is never run"),
         (lambda path: (path / "model.safetensors").unlink(), "no weights in"),
         (lambda path: (path / "model.safetensors").write_bytes(b"x" * 100), "cannot be loaded"),
-        (lambda path: (path / "config.json").write_text("{"), "cannot be used"),
+        (
+            lambda path: (path / "config.json").write_text('{"model_type": "clip", "vision_config": 3}'),
+            "cannot be used",
+        ),
         (lambda path: (path / "preprocessor_config.json").unlink(), "no processor in"),
         (shutil.rmtree, "no config.json in"),
     ],
