@@ -192,9 +192,8 @@ def test_a_prompt_without_an_image_token(folder):
     for file in path.glob("chat_template*"):
         file.unlink()
     (path / "chat_template.jinja").write_text("USER: look. ASSISTANT:")
-    model = load("m", checkpoint(path, kind="llava"))
-    with pytest.raises(ModelError, match="image token"):
-        model.pairs(*one_pair())
+    with pytest.raises(ModelError, match="image token(.|\n)*check chat_template"):
+        load("m", checkpoint(path, kind="llava"))
 
 
 def test_no_chat_template(folder):

@@ -24,6 +24,7 @@ from attention_collapse.models.hub import (
     weights_sha256,
 )
 from attention_collapse.models.interface import KindOfModel, Provenance, named_class
+from attention_collapse.models.picture_fit import activation_notes, require_fit
 from attention_collapse.models.spec import BYTES_OF_DTYPE, ModelSpec
 
 CONFIG = "config.json"
@@ -109,6 +110,7 @@ def load_pretrained(name: str, spec: ModelSpec, device: str, class_name: str) ->
         remedy="download them from the same repository and revision",
     ):
         processor = _processor(folder)
+    notes += require_fit(name, processor, config) + activation_notes(name, config, spec.origin)
     return module, processor, Provenance(
         weights=spec.origin,
         sha256=digest,
