@@ -154,6 +154,7 @@ def _measured(model: Any, folder: Path, asked: Asked, work: Path | None) -> Diag
     from attention_collapse.engine.attention import extract
     from attention_collapse.engine.contribution import summarise
     from attention_collapse.engine.kept import kept
+    from attention_collapse.engine.takeable import takeable
     from attention_collapse.models.interface import is_likelihood
 
     if asked.threads is not None:
@@ -163,7 +164,8 @@ def _measured(model: Any, folder: Path, asked: Asked, work: Path | None) -> Diag
     checked, skipped = read_folder(folder, n=asked.n, seed=asked.seed, strict=asked.strict)
     phase(f"{name}: loading the model")
     loaded = load(name, spec, asked.device)
-    pairs = table(checked, "folder")
+    pairs, refused = takeable(loaded, table(checked, "folder"), strict=asked.strict)
+    skipped += refused
     parts = kept(work, loaded, spec, pairs, asked.device)
     phase(f"{name}: attention of {len(pairs)} images with {sum(map(len, pairs['captions']))} captions")
     attention = extract(loaded, pairs, batch_size=asked.batch_size, **parts.of("attention")).to_pandas()
