@@ -156,6 +156,7 @@ def _measured(model: Any, folder: Path, asked: Asked, work: Path | None) -> Diag
     from attention_collapse.engine.kept import kept
     from attention_collapse.engine.takeable import takeable
     from attention_collapse.models.interface import is_likelihood
+    from attention_collapse.models.specification import specification
 
     if asked.threads is not None:
         torch.set_num_threads(asked.threads)
@@ -180,7 +181,7 @@ def _measured(model: Any, folder: Path, asked: Asked, work: Path | None) -> Diag
         pairs,
         attention,
         Found(values, causal, tokens),
-        settings=asked.settings | about,
+        settings=asked.settings | about | {"specification": specification(loaded, spec)},
         skipped=[asdict(item) for item in skipped],
     )
 

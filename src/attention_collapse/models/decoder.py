@@ -40,7 +40,7 @@ class Decoder(TransformersModel, base=True):
 
     def __init__(self, name: str, spec: ModelSpec, device: str) -> None:
         super().__init__(name, spec, device)
-        self._instruction = spec.prompt or INSTRUCTION
+        self.instruction = spec.prompt or INSTRUCTION
         self.sites = self._find_sites()
         if self.family == SINGLE_STREAM:  # else the picture has no tokens of its own in the text
             require_agreement(
@@ -62,7 +62,7 @@ class Decoder(TransformersModel, base=True):
 
     def _prompt(self) -> str:
         """What stands before the caption, image token included."""
-        content = [{"type": "image"}, {"type": "text", "text": self._instruction}]
+        content = [{"type": "image"}, {"type": "text", "text": self.instruction}]
         try:
             text = self._processor.apply_chat_template(
                 [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False

@@ -159,6 +159,7 @@ class InHouse(KindOfModel, base=True):
             revision=None,
             parameters=sum(p.numel() for module in (fusion, encoder, images.module) for p in module.parameters()),
             untrained=spec.is_control,
+            notes=tuple(images.provenance["notes"]),
             image_processor=images.provenance["image_processor"],
         )
         return cls(name, images, (encoder, tokenizer), fusion, provenance)

@@ -231,6 +231,11 @@ def named_class(found: object) -> str:
     return f"{type(found).__module__.split('.')[0]}.{type(found).__name__}"
 
 
+def unit_length(vectors: Tensor) -> Tensor:
+    """(batch, …, width) of length 1, in float32 whatever the dtype: in half precision the length itself is rounded."""
+    return torch.nn.functional.normalize(vectors.float(), dim=-1)
+
+
 def even_weights(chosen: Tensor) -> Tensor:
     """(batch, query) booleans -> float64 weights that add to 1 over each item's chosen queries."""
     return chosen.double() / chosen.sum(-1, keepdim=True).clamp_min(1)

@@ -17,11 +17,13 @@ from torch import Tensor
 
 from attention_collapse.errors import ModelError
 from attention_collapse.files import sha256_file
+from attention_collapse.models.activation import activation_notes
 from attention_collapse.models.boundary import boundary
 from attention_collapse.models.checkpoint import load_exactly, read_state_dict, require_finite, require_sha256
 from attention_collapse.models.definition import is_there, read_object, require_objects
 from attention_collapse.models.hub import definition_sha256, hub_file, hub_folder, snapshot_revision
 from attention_collapse.models.interface import Provenance, named_class
+from attention_collapse.models.picture_fit import black_and_white, require_range
 from attention_collapse.models.spec import ModelSpec
 
 CONFIG = "open_clip_config.json"
@@ -180,9 +182,17 @@ def load_parts(name: str, spec: ModelSpec, device: str) -> tuple[Any, Any, Any, 
         definition = _tokenizer_sha256(name, spec.architecture or "")
     module.eval().requires_grad_(False).to(device)
     parameters = sum(parameter.numel() for parameter in module.parameters())
+    with boundary(
+        f"{name}: the image transform prepares no picture",
+        expected="a preprocess_cfg that open_clip can use",
+        remedy="compare open_clip_config.json with open_clip's own",
+    ):
+        prepared = transform(black_and_white())
+    require_range(name, prepared, f"{CONFIG}: mean and std of preprocess_cfg")
     provenance = Provenance(
-        spec.origin, digest, definition, revision, parameters, spec.is_control, image_processor=named_class(transform)
-    )
+        spec.origin, digest, definition, revision, parameters, spec.is_control,
+        notes=activation_notes(module, file, digest), image_processor=named_class(transform),
+    )  # fmt: skip
     return module, transform, tokenizer, provenance
 
 
