@@ -104,14 +104,17 @@ def _embedded(
 ) -> tuple[Features, dict[str, Any], list[Skipped]]:
     """Embeddings of a folder's usable images and first captions, the model's provenance, and what was not usable."""
     from attention_collapse.engine.information import embeddings, require_towers
+    from attention_collapse.engine.takeable import takeable
     from attention_collapse.models import load
+    from attention_collapse.models.specification import specification
 
     name, spec = spec_of(model)
     checked, skipped = read_folder(folder, strict=strict)
     towers = require_towers(load(name, spec, device))
-    images, texts = embeddings(towers, table(checked, "folder"), batch_size=batch_size)
-    ids = tuple(pair.entry.image_id for pair in checked)
-    return Features(ids, images, texts), {"name": name} | towers.provenance, skipped
+    pairs, refused = takeable(towers, table(checked, "folder"), strict=strict)
+    images, texts = embeddings(towers, pairs, batch_size=batch_size)
+    about = {"name": name} | towers.provenance | {"specification": specification(towers, spec)}
+    return Features(tuple(pairs["image_id"]), images, texts), about, [*skipped, *refused]
 
 
 def _measured(

@@ -186,3 +186,23 @@ def test_an_activation_that_contradicts_the_weights_origin_is_said(name, acts, s
     (path / CONFIG).write_text(json.dumps(config))
     notes = load("m", ModelSpec(kind="clip", weights="checkpoint", path=str(path))).provenance["notes"]
     assert [note for note in notes if "hidden_act" in note] == ([f"config.json: {said}"] if said else [])
+
+
+@pytest.mark.parametrize("kind", TRANSFORMERS)
+def test_a_folder_as_the_library_saves_it_now_is_whole_too(kind, folders, tmp_path):
+    """Version 5 writes the image processor's settings into processor_config.json."""
+    model = load(kind, ModelSpec(kind=kind, weights="checkpoint", path=str(folders(kind))))
+    model.module.save_pretrained(tmp_path / kind)
+    model._processor.save_pretrained(tmp_path / kind)
+    assert not (tmp_path / kind / IMAGES).exists()
+    notes = load(kind, ModelSpec(kind=kind, weights="checkpoint", path=str(tmp_path / kind))).provenance["notes"]
+    assert not [note for note in notes if ".json" in note]
+
+
+def test_what_is_wrong_there_is_said_of_that_file(folders, tmp_path):
+    model = load("clip", ModelSpec(kind="clip", weights="checkpoint", path=str(folders("clip"))))
+    model.module.save_pretrained(tmp_path / "clip")
+    model._processor.image_processor.crop_size = {"height": 48, "width": 48}
+    model._processor.save_pretrained(tmp_path / "clip")
+    with pytest.raises(ModelError, match="does not fit the image tower(.|\n)*take processor_config.json from"):
+        load("clip", ModelSpec(kind="clip", weights="checkpoint", path=str(tmp_path / "clip")))

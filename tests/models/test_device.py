@@ -71,6 +71,12 @@ def test_auto_and_its_absence_give_the_same_for_every_kind(kind, tmp_path, tiny_
         diagnose(model, pairs, device="nonsense")
 
 
+def test_pytorchs_own_device_stands_in_the_result_as_its_name(tiny_openclip, tmp_path):
+    pairs = coco_folder(tmp_path / "pairs", n=4)
+    result = diagnose(str(tiny_openclip), pairs, partners=0, device=torch.device("cpu"), out=tmp_path / "out.json")
+    assert result.settings["device"] == "cpu" and (tmp_path / "out.json").is_file()
+
+
 @NOT_HERE
 def test_on_the_command_line(tiny_openclip, tmp_path, capsys):
     pairs = coco_folder(tmp_path / "pairs", n=4)

@@ -12,6 +12,7 @@ from attention_collapse.errors import AttentionCollapseError, ModelError
 
 LONGEST = 200  # characters of a message that is passed on; libraries append whole lists of backends
 PREPARES, RUNS = ("images", "texts", "pairs"), ("embed", "score")
+MEMORY = ("out of memory", "enough memory")
 DEVICES = ("same device", "on the expected device", "and weight type")  # words of PyTorch's complaint
 
 
@@ -61,7 +62,7 @@ def _running(name: str) -> Iterator[None]:
                 expected="all of the model and its inputs on one device, or placed by `device: auto`",
                 remedy="move the model whole before it is used",
             ) from cause
-        if isinstance(cause, RuntimeError | MemoryError) and "out of memory" in f"{cause or 'out of memory'}":
+        if cause and (isinstance(cause, MemoryError) or any(words in str(cause) for words in MEMORY)):
             raise ModelError(
                 f"{name}: not enough memory for the forward pass ({first_sentence(cause)})",
                 expected="memory for the model and one batch",

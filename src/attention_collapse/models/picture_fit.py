@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,7 +25,7 @@ USUAL = {  # model_type of a tower's configuration -> whose normalisation it was
     "clip_vision_model": "CLIP's", "blip_vision_model": "CLIP's", "blip_2_vision_model": "CLIP's",
     "siglip_vision_model": "SigLIP's", "siglip2_vision_model": "SigLIP's", "vilt": "SigLIP's",
 }  # fmt: skip
-FILE = "preprocessor_config.json"
+FILES = ("preprocessor_config.json", "processor_config.json")  # the latter as version 5 of transformers writes it
 
 
 def black_and_white(width: int = 64, height: int = 48) -> Image.Image:
@@ -32,6 +33,12 @@ def black_and_white(width: int = 64, height: int = 48) -> Image.Image:
     pixels = np.zeros((height, width, 3), np.uint8)
     pixels[:, width // 2 :] = 255
     return Image.fromarray(pixels)
+
+
+def _settings_file(config: Any) -> str:
+    """Which file of the checkpoint holds the image processor's settings."""
+    folder = Path(config.name_or_path or "")
+    return next((file for file in FILES if (folder / file).is_file()), FILES[0])
 
 
 def require_fit(name: str, processor: Any, config: Any) -> list[str]:
@@ -47,38 +54,39 @@ def require_fit(name: str, processor: Any, config: Any) -> list[str]:
     images = getattr(processor, "image_processor", None)
     if images is None:
         return []
+    file = _settings_file(config)
     with boundary(
         f"{name}: the image processor prepares no picture",
-        expected=f"settings that fit each other in {FILE}",
+        expected=f"settings that fit each other in {file}",
         remedy="take the file from the repository that config.json is from",
     ):
         prepared = images(images=[black_and_white()], return_tensors="pt")
         pixels = prepared if isinstance(prepared, Tensor) else prepared["pixel_values"]
     if not isinstance(pixels, Tensor):
         return []
-    require_range(name, pixels, f"{FILE}: do_rescale, rescale_factor, do_normalize, image_std")
+    require_range(name, pixels, f"{file}: do_rescale, rescale_factor, do_normalize, image_std")
     tower = getattr(config, "vision_config", None) or getattr(config, "image_config", None) or config
     if pixels.ndim >= 4:  # else a list of flattened patches
-        _require_shape(name, pixels, tower, any_size=config.model_type in ANY_SIZE)
-    return _size_notes(images, config) + normalisation_notes(
+        _require_shape(name, pixels, tower, file, any_size=config.model_type in ANY_SIZE)
+    return _size_notes(images, config, file) + normalisation_notes(
         USUAL.get(str(getattr(tower, "model_type", ""))),
         getattr(images, "image_mean", None) if getattr(images, "do_normalize", True) else None,
         getattr(images, "image_std", None),
-        FILE,
+        file,
     )
 
 
-def _size_notes(images: Any, config: Any) -> list[str]:
+def _size_notes(images: Any, config: Any, file: str) -> list[str]:
     """What to say of a ViLT whose pictures are of another size than it was made for: it stretches its positions."""
     edge = getattr(getattr(images, "size", None), "shortest_edge", None)
     if config.model_type != "vilt" or edge == config.image_size:
         return []
     return [
-        f"{FILE} has size {edge}, config.json has image_size {config.image_size}: the positions are stretched to fit"
+        f"{file} has size {edge}, config.json has image_size {config.image_size}: the positions are stretched to fit"
     ]
 
 
-def _require_shape(name: str, pixels: Tensor, tower: Any, *, any_size: bool) -> None:
+def _require_shape(name: str, pixels: Tensor, tower: Any, file: str, *, any_size: bool) -> None:
     """ModelError for a number of channels or a size that the tower was not made for."""
     size, channels = getattr(tower, "image_size", None), getattr(tower, "num_channels", None)
     expected = [size, size] if isinstance(size, int) else list(size) if isinstance(size, list | tuple) else None
@@ -91,8 +99,8 @@ def _require_shape(name: str, pixels: Tensor, tower: Any, *, any_size: bool) -> 
     if wrong:
         raise ModelError(
             f"{name}: the image processor does not fit the image tower: it makes {' and '.join(wrong)}",
-            expected=f"size and crop_size in {FILE} that are the tower's",
-            remedy=f"take {FILE} from the repository that config.json is from",
+            expected=f"size and crop_size in {file} that are the tower's",
+            remedy=f"take {file} from the repository that config.json is from",
         )
 
 
