@@ -76,7 +76,7 @@ def test_what_a_model_raises_is_named(kind, probed, error, said, models):
     layer = model.module.text_model if kind == "clip" else model.module.text_encoder
     hook = layer.register_forward_pre_hook(fail)
     try:
-        with pytest.raises(ModelError, match=f"m: {said}") as caught:
+        with pytest.raises(ModelError, match=f"m: .*{said}") as caught:
             probe_batch(model, batch, run) if probed else run(batch)
     finally:
         hook.remove()
