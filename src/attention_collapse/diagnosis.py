@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from attention_collapse import arguments
 from attention_collapse.data.fingerprint import fingerprint
-from attention_collapse.data.pairs import read_folder, table
+from attention_collapse.data.pairs import table
+from attention_collapse.data.source import Columns, Foils, read_pairs
 from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.identity.environment import environment
 from attention_collapse.measures.attention import ROWS
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 def diagnose(
     model: str | PathLike[str] | Mapping[str, Any],
-    pairs: str | PathLike[str],
+    pairs: Any,
     *,
     n: int | None = None,
     seed: int = 0,
@@ -47,20 +48,24 @@ def diagnose(
     t_shap_images: int = 16,
     threads: int | None = None,
     strict: bool = False,
+    split: str | None = None,
+    columns: Columns = None,
+    images: str | PathLike[str] | None = None,
+    foils: Foils = None,
     out: str | PathLike[str] | None = None,
     per_pair: str | PathLike[str] | None = None,
     plots: str | PathLike[str] | None = None,
     work: str | PathLike[str] | None = None,
     progress: bool | None = None,
 ) -> Diagnosis:
-    """Measure a model's attention on a COCO-layout folder.
+    """Measure a model's attention on pairs of image and caption.
 
     Parameters
     ----------
     model
         A name of `attention-collapse models`, a checkpoint folder, or a mapping as under `models` in params.yaml.
     pairs
-        Folder with annotations/captions_<split>.json and the images.
+        A path of any format that docs/data.md lists, the id of a data set of the hub, or an object of `datasets`.
     n, seed
         Use a seeded subset of `n` images; None uses all.
     rows
@@ -76,6 +81,8 @@ def diagnose(
         CPU threads; None leaves PyTorch's setting.
     strict
         Fail on the first unusable image or caption instead of listing it under `skipped`.
+    split, columns, images, foils
+        How the source of the pairs is read, as of `data.source.read_pairs`.
     out, per_pair, plots
         Also write the result as JSON, every pair's values as CSV or Parquet (by the name's ending), and figures into a
         folder: docs/diagnose.md describes them. A result that could not be written is the error's `result`.
@@ -103,10 +110,24 @@ def diagnose(
     outputs, kept_in = Outputs.of(out, per_pair, plots), arguments.output_folder("work", work)
     if progress is not None:
         arguments.flag("progress", progress)
+    if pairs is None or isinstance(pairs, str | PathLike):  # else an object that holds the pairs
+        pairs = arguments.path("pairs", pairs)
+    source = Source(pairs, {"split": split, "columns": columns, "images": images, "foils": foils})
     with told(progress):
-        result = _measured(model, arguments.path("pairs", pairs), asked, kept_in)
+        result = _measured(model, source, asked, kept_in)
         result.save(outputs)
     return result
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the pairs come from, and how it is read: arguments of `data.source.read_pairs`."""
+
+    pairs: Any
+    how: dict[str, Any]
+
+    def __str__(self) -> str:
+        return str(self.pairs) if isinstance(self.pairs, PathLike) else f"a {type(self.pairs).__name__}"
 
 
 @dataclass(frozen=True)
@@ -147,7 +168,7 @@ class Asked:
         return {name: getattr(self, name) for name in ("rows", "seed", "n", "batch_size", "device")}
 
 
-def _measured(model: Any, folder: Path, asked: Asked, work: Path | None) -> Diagnosis:
+def _measured(model: Any, source: Source, asked: Asked, work: Path | None) -> Diagnosis:
     """Read, load, observe, swap and judge, in this order."""
     import torch
 
@@ -161,12 +182,11 @@ def _measured(model: Any, folder: Path, asked: Asked, work: Path | None) -> Diag
     if asked.threads is not None:
         torch.set_num_threads(asked.threads)
     name, spec = spec_of(model)
-    phase(f"{name}: reading the pairs of {folder}")
-    checked, skipped = read_folder(folder, n=asked.n, seed=asked.seed, strict=asked.strict)
+    phase(f"{name}: reading the pairs of {source}")
+    read = read_pairs(source.pairs, **source.how, n=asked.n, seed=asked.seed, strict=asked.strict)
     phase(f"{name}: loading the model")
     loaded = load(name, spec, asked.device)
-    pairs, refused = takeable(loaded, table(checked, "folder"), strict=asked.strict)
-    skipped += refused
+    pairs, refused = takeable(loaded, table(read.pairs, read.format), strict=asked.strict)
     parts = kept(work, loaded, spec, pairs, asked.device)
     phase(f"{name}: attention of {len(pairs)} images with {sum(map(len, pairs['captions']))} captions")
     attention = extract(loaded, pairs, batch_size=asked.batch_size, **parts.of("attention")).to_pandas()
@@ -181,8 +201,8 @@ def _measured(model: Any, folder: Path, asked: Asked, work: Path | None) -> Diag
         pairs,
         attention,
         Found(values, causal, tokens),
-        settings=asked.settings | about | {"specification": specification(loaded, spec)},
-        skipped=[asdict(item) for item in skipped],
+        settings=asked.settings | {"source": read.describe(), "specification": specification(loaded, spec)} | about,
+        skipped=[asdict(item) for item in [*read.skipped, *refused]],
     )
 
 

@@ -28,7 +28,10 @@ class FetchCoco(Section):
     source: Literal["embedded", "folder", "val2017"] = "embedded"
     n: int | None = Field(default=100, ge=1)
     seed: int = Field(default=0, ge=0)
-    path: str | None = None  # source: folder
+    path: str | None = None  # source: folder; of any format that docs/data.md lists
+    split: str | None = None  # source: folder; of a source with several
+    columns: dict[str, str] | None = None  # source: folder; role -> name, where the columns are not known
+    images: str | None = None  # source: folder; where the names of the images begin
     annotations_url: str | None = None  # source: val2017; null is the official archive
     # SugarCrepe's or VALSE's hard foils: files, folders, or URLs; the images are then those that they are about
     foils: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
@@ -44,6 +47,8 @@ class FetchCoco(Section):
     def _path_goes_with_folder(self) -> FetchCoco:
         if (self.source == "folder") != (self.path is not None):
             raise ValueError("`path` is given exactly when `source` is folder")
+        if self.source != "folder" and (self.split or self.columns or self.images):
+            raise ValueError("`split`, `columns` and `images` go with `source: folder`")
         if self.source == "embedded" and self.n is None:
             raise ValueError("the embedded source renders as many scenes as `n` says, so `n` is a number")
         if self.source == "embedded" and self.foils is not None:

@@ -19,7 +19,10 @@ from attention_collapse.models.kinds.scorer import Scorer
 from attention_collapse.models.masking import _by_pixel, _painted, games
 from attention_collapse.models.spec import ModelSpec
 
-PAINTED = {"siglip2", "idefics", "idefics3", "llava-next", "qwen2-vl", "qwen2-5-vl", "smolvlm"}
+PAINTED = {
+    "siglip2", "idefics", "idefics3", "internvl", "llava-next", "llava-onevision", "mllama", "qwen2-vl", "qwen2-5-vl",
+    "qwen3-vl", "smolvlm",
+}  # fmt: skip
 LIKELIHOOD = {*DECODER_KINDS, "openclip-coca"}
 ZERO = {"openclip (CoCa)", "openclip-coca", "clip"}  # CLIP's vocabulary
 

@@ -78,6 +78,8 @@ def require_agreement(name: str, module: Any, processor: Any, encode: Any, keys:
                 remedy="check chat_template, processor_config.json and preprocessor_config.json beside config.json",
             ) from error
         raise _disagree(f"{name}: the processor does not fit the model ({first_sentence(error)})", suspects) from error
+    if isinstance(features, list) and len(features) != len(tokens):
+        features = sum(features)  # a row for each tile: how many tiles a picture has is not told apart
     if features is None or tokens == features or sum(tokens) == features:
         return
     made = features if isinstance(features, int) else " and ".join(map(str, features))

@@ -83,7 +83,7 @@ class Decoder(TransformersModel, base=True):
         special = not (tokenizer.bos_token and prompt.startswith(tokenizer.bos_token))
         inputs = self._processor(
             images=[[image] for image in images], text=[prompt + gap + text for text in texts], padding=True,
-            return_tensors="pt", add_special_tokens=special,
+            padding_side="right", return_tensors="pt", add_special_tokens=special,
         )  # fmt: skip
         before = tokenizer(prompt, add_special_tokens=special)["input_ids"]
         lengths = []
