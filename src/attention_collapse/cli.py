@@ -344,7 +344,7 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n", type=_positive, help="number of images, a seeded subset (default: all)")
     parser.add_argument("--seed", type=_not_negative, default=0, help="seed of the subset (default: 0)")
     parser.add_argument("--rows", choices=("all", "readout"), default="all", help="query rows of the headline")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …, or auto for accelerate (default: cpu)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …, or auto: what there is (default: cpu)")
     parser.add_argument("--batch-size", type=_positive, default=32)
     parser.add_argument(
         "--partners",
@@ -439,7 +439,7 @@ def _add_information(parser: argparse.ArgumentParser) -> None:
         "--components", type=_positive, default=16, help="principal components kept of each modality (default: 16)"
     )
     parser.add_argument("--seed", type=_not_negative, default=0, help="seed of the folds (default: 0)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …, or auto for accelerate (default: cpu)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …, or auto: what there is (default: cpu)")
     parser.add_argument("--batch-size", type=_positive, default=32)
     parser.add_argument("--strict", action="store_true", help="fail on an image or a label without the other")
     parser.add_argument("--out", type=_path, help="also write the result as JSON")

@@ -175,7 +175,9 @@ def _measured(model: Any, source: Source, asked: Asked, work: Path | None) -> Di
     from attention_collapse.engine.attention import extract
     from attention_collapse.engine.contribution import summarise
     from attention_collapse.engine.kept import kept
+    from attention_collapse.engine.takeable import takeable
     from attention_collapse.models.interface import is_likelihood
+    from attention_collapse.models.specification import specification
 
     if asked.threads is not None:
         torch.set_num_threads(asked.threads)
@@ -184,7 +186,7 @@ def _measured(model: Any, source: Source, asked: Asked, work: Path | None) -> Di
     read = read_pairs(source.pairs, **source.how, n=asked.n, seed=asked.seed, strict=asked.strict)
     phase(f"{name}: loading the model")
     loaded = load(name, spec, asked.device)
-    pairs = table(read.pairs, read.format)
+    pairs, refused = takeable(loaded, table(read.pairs, read.format), strict=asked.strict)
     parts = kept(work, loaded, spec, pairs, asked.device)
     phase(f"{name}: attention of {len(pairs)} images with {sum(map(len, pairs['captions']))} captions")
     attention = extract(loaded, pairs, batch_size=asked.batch_size, **parts.of("attention")).to_pandas()
@@ -199,8 +201,8 @@ def _measured(model: Any, source: Source, asked: Asked, work: Path | None) -> Di
         pairs,
         attention,
         Found(values, causal, tokens),
-        settings=asked.settings | {"source": read.describe()} | about,
-        skipped=[asdict(item) for item in read.skipped],
+        settings=asked.settings | {"source": read.describe(), "specification": specification(loaded, spec)} | about,
+        skipped=[asdict(item) for item in [*read.skipped, *refused]],
     )
 
 

@@ -107,14 +107,17 @@ def _embedded(
 ) -> tuple[Features, dict[str, Any], list[Skipped]]:
     """Embeddings of a folder's usable images and first captions, the model's provenance, and what was not usable."""
     from attention_collapse.engine.information import embeddings, require_towers
+    from attention_collapse.engine.takeable import takeable
     from attention_collapse.models import load
+    from attention_collapse.models.specification import specification
 
     name, spec = spec_of(model)
     read = read_pairs(pairs, strict=strict)
     towers = require_towers(load(name, spec, device))
-    images, texts = embeddings(towers, table(read.pairs, read.format), batch_size=batch_size)
-    ids = tuple(pair.entry.image_id for pair in read.pairs)
-    return Features(ids, images, texts), {"name": name} | towers.provenance, read.skipped
+    measured, refused = takeable(towers, table(read.pairs, read.format), strict=strict)
+    images, texts = embeddings(towers, measured, batch_size=batch_size)
+    about = {"name": name} | towers.provenance | {"specification": specification(towers, spec)}
+    return Features(tuple(measured["image_id"]), images, texts), about, [*read.skipped, *refused]
 
 
 def _measured(

@@ -78,7 +78,7 @@ def _grid(
                 continue
             with torch.inference_mode():
                 batch = prepare(items[start : start + batch_size])
-                parts.append(model.embed(batch).embedding.double().cpu().contiguous())
+                parts.append(model.embed(batch).embedding.cpu().double().contiguous())
             if file:
                 with whole_file(file) as temporary:
                     save_file({"embedding": parts[-1]}, temporary)
@@ -124,7 +124,7 @@ def _one_by_one(
                 read = {image: read[image] if image in read else pictures[image] for image in set(images)}
                 batch = model.pairs([read[image] for image in images], [texts[text] for _, text in part])
             with torch.inference_mode():
-                scores = model.score(batch).double().cpu().tolist()
+                scores = model.score(batch).cpu().double().tolist()
             if file:
                 write_text(file, json.dumps(scores))  # every digit: a resumed run equals an undisturbed one
             values |= dict(zip(part, scores, strict=True))
