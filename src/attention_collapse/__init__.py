@@ -9,6 +9,7 @@ if TYPE_CHECKING:
     from attention_collapse.data.scenes import write_scenes
     from attention_collapse.diagnosis import diagnose
     from attention_collapse.errors import AttentionCollapseError
+    from attention_collapse.exploration import explore
     from attention_collapse.information import usable_information
     from attention_collapse.probe import AttentionProbe
     from attention_collapse.report.diagnosis import Diagnosis, Estimate
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 __all__ = [
     "AttentionCollapseError", "AttentionProbe", "Diagnosis", "Estimate", "Information", "__version__", "diagnose",
-    "usable_information", "write_scenes",
+    "explore", "usable_information", "write_scenes",
 ]  # fmt: skip
 
 _HOMES = {
@@ -27,6 +28,7 @@ _HOMES = {
     "Estimate": "attention_collapse.report.diagnosis",
     "Information": "attention_collapse.report.information",
     "diagnose": "attention_collapse.diagnosis",
+    "explore": "attention_collapse.exploration",
     "usable_information": "attention_collapse.information",
     "write_scenes": "attention_collapse.data.scenes",
 }

@@ -11,7 +11,7 @@ from contextlib import chdir, nullcontext
 from pathlib import Path
 from typing import Any
 
-from attention_collapse.errors import AttentionCollapseError, PipelineError
+from attention_collapse.errors import AttentionCollapseError, ParamsError, PipelineError
 from attention_collapse.explain import explained
 from attention_collapse.repository.root import find_root
 from attention_collapse.streams import readable_streams
@@ -112,6 +112,27 @@ def _questions(arguments: argparse.Namespace) -> int:
             device=arguments.device, batch_size=arguments.batch_size, strict=arguments.strict,
         )  # fmt: skip
     _print_then_write(result.text(), lambda: result.save(file))
+    return 0
+
+
+def _explore(arguments: argparse.Namespace) -> int:
+    from attention_collapse.exploration import explore, explore_study
+
+    if bool(arguments.study) == bool(arguments.model) or (arguments.study and arguments.pairs):
+        raise ParamsError(
+            "--study, or --model with --pairs, is asked for",
+            expected="one of the two",
+            remedy="explore a study (--study embedded), or a model on your pairs (--model NAME --pairs FOLDER)",
+        )
+    if arguments.study:
+        page = explore_study(arguments.study, find_root(), arguments.out)
+    else:
+        page = explore(
+            _model(arguments), arguments.pairs, n=arguments.n, show=arguments.show, seed=arguments.seed,
+            device=arguments.device, batch_size=arguments.batch_size, twin=not arguments.no_twin,
+            t_shap=arguments.t_shap, strict=arguments.strict, out=arguments.out,
+        )  # fmt: skip
+    print(f"{arguments.out}: {len(page.html.encode('utf-8')) / 2**20:.1f} MiB; open it in a browser")
     return 0
 
 
@@ -289,6 +310,9 @@ def _parser() -> argparse.ArgumentParser:
         description="Pairs of image and caption as people have them: COCO, CSV, TSV, JSON, JSON Lines, an imagefolder, "
         "saved datasets, Parquet, webdataset tars, Flickr30k, Karpathy's splits, SugarCrepe, VALSE (docs/data.md).",
     ))  # fmt: skip
+    _add_explore(
+        commands.add_parser("explore", help="write a page to look with, of a study or of a model on your pairs")
+    )
     commands.add_parser("models", help="list the models there are").set_defaults(run=_models)
     known = commands.add_parser("measures", help="list the measures there are, and what each means")
     known.add_argument("--write", action="store_true", help="write their table into this repository's docs instead")
@@ -307,8 +331,9 @@ def _parser() -> argparse.ArgumentParser:
     gate.add_argument("--study", default="embedded", help="a study whose statistics are here (default: embedded)")
     gate.add_argument("--measure", help="the share s (default: the study's decision.measure)")
     gate.set_defaults(run=_check, in_repository=True)
-    again = commands.add_parser("verify", help="re-run the embedded study and compare every number")
-    again.set_defaults(run=_verify, in_repository=True)
+    commands.add_parser("verify", help="re-run the embedded study and compare every number").set_defaults(
+        run=_verify, in_repository=True
+    )
     current = commands.add_parser("status", help="exit 1 if a committed result is out of date")
     current.set_defaults(run=_status, in_repository=True)
     evidence = commands.add_parser("evidence", help="exit 1 unless every printed number resolves to its metrics line")
@@ -424,6 +449,25 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--strict", action="store_true", help="fail on a question that cannot be used")
     parser.add_argument("--out", type=_path, help="also write the result as JSON")
     parser.set_defaults(run=_questions)
+
+
+def _add_explore(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--study", help="a study that has run (embedded): its overview and training views")
+    parser.add_argument("--model", help="instead: a name from `attention-collapse models`, or a checkpoint folder")
+    parser.add_argument(
+        "--kind", help="kind of the checkpoint folder, or python / scorer for a package.module:function"
+    )
+    parser.add_argument("--pairs", type=_path, help="with --model: folder with annotations/captions_<split>.json")
+    parser.add_argument("--n", type=_positive, help="images that are scored, a seeded subset (default: at most 100)")
+    parser.add_argument("--show", type=_positive, default=4, help="pairs on the page, chosen by a rule (default: 4)")
+    parser.add_argument("--seed", type=_not_negative, default=0, help="seed of the subset and of partners (default: 0)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …, or auto for accelerate (default: cpu)")
+    parser.add_argument("--batch-size", type=_positive, default=32)
+    parser.add_argument("--no-twin", action="store_true", help="leave out the untrained twin (a large model twice)")
+    parser.add_argument("--t-shap", action="store_true", help="also what each word and image cell adds to the score")
+    parser.add_argument("--strict", action="store_true", help="fail on an unusable image or caption")
+    parser.add_argument("--out", type=_path, required=True, help="the HTML file to write")
+    parser.set_defaults(run=_explore)
 
 
 def _add_information(parser: argparse.ArgumentParser) -> None:
