@@ -2,10 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from attention_collapse.diagnosis import require_writable
-from attention_collapse.errors import PipelineError
+from PIL import Image
+
+from attention_collapse.data.coco import find_annotations, read_entries
+from attention_collapse.data.pairs import Pair, read_folder, table
+from attention_collapse.data.scenes import LICENSE
+from attention_collapse.diagnosis import require_writable, spec_of
+from attention_collapse.errors import ParamsError, PipelineError
 from attention_collapse.files import write_text
 from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.explorer.overview import overview
@@ -15,7 +22,15 @@ from attention_collapse.repository.check import find_study
 from attention_collapse.study.sources import read_sources
 from attention_collapse.study.watched import read_watched
 
-LARGEST = 5 * 2**20  # bytes of a page
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+    from attention_collapse.models.interface import Model
+    from attention_collapse.models.spec import ModelSpec
+
+SAMPLE = 100  # images that are scored, unless the user says how many
+MEAN_SIDE = 96  # pixels of the mean picture
+HEADS = 32  # of these, images whose heads are averaged
 
 
 def explore_study(name: str, root: Path, out: Path | None = None) -> Page:
@@ -58,3 +73,200 @@ def explore_study(name: str, root: Path, out: Path | None = None) -> Page:
     if out is not None:
         write_text(out, html)
     return Page(html)
+
+
+def explore(
+    model: str | dict[str, Any],
+    pairs: str | Path,
+    *,
+    n: int | None = None,
+    show: int = 4,
+    seed: int = 0,
+    device: str = "cpu",
+    batch_size: int = 32,
+    twin: bool = True,
+    t_shap: bool = False,
+    strict: bool = False,
+    out: str | Path | None = None,
+) -> Page:
+    """One model on a COCO-layout folder, as a page to look with; a notebook displays what is returned.
+
+    Parameters
+    ----------
+    model
+        A name of `attention-collapse models`, a checkpoint folder, or a mapping as under `models` in params.yaml.
+    pairs
+        Folder with annotations/captions_<split>.json and the images.
+    n, seed
+        Score a seeded subset of `n` images, each with its first caption; None: all, but at most 100. The seed also
+        draws the pairs that are swapped in.
+    show
+        How many pairs the page shows, chosen by `engine.chosen_pairs.RULE`.
+    twin
+        Show the same architecture with random weights beside the model; it takes as much memory again.
+    t_shap
+        Also show what each word and image cell adds to the score: some hundred passes a pair.
+    strict
+        Fail on the first unusable image or caption instead of listing it.
+    out
+        Also write the page.
+
+    Returns
+    -------
+    Page
+        `.html` is one self-contained HTML text.
+
+    Raises
+    ------
+    AttentionCollapseError
+        For anything wrong with the model, the folder or an argument.
+    """
+    from attention_collapse.engine.chosen_pairs import chosen_pairs
+    from attention_collapse.models import load
+    from attention_collapse.report.explorer.model_page import model_page
+
+    target = None if out is None else Path(out)
+    require_writable(target)
+    if pairs is None or show < 1 or batch_size < 1:
+        raise ParamsError(
+            f"pairs {pairs}, show {show}, batch_size {batch_size}",
+            expected="a folder of pairs, and 1 or more of both", remedy="correct the argument",
+        )  # fmt: skip
+    name, spec = spec_of(model)
+    there = len(read_entries(find_annotations(Path(pairs)))[0])
+    checked, skipped = read_folder(Path(pairs), n=min(there, SAMPLE) if n is None else n, seed=seed, strict=strict)
+    loaded = load(name, spec, device)
+    other, twin_why = _twin(name, spec, device) if twin else (None, "it was not asked for")
+    sample = table(checked, "folder")
+    chosen, scores = chosen_pairs(loaded, sample, show=show, seed=seed, batch_size=batch_size)
+    few = _first_captions(sample, HEADS)
+    html = model_page(
+        _about(
+            loaded, spec, checked, folder=Path(pairs), there=there, skipped=[asdict(item) for item in skipped],
+            twin=other, twin_why=twin_why, t_shap=t_shap,
+        ),
+        [_shown(loaded, other, checked, one, t_shap=t_shap, seed=seed, batch_size=batch_size) for one in chosen],
+        scores, _heads(loaded, few, batch_size) or [], _heads(other, few, batch_size),
+    )  # fmt: skip
+    if target is not None:
+        write_text(target, html)
+    return Page(html)
+
+
+def _twin(name: str, spec: ModelSpec, device: str) -> tuple[Model | None, str]:
+    from attention_collapse.models import load
+    from attention_collapse.models.twin import twin_spec
+
+    found = twin_spec(name, spec)
+    return (None, found) if isinstance(found, str) else (load(f"{name}, untrained", found, device), "")
+
+
+def _first_captions(pairs: Dataset, n: int) -> Dataset:
+    """The first pairs, each with its first caption alone."""
+    from datasets import Dataset
+
+    rows = [
+        row | {key: row[key][:1] for key in ("captions", "caption_ids", "foils")}
+        for row in pairs.select(range(min(n, len(pairs))))
+    ]
+    return Dataset.from_list(rows, features=pairs.features)
+
+
+def _heads(model: Model | None, pairs: Dataset, batch_size: int) -> Any:
+    """`engine.head_means` of a model; none of one without attention, None without a model."""
+    from attention_collapse.engine.attention import extract
+    from attention_collapse.engine.head_means import head_means
+    from attention_collapse.families import NO_ATTENTION
+
+    if model is None:
+        return None
+    if model.family == NO_ATTENTION:
+        return []
+    return head_means(extract(model, pairs, batch_size=batch_size).to_pandas())
+
+
+def _mean(pairs: list[Pair]) -> Image.Image:
+    """The mean of pictures, as `engine.scoring` scores it, of fewer pixels."""
+    import numpy as np
+
+    from attention_collapse.data.images import load_rgb
+
+    total = np.zeros((MEAN_SIDE, MEAN_SIDE, 3))
+    for pair in pairs:
+        total += np.asarray(load_rgb(pair.path)[0].resize((MEAN_SIDE, MEAN_SIDE)), np.float64)
+    return Image.fromarray((total / len(pairs)).round().astype(np.uint8))
+
+
+def _about(
+    model: Model, spec: ModelSpec, pairs: list[Pair], *, folder: Path, there: int, skipped: list[dict[str, str]],
+    twin: Model | None, twin_why: str, t_shap: bool,
+) -> Any:  # fmt: skip
+    """What the page says of the model and of the data."""
+    from attention_collapse.families import NO_ATTENTION
+    from attention_collapse.models.interface import DualEncoder, is_likelihood
+    from attention_collapse.registry import kind_label
+    from attention_collapse.report.explorer.model_page import About
+
+    t_shap_why = "What single words and cells add to the score (T-SHAP) was not asked for: --t-shap."
+    score = (
+        "the scaled cosine of image and text (a logit)" if isinstance(model, DualEncoder) else "its own matching score"
+    )
+    if is_likelihood(model):
+        score = "the caption's mean log-likelihood, in nats per token; it carries the caption's own probability"
+    drawn = all(pair.entry.license == LICENSE for pair in pairs)
+    return About(
+        model=model.name, kind=kind_label(spec.kind), family=model.family, weights=str(model.provenance["weights"]),
+        score=score, folder=str(folder), n_there=there, n_scored=len(pairs), n_heads=min(HEADS, len(pairs)),
+        skipped=skipped, has_attention=model.family != NO_ATTENTION, missing=dict(model.missing), twin_why=twin_why,
+        twin_is="" if twin is None else str(twin.provenance["weights"]),
+        pictures="drawings rendered by this package, not photographs" if drawn
+        else "as they lie in the folder: nothing there says whether they are photographs",
+        tokens_why="" if t_shap else t_shap_why, mean=_mean(pairs),
+    )  # fmt: skip
+
+
+def _shown(
+    model: Model, twin: Model | None, pairs: list[Pair], chosen: Any, *, t_shap: bool, seed: int, batch_size: int
+) -> Any:
+    """One pair with all that the page shows of it."""
+    from attention_collapse.data.images import load_rgb
+    from attention_collapse.engine.pair_attention import pair_attention, picture_seen, same_shape
+    from attention_collapse.models.interface import DualEncoder
+    from attention_collapse.report.explorer.model_page import Shown
+
+    pair, found = pairs[chosen.position], chosen.scores
+    caption_id, caption, foils = pair.entry.captioned[0]
+    picture, _ = load_rgb(pair.path)
+    seen = picture_seen(
+        model, model.images([picture]) if isinstance(model, DualEncoder) else model.pairs([picture], [caption])
+    )
+    looks = pair_attention(model, picture, caption)
+    twins = None if twin is None else pair_attention(twin, picture, caption)
+    return Shown(
+        image_id=pair.entry.image_id, caption_id=caption_id, file=pair.path.name, caption=caption, why=chosen.why,
+        scores=found, picture=picture if seen is None else seen, as_seen=seen is not None,
+        other_picture=load_rgb(pairs[found.image_from].path)[0] if found.image_from >= 0 else None,
+        other_caption=pairs[found.text_from].entry.captions[0] if found.text_from >= 0 else None,
+        foils=[(foil.caption, foil.changed) for foil in foils], looks=looks,
+        twin=twins if twins is not None and same_shape(looks, twins) else None,
+        tokens=_tokens(model, picture, caption, looks, seed=seed, batch_size=batch_size) if t_shap else None,
+    )  # fmt: skip
+
+
+def _tokens(model: Model, picture: Any, caption: str, looks: Any, *, seed: int, batch_size: int) -> Any:
+    """T-SHAP of a pair; None of a caption without players."""
+    from attention_collapse.measures.token_shapley import PERMUTATIONS, token_shapley
+    from attention_collapse.models.masking import games
+    from attention_collapse.report.explorer.model_page import Tokens
+
+    game = games(model, picture, [caption], batch_size)[0]
+    if not game.tokens:
+        return None
+    found = token_shapley(game, text=game.tokens, image=game.side**2, seed=seed, permutations=PERMUTATIONS)
+    known = [text for look in looks for text, group in look.others if group == "text"] or caption.split()
+    names = [known[place] if place < len(known) else f"token {place + 1}" for place in range(game.tokens)]
+    words, cells = found.phi[: game.tokens], found.phi[game.tokens :]
+    return Tokens(
+        tuple(names), tuple(map(float, words)), tuple(map(float, cells)), game.side, found.share, found.floor,
+        game.masking,
+    )  # fmt: skip

@@ -11,6 +11,7 @@
       if (tab.getAttribute("href") === "#" + name) tab.setAttribute("aria-current", "page");
       else tab.removeAttribute("aria-current");
     }
+    document.dispatchEvent(new Event("view"));
   };
 
   // The address of a number is file@run:Lline. One of another run is told apart from one that never was.
