@@ -133,6 +133,7 @@ def explore(
             expected="a folder of pairs, and 1 or more of both", remedy="correct the argument",
         )  # fmt: skip
     name, spec = spec_of(model)
+    name = spec.path or spec.factory or name if isinstance(model, dict) else name
     there = len(read_entries(find_annotations(Path(pairs)))[0])
     checked, skipped = read_folder(Path(pairs), n=min(there, SAMPLE) if n is None else n, seed=seed, strict=strict)
     loaded = load(name, spec, device)

@@ -5,7 +5,6 @@
   const byId = (id) => document.getElementById(id);
   const make = (tag, properties = {}, ...children) => { const e = Object.assign(document.createElement(tag), properties); e.append(...children); return e; };
   for (const id of ["attention", "head-controls"]) byId(id)?.removeAttribute("hidden"); // nothing without this script
-  const TOWERS = { vision: "image", text: "text" };
   const state = { pair: 0, view: 0, layer: 1e9, head: null, query: -1, sinks: false }; // head null: mean; query -1: readout
   const SINK = 8; // a key that draws more than so many times its even share, in the mean over heads and rows of a layer
   const FULL = 4; // octaves: 16 times even attention, or a sixteenth of it, is the deepest colour
@@ -81,7 +80,12 @@
   const number = (x) => x >= 0.01 ? x.toFixed(3) : x.toExponential(1);
   const bars = (view, own, twin, left) => {
     const n = view.side ** 2;
-    const rest = view.others.map(([text, group], i) => ({ text, group, k: n + i })).sort((a, b) => own[b.k] - own[a.k]);
+    const times = new Map(); // a word that stands twice is numbered
+    const numbered = (text) => {
+      times.set(text, (times.get(text) || 0) + 1);
+      return times.get(text) > 1 ? `${text} (${times.get(text)})` : text;
+    };
+    const rest = view.others.map(([text], i) => ({ text: numbered(text), k: n + i })).sort((a, b) => own[b.k] - own[a.k]);
     const most = Math.max(1e-9, ...rest.map(({ k }) => Math.max(own[k], twin ? twin[k] : 0)));
     const shown = n ? rest.slice(0, 6) : rest.slice(0, 24);
     const bar = (x, kind) => make("span", { className: "b " + kind, style: `width:${Math.round(90 * x / most)}px` });
@@ -108,9 +112,9 @@
     if (view.side) {
       const even = new Float64Array(view.keys.kept).fill(1 / support);
       const nullMass = `${number(Math.min(1, view.image_tokens / support))} of it on the image`;
-      const figures = [["the model", own, null], ["null: even over the same keys", even, nullMass], ["untrained twin", twin, null]];
-      for (const [name, p, said] of figures) {
-        if (!p) { parts.push(make("figure", {}, make("figcaption", { textContent: `${name}: ${data.twin_why || "left out of this page for this query"}` }))); continue; }
+      const panels = [["the model", own, null], ["null: even over the same keys", even, nullMass], ["untrained twin", twin, null]];
+      for (const [name, p, said] of panels) {
+        if (!p) { parts.push(make("figure", {}, make("figcaption", { textContent: `no ${name}: ${data.twin_why || "left out of this page for this query"}` }))); continue; }
         const canvas = make("canvas");
         const mass = paint(canvas, view, p, p === even ? new Set() : left, name);
         parts.push(make("figure", {}, make("figcaption", { textContent: name }), canvas, make("div", { className: "about", textContent: said || `${number(mass)} of it on the image` })));
@@ -118,10 +122,11 @@
     } else if (view.image_tokens) parts.push(make("p", { className: "note", textContent: `No map over the picture: ${view.why}.` }));
     if (view.others.length) parts.push(bars(view, own, twin, left));
     const scale = make("div", { className: "scale" });
-    if (view.side) scale.append("1⁄16 or less", make("span", { className: "ramp veil" }), "16 times even attention or more");
+    if (view.side) scale.append("even ÷ 16 or less", make("span", { className: "ramp veil" }), "16 × even attention or more.");
     scale.append(left.size ? ` Sinks of this layer (over ${SINK} times their even share, in the mean over heads and queries): ${left.size}, framed on the picture or marked ◉.` : " No key of this layer is a sink.");
     if (!view.side) scale.append(` Even attention would give ${number(1 / support)} to each of the ${support} keys that this query sees.`);
-    place.replaceChildren(...parts, scale);
+    const figures = parts.filter((part) => part.tagName === "FIGURE");
+    place.replaceChildren(...figures, scale, ...parts.filter((part) => part.tagName !== "FIGURE"));
   };
 
   // ---- controls
@@ -132,7 +137,7 @@
     return `${name} (${view.layers} layers)`;
   };
   const remember = () => {
-    try { history.replaceState(null, "", `#pair=${state.pair}&view=${state.view}&layer=${state.layer}&head=${state.head ?? "mean"}&query=${state.query}`); } catch { /* a frame without an address */ }
+    try { history.replaceState(null, "", `#pair=${data.pairs[state.pair].id}&view=${state.view}&layer=${state.layer}&head=${state.head ?? "mean"}&query=${state.query}`); } catch { /* a frame without an address */ }
   };
   const refresh = (quiet) => {
     const view = here();
@@ -229,29 +234,38 @@
   };
   const tower = byId("h-tower");
   if (tower && data.heads.length) {
-    fill(tower, data.heads.map((h, i) => [i, `${TOWERS[h.tower]} (${h.model.entropy.all.length} layers × ${h.model.entropy.all[0].length} heads)`]), 0);
+    fill(tower, data.heads.map((h, i) => [i, `${h.name} (${h.model.entropy.all.length} layers × ${h.model.entropy.all[0].length} heads)`]), 0);
     const metric = byId("h-metric"), rows = byId("h-rows");
-    const grid = (table, values, low, high, what) => {
-      table.classList.toggle("small", values[0].length > 16);
-      table.classList.toggle("large", values[0].length <= 8);
+    const empty = (table, layers, heads) => { // cells once for a shape: a thousand take long to make
+      table.classList.toggle("small", heads > 16);
+      table.classList.toggle("large", heads <= 8);
       const body = make("tbody");
       const names = make("tr", {}, make("th", { textContent: "layer ╲ head" }));
-      for (let h = 0; h < values[0].length; h++) names.append(make("th", { scope: "col", textContent: values[0].length <= 16 || h % 4 === 0 ? h + 1 : "" }));
+      for (let h = 0; h < heads; h++) names.append(make("th", { scope: "col", textContent: heads <= 16 || h % 4 === 0 ? h + 1 : "" }));
       body.append(names);
-      values.forEach((row, layer) => {
+      for (let layer = 0; layer < layers; layer++) {
         const line = make("tr", {}, make("th", { scope: "row", textContent: layer + 1 }));
-        row.forEach((x, head) => {
-          const cell = make("td", { tabIndex: layer || head ? -1 : 0, title: `layer ${layer + 1}, head ${head + 1}: ${x === null ? "undefined" : x.toFixed(3)}` });
+        for (let head = 0; head < heads; head++) {
+          const cell = make("td", { tabIndex: layer || head ? -1 : 0 });
           cell.setAttribute("role", "gridcell");
-          cell.setAttribute("aria-label", `layer ${layer + 1}, head ${head + 1}, ${what} ${x === null ? "undefined" : x.toFixed(3)}`);
           cell.dataset.layer = layer;
           cell.dataset.head = head;
-          if (x === null) cell.className = "undefined"; else cell.style.background = heat((x - low) / (high - low));
           line.append(cell);
-        });
+        }
         body.append(line);
-      });
+      }
       table.replaceChildren(body);
+    };
+    const grid = (table, values, low, high, what) => {
+      const shape = `${values.length} ${values[0].length}`;
+      if (table.dataset.shape !== shape) empty(table, values.length, values[0].length);
+      table.dataset.shape = shape;
+      const cells = table.querySelectorAll("td");
+      values.flat().forEach((x, i) => {
+        cells[i].className = x === null ? "undefined" : "";
+        cells[i].style.backgroundColor = x === null ? "" : heat((x - low) / (high - low));
+        cells[i].ariaLabel = `layer ${Math.floor(i / values[0].length) + 1}, head ${i % values[0].length + 1}, ${what} ${x === null ? "undefined" : x.toFixed(3)}`;
+      });
     };
     const show = () => {
       const one = data.heads[Number(tower.value)];
@@ -272,6 +286,9 @@
     for (const select of [tower, metric, rows]) select.addEventListener("change", show);
     for (const table of document.querySelectorAll("table.heads")) {
       const pick = (cell) => { state.layer = Number(cell.dataset.layer); state.head = Number(cell.dataset.head); refresh(); };
+      const read = (event) => { const cell = event.target.closest("td"); if (cell) byId("h-read").textContent = cell.ariaLabel; };
+      table.addEventListener("mouseover", read);
+      table.addEventListener("focusin", read);
       table.addEventListener("click", (event) => { const cell = event.target.closest("td"); if (cell) pick(cell); });
       table.addEventListener("keydown", (event) => {
         const cell = event.target.closest("td");
@@ -286,14 +303,20 @@
     show();
   }
 
-  const asked = new URLSearchParams(location.hash.slice(1));
-  if (asked.has("pair") && data.pairs[Number(asked.get("pair"))]) {
-    state.view = Math.max(0, Number(asked.get("view")) || 0);
-    state.layer = Math.max(0, Number(asked.get("layer")) || 0);
-    state.head = asked.get("head") === "mean" || asked.get("head") === null ? null : Number(asked.get("head"));
-    state.query = asked.has("query") ? Number(asked.get("query")) : -1;
+  const fromAddress = () => { // pair=<image id>&view&layer&head&query
+    const asked = new URLSearchParams(location.hash.slice(1));
+    const index = data.pairs.findIndex((pair) => String(pair.id) === asked.get("pair"));
+    if (index < 0) return false;
+    const whole = (name, otherwise) => asked.has(name) && /^-?\d+$/.test(asked.get(name)) ? Number(asked.get(name)) : otherwise;
+    state.view = Math.max(0, whole("view", state.view));
+    state.layer = Math.max(0, whole("layer", state.layer));
+    state.head = asked.get("head") === "mean" ? null : whole("head", state.head);
+    state.query = Math.max(-1, whole("query", state.query));
     document.querySelector('nav a[href="#pair"]').click();
-    choosePair(Number(asked.get("pair")), true);
-  } else choosePair(0, true);
+    choosePair(index);
+    return true;
+  };
+  window.addEventListener("hashchange", fromAddress);
+  if (!fromAddress()) choosePair(0, true);
   document.addEventListener("view", () => refresh(true)); // what was hidden is drawn now
 })();

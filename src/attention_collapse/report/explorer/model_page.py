@@ -21,7 +21,7 @@ from attention_collapse.report.explorer.page import render
 
 PICTURE, THUMB, QUALITY = 384, 112, 82  # pixels of the longer side, and JPEG's quality
 SHARP = 72  # pixels of the longer side up to which a picture is kept as it is
-TOWERS = {"vision": "image tower", "text": "text tower"}
+TOWERS = {"vision": "read for the image", "text": "read for the text"}
 
 
 @dataclass(frozen=True)
@@ -166,6 +166,7 @@ def _heads(grid: HeadMeans, twin: HeadMeans | None) -> dict[str, Any]:
 def _pair(pair: Shown, detail: Detail) -> dict[str, Any]:
     twins = pair.twin if pair.twin is not None else [None] * len(pair.looks)
     return {
+        "id": pair.image_id,
         "views": [packed(look, twin, detail) for look, twin in zip(pair.looks, twins, strict=True)],
         "picture": data_uri(pair.picture, PICTURE),
         "tokens": None if pair.tokens is None else {

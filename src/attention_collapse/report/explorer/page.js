@@ -122,7 +122,10 @@
     pick();
   }
 
-  const start = () => { const name = decodeURIComponent(location.hash.slice(1)); if (!name || !go(name)) show(views[0].id); };
+  const start = () => {
+    const name = decodeURIComponent(location.hash.slice(1));
+    if (!name || !(name.includes("=") || go(name))) show(views[0].id); // with a sign of equality: model.js reads it
+  };
   if (views.length) show(views[0].id);
   window.addEventListener("hashchange", start);
   if (location.hash) start();
