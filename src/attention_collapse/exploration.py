@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from attention_collapse.models.spec import ModelSpec
 
 SAMPLE = 100  # images that are scored, unless the user says how many
+MOST_SHOWN = 40  # pairs of a page, so that it stays one that can be sent
 MEAN_SIDE = 96  # pixels of the mean picture
 HEADS = 32  # of these, images whose heads are averaged
 
@@ -127,10 +128,10 @@ def explore(
 
     target = None if out is None else Path(out)
     require_writable(target)
-    if pairs is None or show < 1 or batch_size < 1:
+    if pairs is None or not 1 <= show <= MOST_SHOWN or batch_size < 1:
         raise ParamsError(
             f"pairs {pairs}, show {show}, batch_size {batch_size}",
-            expected="a folder of pairs, and 1 or more of both", remedy="correct the argument",
+            expected=f"a folder of pairs, 1 to {MOST_SHOWN} that are shown, and batches of 1 or more", remedy="correct the argument",
         )  # fmt: skip
     name, spec = spec_of(model)
     name = spec.path or spec.factory or name if isinstance(model, dict) else name

@@ -80,15 +80,15 @@ def choose(scores: Floats, leads: Floats, show: int) -> dict[int, list[str]]:
     wanted += [
         (int(order[0]), "lowest score"), (int(order[last // 2]), "median score"), (int(order[last]), "highest score"),
     ]  # fmt: skip
+    named = len(wanted)
     for share in np.linspace(0, 1, show + 2)[1:-1]:
         wanted.append((int(order[round(share * last)]), f"{100 * share:.0f} % of the scores lie below"))
     found: dict[int, list[str]] = {}
     for place, (position, why) in enumerate(wanted):
-        if position in found:
-            if place < 4:
-                found[position].append(why)
-        elif len(found) < show:
+        if position not in found and len(found) < show:
             found[position] = [why]
+        elif position in found and place < named:
+            found[position].append(why)
     return found
 
 

@@ -160,22 +160,24 @@ class _Named:
         (patch,) key positions, row by row; none where they cannot be placed.
     why
         Why they cannot.
-    text
-        A position of the text's sequence -> its token as text, None where it is none or is not known.
+    query, key
+        A position among queries, or keys -> its token as text, None where it is no token of the text or is not known.
     """
 
     group: Tensor
     patches: NDArray[np.int64]
     why: str
-    text: Callable[[int], str | None]
+    query: Callable[[int], str | None]
+    key: Callable[[int], str | None]
 
     @classmethod
     def of(cls, model: Model, batch: Batch, read: Read) -> _Named:
         group = batch.groups[read.sites[-1]][0].cpu()
         placed = patch_keys(model.picture, batch, read) if bool((group == IMAGE).any()) else ""
-        if isinstance(placed, str):
-            return cls(group, np.empty(0, np.int64), placed, _names(model, batch, read, group))
-        return cls(group, placed[1][0].cpu().numpy(), "", _names(model, batch, read, group))
+        why, patches = (placed, np.empty(0, np.int64)) if isinstance(placed, str) else ("", placed[1][0].cpu().numpy())
+        name = _names(model, batch, read, group)
+        alone = not bool((group == TEXT).any())  # the keys are the image's, whatever the queries are
+        return cls(group, patches, why, name, (lambda _: None) if alone else name)
 
 
 def _placed(
@@ -187,7 +189,7 @@ def _placed(
     rest = [key for key in range(weights.shape[-1]) if key not in set(image) and weights[..., key].max() > 0]
     first = patches[0] if len(patches) else 0  # special tokens stand before the patches
     others = [
-        (keys.text(key) or ("class token" if key < first else "another token"), GROUPS[int(keys.group[key])])
+        (keys.key(key) or ("class token" if key < first else "another token"), GROUPS[int(keys.group[key])])
         for key in rest
     ]
     parts = [weights[..., patches], weights[..., rest]]
@@ -195,7 +197,7 @@ def _placed(
         parts.append(weights[..., image].sum(-1, keepdims=True))
         others.append((f"the image ({len(image)} tokens)", GROUPS[IMAGE]))
     return Looked(
-        towers=towers, words=tuple(keys.text(int(p)) or f"token {int(p)}" for p in rows.positions),
+        towers=towers, words=tuple(keys.query(int(p)) or f"query {int(p) + 1}" for p in rows.positions),
         weights=np.concatenate(parts, -1), support=support, side=round(len(patches) ** 0.5), others=tuple(others),
         image_tokens=len(image), why=keys.why, n_words=rows.n_words,
     )  # fmt: skip
@@ -207,7 +209,9 @@ def _names(model: Model, batch: Batch, read: Read, group: Tensor) -> Callable[[i
         return lambda _: None
     own, queries = ids[0].cpu(), read.rows["all"].shape[1]
     offset = 0
-    if queries != len(own) and queries == len(group) and bool((group == TEXT).any()):  # image tokens stand before it
+    if queries != len(own) and not bool((group == TEXT).any()):
+        return lambda _: None  # the queries are no tokens of the text
+    if queries != len(own) and queries == len(group):  # image tokens stand before those of the text
         words = ~torch.isin(own, special_ids(model.tokenizer))
         offset = int((group == TEXT).int().argmax()) - int(words.int().argmax())
 

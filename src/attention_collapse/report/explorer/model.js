@@ -51,6 +51,7 @@
   };
 
   // ---- one map: the picture, veiled where it gets less or more than even attention over the same patches
+  const pictures = [...document.querySelectorAll("article.one img.shown")].map((img) => img.src);
   const image = new Image();
   const SIZE = 300;
   const paint = (canvas, view, p, left, name) => {
@@ -172,7 +173,7 @@
     for (const button of document.querySelectorAll(".pick-pair")) button.setAttribute("aria-pressed", String(Number(button.dataset.pair) === index));
     for (const select of document.querySelectorAll(".pair-select")) select.value = String(index);
     image.onload = () => refresh(true);
-    image.src = data.pairs[index].picture;
+    image.src = pictures[index];
     refresh(quiet);
   };
   for (const button of document.querySelectorAll(".pick-pair")) button.addEventListener("click", () => choosePair(Number(button.dataset.pair)));
@@ -185,7 +186,7 @@
 
   // ---- swaps: a row shows what the model was shown
   for (const article of document.querySelectorAll("article.one")) {
-    const shown = article.querySelector("img.shown"), said = article.querySelector(".said");
+    const shown = article.querySelector("img.shown"), own = shown.src, said = article.querySelector(".said");
     const rows = [...article.querySelectorAll(".swaps tbody tr")];
     rows.forEach((row) => {
       if (row.querySelector("td.none")) return;
@@ -198,7 +199,7 @@
         row.classList.add("shown-now");
         button.setAttribute("aria-pressed", "true");
         const kind = row.dataset.image;
-        shown.src = kind === "image" ? shown.dataset.other : kind === "mean" ? data.mean : shown.dataset.own;
+        shown.src = kind === "image" ? shown.dataset.other : kind === "mean" ? data.mean : own;
         shown.alt = kind === "image" ? "The picture of another pair" : kind === "mean" ? "The mean of all pictures" : "The pair’s own picture";
         said.textContent = row.dataset.caption || said.dataset.own;
       });
@@ -222,7 +223,7 @@
         context.fillRect(k % tokens.side * w, Math.floor(k / tokens.side) * w, w, w);
       });
     };
-    picture.src = pair.picture;
+    picture.src = pictures[Number(place.dataset.pair)];
     place.append(canvas, make("p", { className: "about", textContent: `Orange adds to the score, violet takes from it; the deepest colour is ${most.toPrecision(3)}.` }));
   }
 

@@ -168,7 +168,6 @@ def _pair(pair: Shown, detail: Detail) -> dict[str, Any]:
     return {
         "id": pair.image_id,
         "views": [packed(look, twin, detail) for look, twin in zip(pair.looks, twins, strict=True)],
-        "picture": data_uri(pair.picture, PICTURE),
         "tokens": None if pair.tokens is None else {
             "names": list(pair.tokens.names), "words": [float(f"{x:.4g}") for x in pair.tokens.words],
             "cells": [float(f"{x:.4g}") for x in pair.tokens.cells], "side": pair.tokens.side,

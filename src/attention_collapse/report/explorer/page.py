@@ -17,6 +17,7 @@ from typing import Any
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 HERE = Path(__file__).parent
+LARGEST = 5 * 2**20  # bytes of a page, in our tests; nothing is cut to it
 HEIGHT = 820  # pixels of the frame in a notebook
 
 
