@@ -131,7 +131,8 @@ def explore(
     if pairs is None or not 1 <= show <= MOST_SHOWN or batch_size < 1:
         raise ParamsError(
             f"pairs {pairs}, show {show}, batch_size {batch_size}",
-            expected=f"a folder of pairs, 1 to {MOST_SHOWN} that are shown, and batches of 1 or more", remedy="correct the argument",
+            expected=f"a folder of pairs, 1 to {MOST_SHOWN} that are shown, and batches of 1 or more",
+            remedy="correct the argument",
         )  # fmt: skip
     name, spec = spec_of(model)
     name = spec.path or spec.factory or name if isinstance(model, dict) else name

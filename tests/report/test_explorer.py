@@ -5,15 +5,20 @@ import re
 from html.parser import HTMLParser
 
 import numpy as np
+import pandas as pd
 import pytest
 from conftest import ROOT
 
 from attention_collapse.engine.chosen_pairs import choose
+from attention_collapse.engine.head_means import head_means
 from attention_collapse.engine.pair_attention import Looked
 from attention_collapse.errors import AttentionCollapseError
 from attention_collapse.exploration import explore_study
+from attention_collapse.measures.catalogue import MEASURES
+from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.explorer import charts
 from attention_collapse.report.explorer.charts import Chart, Line
+from attention_collapse.report.explorer.overview import _verdict
 from attention_collapse.report.explorer.packed import BUDGET, detail_for, packed, quantised, restored
 from attention_collapse.report.explorer.page import HERE, LARGEST, Page, render
 
@@ -171,6 +176,46 @@ def test_pairs_are_chosen_by_the_rule():
     }  # fmt: skip
     assert list(choose(scores, np.full(5, np.nan), 9)) == [1, 0, 3, 2, 4]  # no partner, so nobody is wrongest
     assert choose(np.array([1.0]), np.array([np.nan]), 3) == {0: ["lowest score", "median score", "highest score"]}
+
+
+def test_a_verdict_is_that_of_the_models_kind_and_elsewhere_are_counts_alone():
+    validity = Evidence.read(ROOT, "metrics/embedded/validity.json")
+    kinds = validity.data["kinds"]
+    own = _verdict(validity, "llava", "mcs_all", MEASURES["mcs"])
+    assert [side["auroc"].value for side in own["sides"]] == [
+        kinds["llava"]["measures"]["mcs_all"][side]["auroc"] for side in ("image_ignored", "text_ignored")
+    ]
+    assert {side["verdict"].value for side in own["sides"]} == {"undetermined"}
+    other = _verdict(validity, "openclip", "mcs_all", MEASURES["mcs"])
+    found = [kinds[kind]["measures"]["mcs_all"]["text_ignored"]["auroc"] for kind in kinds]
+    assert "sides" not in other and other["elsewhere"]["text ignored"] == (found.count(1.0), found.count(0.0), 5)
+    assert _verdict(validity, "llava", "score", MEASURES["score"])["word"] == "claims nothing"
+    assert _verdict(None, "llava", "mcs_all", MEASURES["mcs"])["word"] == "not tested"
+
+
+def test_the_alarms_of_a_curve_are_those_of_its_models(study):
+    table = pd.read_csv(ROOT / "data/embedded/prevention.csv")
+    mine = table[(table["arm"] == "erm") & (table["modality"] == "text") & (table["reliability"] == 0.95)]
+    texts = [text for _, text in Elements(study).of("li") if "at step" in text]
+    for column, why in (("image_rang_at", "image unused"), ("hard_rang_at", "cue says nothing are failed")):
+        counts = mine[column].dropna().value_counts()
+        told = {int(step): f"{count} of {len(mine)} seeds" for step, count in counts.items()}
+        assert told and all(any(why in t and said in t and t.endswith(f"step {step}") for t in texts)
+                            for step, said in told.items())  # fmt: skip
+
+
+def test_means_of_heads_are_those_of_the_table():
+    rows = [
+        {"tower": "vision", "layer": layer, "head": head, "entropy_normalized_all": 0.1 * head + layer + item,
+         "entropy_normalized_readout": np.nan, "mass_image_all": 0.5, "mass_image_readout": 0.25,
+         **{f"support_{group}_{rows}": n for group, n in (("image", 6), ("text", 3), ("other", 3))
+            for rows in ("all", "readout")}}
+        for item in (0, 2) for layer in (0, 1) for head in (0, 1, 2)
+    ]  # fmt: skip
+    [found] = head_means(pd.DataFrame(rows))
+    assert found.entropy["all"] == pytest.approx(np.array([[1.0, 1.1, 1.2], [2.0, 2.1, 2.2]]))
+    assert np.isnan(found.entropy["readout"]).all() and found.mass["readout"] == pytest.approx(np.full((2, 3), 0.25))
+    assert found.mass_null == {"all": 0.5, "readout": 0.5}  # 6 of 12 keys
 
 
 def luminance(colour):

@@ -141,6 +141,7 @@ class _Rows:
 
     @classmethod
     def of(cls, read: Read, *, words: bool) -> _Rows:
+        """Of a read; without `words` its readout alone."""
         every = read.rows["all"][0].nonzero()[:, 0].cpu() if words else torch.empty(0, dtype=torch.long)
         positions, weights = every[:MOST_WORDS], read.rows["readout"].cpu()
         wanted = torch.cat([positions, needed_rows({"readout": weights}).cpu()]).unique()
@@ -172,6 +173,7 @@ class _Named:
 
     @classmethod
     def of(cls, model: Model, batch: Batch, read: Read) -> _Named:
+        """Of the sites that are read; labels and tokens are the batch's."""
         group = batch.groups[read.sites[-1]][0].cpu()
         placed = patch_keys(model.picture, batch, read) if bool((group == IMAGE).any()) else ""
         why, patches = (placed, np.empty(0, np.int64)) if isinstance(placed, str) else ("", placed[1][0].cpu().numpy())
