@@ -9,7 +9,7 @@ import pytest
 import torch
 from conftest import ROOT, coco_folder, photograph, write_annotations
 from report.test_explorer import HOSTILE, Elements
-from tiny.encoders import write_blip, write_vilt
+from tiny.encoders import write_blip, write_siglip, write_vilt
 from tiny.inhouse import write_fusion_v1
 
 from attention_collapse import AttentionCollapseError, exploration, explore
@@ -77,6 +77,16 @@ def test_the_readout_of_an_image_tower_is_that_of_the_maps(folder, tiny_openclip
     assert image.side == 4 and np.allclose(image.weights[-1, :, 0].mean(0), [*whole[1:], whole[0]], atol=1e-6)
     assert text.side == 0 and not text.image_tokens and text.words[1:-1] == ("a", "red", "circle")
     assert text.support.tolist() == [1, 2, 3, 4, 5, 5]  # causal, and the end token reads out
+
+
+def test_a_readout_that_pools_is_the_mean_of_its_queries(folder, tmp_path):
+    write_siglip(tmp_path / "siglip")
+    model = load("siglip", spec_of(str(tmp_path / "siglip"))[1])
+    picture = load_rgb(folder / "val2017" / f"{1:012d}.jpg")[0]
+    image, batch = pair_attention(model, picture, "a red circle")[0], model.images([picture])
+    whole = readout_attention(model, batch, batch.reads[0])[0].numpy()
+    assert image.side == 4 and np.allclose(image.weights[-1, :, 0].mean(0), whole, atol=1e-6)
+    assert image.weights.sum(-1) == pytest.approx(1, abs=1e-5)
 
 
 def test_keys_of_an_image_have_no_words_names_however_many_there_are(folder, tmp_path):
