@@ -213,6 +213,15 @@ def test_wrong_arguments_are_explained(arguments, tmp_path, capsys, monkeypatch)
     assert re.match(r"error: .+\n  expected: .+\n  what to do: .+", said) and not (tmp_path / "page.html").exists()
 
 
+@pytest.mark.parametrize("wrong", [
+    {"n": 2.5}, {"show": True}, {"seed": -1}, {"batch_size": 0}, {"device": 0}, {"twin": "no"}, {"t_shap": 1},
+    {"model": 3}, {"pairs": None}, {"out": b"page.html"},
+], ids=str)  # fmt: skip
+def test_an_argument_of_another_type_is_told_before_anything_is_loaded(wrong, folder):
+    with pytest.raises(AttentionCollapseError, match=f"^{next(iter(wrong))} is"):
+        explore(**{"model": "openclip-scenes", "pairs": folder} | wrong)
+
+
 def test_an_output_that_cannot_be_written_is_told_before_anything_is_computed(folder, tmp_path):
     with pytest.raises(AttentionCollapseError, match="cannot be written"):
         explore("no-such-model", folder, out=tmp_path)

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PIL import Image
 
+from attention_collapse import arguments
 from attention_collapse.data.coco import find_annotations, read_entries
 from attention_collapse.data.pairs import Pair, read_folder, table
 from attention_collapse.data.scenes import LICENSE
-from attention_collapse.diagnosis import require_writable, spec_of
-from attention_collapse.errors import ParamsError, PipelineError
+from attention_collapse.diagnosis import spec_of
+from attention_collapse.errors import PipelineError
 from attention_collapse.files import write_text
 from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.explorer.overview import overview
@@ -51,7 +54,7 @@ def explore_study(name: str, root: Path, out: Path | None = None) -> Page:
     AttentionCollapseError
         There is no such study, or it has not run.
     """
-    require_writable(out)
+    arguments.output_file("out", out)
     study = find_study(name, root)
     sources = read_sources(study)
     if sources.statistics is None:
@@ -77,8 +80,8 @@ def explore_study(name: str, root: Path, out: Path | None = None) -> Page:
 
 
 def explore(
-    model: str | dict[str, Any],
-    pairs: str | Path,
+    model: str | PathLike[str] | Mapping[str, Any],
+    pairs: str | PathLike[str],
     *,
     n: int | None = None,
     show: int = 4,
@@ -88,7 +91,7 @@ def explore(
     twin: bool = True,
     t_shap: bool = False,
     strict: bool = False,
-    out: str | Path | None = None,
+    out: str | PathLike[str] | None = None,
 ) -> Page:
     """One model on a COCO-layout folder, as a page to look with; a notebook displays what is returned.
 
@@ -126,18 +129,16 @@ def explore(
     from attention_collapse.models import load
     from attention_collapse.report.explorer.model_page import model_page
 
-    target = None if out is None else Path(out)
-    require_writable(target)
-    if pairs is None or not 1 <= show <= MOST_SHOWN or batch_size < 1:
-        raise ParamsError(
-            f"pairs {pairs}, show {show}, batch_size {batch_size}",
-            expected=f"a folder of pairs, 1 to {MOST_SHOWN} that are shown, and batches of 1 or more",
-            remedy="correct the argument",
-        )  # fmt: skip
+    target, folder = arguments.output_file("out", out), arguments.path("pairs", pairs)
+    n, seed = arguments.optional_whole("n", n, least=1), arguments.seed(seed)
+    show = arguments.whole("show", show, least=1, below=MOST_SHOWN + 1)
+    batch_size, device = arguments.whole("batch_size", batch_size, least=1), arguments.device(device)
+    strict, twin = arguments.flag("strict", strict), arguments.flag("twin", twin)
+    t_shap = arguments.flag("t_shap", t_shap)
     name, spec = spec_of(model)
-    name = spec.path or spec.factory or name if isinstance(model, dict) else name
-    there = len(read_entries(find_annotations(Path(pairs)))[0])
-    checked, skipped = read_folder(Path(pairs), n=min(there, SAMPLE) if n is None else n, seed=seed, strict=strict)
+    name = name if isinstance(model, str | PathLike) else spec.path or spec.factory or name
+    there = len(read_entries(find_annotations(folder))[0])
+    checked, skipped = read_folder(folder, n=min(there, SAMPLE) if n is None else n, seed=seed, strict=strict)
     loaded = load(name, spec, device)
     other, twin_why = _twin(name, spec, device) if twin else (None, "it was not asked for")
     sample = table(checked, "folder")
@@ -145,7 +146,7 @@ def explore(
     few = _first_captions(sample, HEADS)
     html = model_page(
         _about(
-            loaded, spec, checked, folder=Path(pairs), there=there, skipped=[asdict(item) for item in skipped],
+            loaded, spec, checked, folder=folder, there=there, skipped=[asdict(item) for item in skipped],
             twin=other, twin_why=twin_why, t_shap=t_shap,
         ),
         [_shown(loaded, other, checked, one, t_shap=t_shap, seed=seed, batch_size=batch_size) for one in chosen],
