@@ -58,7 +58,8 @@ def explore_study(name: str, root: Path, out: Path | None = None) -> Page:
     study = find_study(name, root)
     sources = read_sources(study)
     if sources.statistics is None:
-        command = "dvc repro" if study.params.params_file == "params.yaml" else "dvc repro studies/<name>/dvc.yaml"
+        file = Path(study.params.params_file).with_name("dvc.yaml")
+        command = "dvc repro" if file == Path("dvc.yaml") else f"dvc repro {file}"
         raise PipelineError(
             f"the study {name!r} has not run: {study.statistics.relative_to(root)} does not exist",
             expected="a study with statistics",

@@ -112,7 +112,9 @@ def test_the_page_asks_for_nothing_and_is_small(study):
 
 
 def test_a_study_that_has_not_run_or_is_none_is_an_error_in_three_parts(tmp_path):
-    with pytest.raises(AttentionCollapseError, match=r"has not run.*\n.*expected.*\n.*dvc repro"):
+    with pytest.raises(
+        AttentionCollapseError, match=r"has not run.*\n.*expected.*\n.*`dvc repro studies/coco/dvc.yaml`"
+    ):
         explore_study("coco", ROOT)
     with pytest.raises(AttentionCollapseError, match="no study 'nothing'"):
         explore_study("nothing", ROOT)
