@@ -174,6 +174,25 @@ def test_more_pairs_than_are_scored_are_sampled_and_it_is_said(folder, tiny_open
     assert "a sample drawn" not in explore(str(tiny_openclip), folder, n=5, twin=False).html
 
 
+def test_pairs_in_another_format_are_read_as_diagnose_reads_them(folder, tmp_path, tiny_openclip):
+    table = tmp_path / "pairs.csv"
+    rows = [f"{folder}/val2017/{n:012d}.jpg,a red circle {n}" for n in range(1, 5)]
+    table.write_text("\n".join(["picture,said", *rows]))
+    page = explore(str(tiny_openclip), table, columns="image=picture,caption=said", twin=False)
+    assert "4 images there, 4 scored" in page.html and "a red circle 3" in page.html
+    command = [
+        "explore",
+        "--model",
+        str(tiny_openclip),
+        "--pairs",
+        str(table),
+        "--columns",
+        "image=picture,caption=said",
+    ]
+    assert main([*command, "--no-twin", "--out", str(tmp_path / "page.html")]) == 0
+    assert (tmp_path / "page.html").read_text("utf-8") == page.html
+
+
 def test_what_the_pictures_are_is_said(tmp_path, folder, tiny_openclip):
     write_scenes(tmp_path / "scenes", n=4, seed=0)
     assert "drawings rendered by this package, not photographs" in explore(str(tiny_openclip), tmp_path / "scenes").html

@@ -128,7 +128,8 @@ def _explore(arguments: argparse.Namespace) -> int:
         page = explore_study(arguments.study, find_root(), arguments.out)
     else:
         page = explore(
-            _model(arguments), arguments.pairs, n=arguments.n, show=arguments.show, seed=arguments.seed,
+            _model(arguments), arguments.pairs, split=arguments.split, columns=arguments.columns,
+            images=arguments.images, n=arguments.n, show=arguments.show, seed=arguments.seed,
             device=arguments.device, batch_size=arguments.batch_size, twin=not arguments.no_twin,
             t_shap=arguments.t_shap, strict=arguments.strict, out=arguments.out,
         )  # fmt: skip
@@ -457,7 +458,10 @@ def _add_explore(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kind", help="kind of the checkpoint folder, or python / scorer for a package.module:function"
     )
-    parser.add_argument("--pairs", type=_path, help="with --model: folder with annotations/captions_<split>.json")
+    parser.add_argument("--pairs", type=_path, help="with --model: pairs in any format that docs/data.md lists")
+    parser.add_argument("--split", metavar="NAME", help="which split of a source that has several, such as val2017")
+    parser.add_argument("--columns", metavar="ROLE=NAME,…", help="the columns or keys: image=…,caption=…")
+    parser.add_argument("--images", type=_path, metavar="DIR", help="the folder in which the names of images begin")
     parser.add_argument("--n", type=_positive, help="images that are scored, a seeded subset (default: at most 100)")
     parser.add_argument("--show", type=_positive, default=4, help="pairs on the page, chosen by a rule (default: 4)")
     parser.add_argument("--seed", type=_not_negative, default=0, help="seed of the subset and of partners (default: 0)")

@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from attention_collapse import arguments
-from attention_collapse.data.coco import find_annotations, read_entries
-from attention_collapse.data.pairs import Pair, read_folder, table
+from attention_collapse.data.pairs import Pair, table
 from attention_collapse.data.scenes import LICENSE
+from attention_collapse.data.source import Columns, read_pairs, recognise
 from attention_collapse.diagnosis import spec_of
 from attention_collapse.errors import PipelineError
 from attention_collapse.files import write_text
@@ -82,8 +82,11 @@ def explore_study(name: str, root: Path, out: Path | None = None) -> Page:
 
 def explore(
     model: str | PathLike[str] | Mapping[str, Any],
-    pairs: str | PathLike[str],
+    pairs: Any,
     *,
+    split: str | None = None,
+    columns: Columns = None,
+    images: str | PathLike[str] | None = None,
     n: int | None = None,
     show: int = 4,
     seed: int = 0,
@@ -94,14 +97,14 @@ def explore(
     strict: bool = False,
     out: str | PathLike[str] | None = None,
 ) -> Page:
-    """One model on a COCO-layout folder, as a page to look with; a notebook displays what is returned.
+    """One model on a user's pairs, as a page to look with; a notebook displays what is returned.
 
     Parameters
     ----------
     model
         A name of `attention-collapse models`, a checkpoint folder, or a mapping as under `models` in params.yaml.
-    pairs
-        Folder with annotations/captions_<split>.json and the images.
+    pairs, split, columns, images
+        A source of pairs and how it is read, as of `data.source.read_pairs`.
     n, seed
         Score a seeded subset of `n` images, each with its first caption; None: all, but at most 100. The seed also
         draws the pairs that are swapped in.
@@ -130,7 +133,8 @@ def explore(
     from attention_collapse.models import load
     from attention_collapse.report.explorer.model_page import model_page
 
-    target, folder = arguments.output_file("out", out), arguments.path("pairs", pairs)
+    target = arguments.output_file("out", out)
+    how: dict[str, Any] = {"split": split, "columns": columns, "images": images}
     n, seed = arguments.optional_whole("n", n, least=1), arguments.seed(seed)
     show = arguments.whole("show", show, least=1, below=MOST_SHOWN + 1)
     batch_size, device = arguments.whole("batch_size", batch_size, least=1), arguments.device(device)
@@ -138,8 +142,10 @@ def explore(
     t_shap = arguments.flag("t_shap", t_shap)
     name, spec = spec_of(model)
     name = name if isinstance(model, str | PathLike) else spec.path or spec.factory or name
-    there = len(read_entries(find_annotations(folder))[0])
-    checked, skipped = read_folder(folder, n=min(there, SAMPLE) if n is None else n, seed=seed, strict=strict)
+    if n is None:
+        n = min(SAMPLE, len(recognise(pairs, **how).entries)) or None  # of none, the error is that of `read_pairs`
+    read = read_pairs(pairs, **how, n=n, seed=seed, strict=strict)
+    checked, skipped = read.pairs, read.skipped
     loaded = load(name, spec, device)
     other, twin_why = _twin(name, spec, device) if twin else (None, "it was not asked for")
     sample = table(checked, "folder")
@@ -147,7 +153,7 @@ def explore(
     few = _first_captions(sample, HEADS)
     html = model_page(
         _about(
-            loaded, spec, checked, folder=folder, there=there, skipped=[asdict(item) for item in skipped],
+            loaded, spec, checked, where=read.where, there=read.n_listed, skipped=[asdict(item) for item in skipped],
             twin=other, twin_why=twin_why, t_shap=t_shap,
         ),
         [_shown(loaded, other, checked, one, t_shap=t_shap, seed=seed, batch_size=batch_size) for one in chosen],
@@ -203,7 +209,7 @@ def _mean(pairs: list[Pair]) -> Image.Image:
 
 
 def _about(
-    model: Model, spec: ModelSpec, pairs: list[Pair], *, folder: Path, there: int, skipped: list[dict[str, str]],
+    model: Model, spec: ModelSpec, pairs: list[Pair], *, where: str, there: int, skipped: list[dict[str, str]],
     twin: Model | None, twin_why: str, t_shap: bool,
 ) -> Any:  # fmt: skip
     """What the page says of the model and of the data."""
@@ -221,7 +227,7 @@ def _about(
     drawn = all(pair.entry.license == LICENSE for pair in pairs)
     return About(
         model=model.name, kind=kind_label(spec.kind), family=model.family, weights=str(model.provenance["weights"]),
-        score=score, folder=str(folder), n_there=there, n_scored=len(pairs), n_heads=min(HEADS, len(pairs)),
+        score=score, folder=where, n_there=there, n_scored=len(pairs), n_heads=min(HEADS, len(pairs)),
         skipped=skipped, has_attention=model.family != NO_ATTENTION, missing=dict(model.missing), twin_why=twin_why,
         twin_is="" if twin is None else str(twin.provenance["weights"]),
         pictures="drawings rendered by this package, not photographs" if drawn
