@@ -48,6 +48,11 @@ class Decoder(TransformersModel, base=True):
         """The module that reads the caption's ids."""
         return self.module.get_input_embeddings()
 
+    def _stated(self, config: dict[str, Any]) -> dict[str, Any]:
+        """The start token alone: tuning for chats changes the others on purpose."""
+        said, default = config.get("bos_token_id"), type(self.module.config.get_text_config())().bos_token_id
+        return {} if said == default else {"bos": said}
+
     def _find_sites(self) -> dict[str, tuple[str, ...]]:
         sites = matching_sites(self.name, self.module, self.layers)
         return {"vision": sites, "text": sites}

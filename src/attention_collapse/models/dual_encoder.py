@@ -15,9 +15,11 @@ from attention_collapse.models.interface import Batch, Embedded, Read, Without, 
 from attention_collapse.models.pretrained import TransformersModel
 from attention_collapse.models.sites import matching_sites
 from attention_collapse.models.spec import ModelSpec
+from attention_collapse.models.vocabulary import end_token, require_end, require_start
 from attention_collapse.probe import IMAGE, OTHER, TEXT
 
 VISION, TEXT_LAYERS = (rf"{name}_model\.encoder\.layers\.\d+\.self_attn" for name in ("vision", "text"))
+CLIPS_OWN = (1, 49406, 49407)  # which SigLIP's configurations repeat, whatever their tokenizer has
 PADDED = Without("its captions have no start token, and its text tower sees their padding")
 POOLED = "patches are pooled by attention, not projected into the shared space"
 
@@ -54,6 +56,18 @@ class TransformersDualEncoder(TransformersModel, base=True):
             self.missing["vision"] = "the vision tower is convolutional and has no attention"
         if not self.class_token:
             self.missing["surrogate"] = POOLED if self.vision else self.missing["vision"]
+        if self.readout == "first":
+            require_start(name, self.tokenizer)
+        self.texts(["a"])  # an end token that is not found is an error now, not after the images
+
+    def _stated(self, config: dict[str, Any]) -> dict[str, Any]:
+        if (
+            self.readout == "end"
+        ):  # CLIP: padding repeats the end token or is another; an end token of 2 is a known slip
+            slip = config.get("eos_token_id") == 2
+            return {} if slip else {role: config.get(f"{role}_token_id") for role in ("bos", "eos")}
+        stated = super()._stated(config)
+        return {role: found for role, found in stated.items() if not (self.padded_to and found in CLIPS_OWN)}
 
     @property
     def caption(self) -> str | Without:
@@ -106,6 +120,7 @@ class TransformersDualEncoder(TransformersModel, base=True):
         ids, real = encoded["input_ids"], encoded["attention_mask"] > 0
         if self.readout == "end":
             end = self._end(ids, config)
+            require_end(self.name, ids, end, end_token(tokenizer), captions)
             real = torch.arange(ids.shape[1]) <= end[:, None]  # padding repeats the end token in CLIP
         last = {"end": real.sum(-1) - 1, "first": torch.zeros(len(ids), dtype=torch.long)}
         readout = last.get(self.readout, torch.full((len(ids),), ids.shape[1] - 1))

@@ -27,6 +27,13 @@ from attention_collapse.models.interface import Batch, KindOfModel, Provenance, 
 from attention_collapse.models.openclip_model import OpenClipModel
 from attention_collapse.models.pretrained import LOADING_ERRORS, read_weights, weight_files
 from attention_collapse.models.spec import ModelSpec
+from attention_collapse.models.vocabulary import (
+    ROLES,
+    embedding_rows,
+    require_special_ids,
+    require_tokenizer_files,
+    require_vocabulary,
+)
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -181,11 +188,18 @@ def _sizes(name: str, kind: str, root: Path) -> Sizes:
 def _text_encoder(name: str, folder: Path, device: str) -> tuple[Any, Any]:
     """The encoder and its tokenizer."""
     encoder, _ = read_weights(name, folder, AutoModel, "float32", device)
+    require_tokenizer_files(name, folder)
     try:
-        return encoder, AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+        tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     except LOADING_ERRORS as error:
         raise ModelError(
             f"{name}: {folder} cannot be loaded ({str(error).splitlines()[0]})",
             expected="a tokenizer of the transformers library beside the text encoder",
             remedy="check the folder",
         ) from None
+    rows = embedding_rows(encoder)
+    if rows is not None:
+        require_vocabulary(name, folder, tokenizer, rows)
+    stated = json.loads((folder / CONFIG).read_text("utf-8"))
+    require_special_ids(name, folder, {role: stated.get(f"{role}_token_id") for role in ROLES}, tokenizer)
+    return encoder, tokenizer

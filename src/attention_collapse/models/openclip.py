@@ -22,6 +22,7 @@ from attention_collapse.models.checkpoint import load_exactly, read_state_dict, 
 from attention_collapse.models.hub import definition_sha256, hub_file, hub_folder, snapshot_revision
 from attention_collapse.models.interface import Provenance, named_class, require_device
 from attention_collapse.models.spec import ModelSpec
+from attention_collapse.models.vocabulary import require_tokenizer_files
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # in order of preference
@@ -135,6 +136,7 @@ def _from_folder(name: str, folder: Path) -> tuple[Any, Any, Any]:
     _initialise_decoder(module)
     settings = PreprocessCfg(**{**config["preprocess_cfg"], "size": module.visual.image_size})
     if text.get("hf_tokenizer_name"):
+        require_tokenizer_files(name, folder)
         tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     else:
         tokenizer = open_clip.SimpleTokenizer(

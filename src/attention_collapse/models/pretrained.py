@@ -22,6 +22,13 @@ from attention_collapse.models.hub import (
 )
 from attention_collapse.models.interface import KindOfModel, Provenance, named_class, require_device
 from attention_collapse.models.spec import BYTES_OF_DTYPE, ModelSpec
+from attention_collapse.models.vocabulary import (
+    ROLES,
+    embedding_rows,
+    require_special_ids,
+    require_tokenizer_files,
+    require_vocabulary,
+)
 
 CONFIG = "config.json"
 WEIGHTS = (
@@ -102,6 +109,7 @@ def load_pretrained(name: str, spec: ModelSpec, device: str, class_name: str) ->
     if device != "auto":
         module.to(device)
     module.eval().requires_grad_(False)
+    require_tokenizer_files(name, folder)
     try:
         processor = _processor(folder)
     except LOADING_ERRORS as error:
@@ -187,12 +195,32 @@ class TransformersModel(KindOfModel, base=True):
     notes: ClassVar[tuple[str, ...]] = ()
     ids: ClassVar[str] = "input_ids"
     mask: ClassVar[str] = "attention_mask"
+    text_config: ClassVar[str] = "text_config"  # section of config.json that says the special tokens
 
     def __init__(self, name: str, spec: ModelSpec, device: str) -> None:
         module, self._processor, provenance = load_pretrained(name, spec, device, self.class_name)
         self.name, self.module, self.provenance = name, module, asdict(provenance)
         self.provenance["notes"] = (*provenance.notes, *self.notes)
         self.missing: dict[str, str] = {}
+        self._require_own_tokenizer()
+
+    def _require_own_tokenizer(self) -> None:
+        """ModelError if the tokenizer cannot be the one that the model was trained with."""
+        where = self.tokenizer.name_or_path
+        rows = embedding_rows(self.module)
+        if rows is not None:
+            require_vocabulary(self.name, where, self.tokenizer, rows, self._unread())
+        file = Path(where) / CONFIG  # as it was written: the library's own object fills in its defaults
+        config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        require_special_ids(self.name, where, self._stated(config.get(self.text_config) or config), self.tokenizer)
+
+    def _stated(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Role -> the id of a special token that a configuration of the text says, where the saying can be trusted."""
+        return {role: config.get(f"{role}_token_id") for role in ROLES}
+
+    def _unread(self) -> set[int]:
+        """Ids that the model replaces before it looks them up."""
+        return set()
 
     @classmethod
     def load(cls, name: str, spec: ModelSpec, device: str = "cpu") -> Self:

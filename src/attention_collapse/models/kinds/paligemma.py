@@ -26,6 +26,9 @@ class PaliGemma(Decoder):
     image_inputs = Without("the prompt is written for images and captions together")
     pixels = picture = "pixel_values"
 
+    def _unread(self) -> set[int]:
+        return {self._image_token()}
+
     def _encode(self, images: list[Any], texts: list[str]) -> tuple[Any, Tensor]:
         prompt = "<image>" + ("caption en" if self._instruction == INSTRUCTION else self._instruction)
         inputs = self._processor(
