@@ -37,7 +37,7 @@ def _diagnose(arguments: argparse.Namespace) -> int:
         _model(arguments), arguments.pairs, n=arguments.n, seed=arguments.seed, rows=arguments.rows,
         device=arguments.device, batch_size=arguments.batch_size, partners=arguments.partners,
         t_shap_protocol=arguments.t_shap_protocol, t_shap_images=arguments.t_shap_images,
-        strict=arguments.strict, out=arguments.out,
+        strict=arguments.strict, max_unknown=arguments.max_unknown, out=arguments.out,
     )  # fmt: skip
     print(result.text())
     if arguments.out:
@@ -226,6 +226,10 @@ def _parser() -> argparse.ArgumentParser:
     )
     one.add_argument("--t-shap-images", type=_positive, default=16, help="images that T-SHAP explains (default: 16)")
     one.add_argument("--strict", action="store_true", help="fail on an unusable image or caption")
+    one.add_argument(
+        "--max-unknown", type=float, metavar="SHARE", help="share of the captions' tokens that may be unknown to the "
+        "model, 0 to 1; with more it is refused (default: 0.5)",
+    )  # fmt: skip
     one.add_argument("--out", type=Path, help="also write the result as JSON")
     one.set_defaults(run=_diagnose)
     _add_information(commands.add_parser(

@@ -41,6 +41,7 @@ def diagnose(
     t_shap_images: int = 16,
     threads: int | None = None,
     strict: bool = False,
+    max_unknown: float | None = None,
     out: str | Path | None = None,
 ) -> Diagnosis:
     """Measure a model's attention on a COCO-layout folder.
@@ -66,6 +67,9 @@ def diagnose(
         CPU threads; None leaves PyTorch's setting.
     strict
         Fail on the first unusable image or caption instead of listing it under `skipped`.
+    max_unknown
+        Share of the captions' tokens, 0 to 1, that may be unknown to the model's tokenizer; with more of them it is an
+        error. None: what the model's description says, else one half.
     out
         Also write the result as JSON.
 
@@ -83,10 +87,12 @@ def diagnose(
     import torch
 
     from attention_collapse.engine.attention import extract
+    from attention_collapse.engine.captions import examine_captions
     from attention_collapse.engine.contribution import summarise
     from attention_collapse.models.interface import is_likelihood
 
     _require_arguments(rows, partners, batch_size, threads, out)
+    require_share("max_unknown", max_unknown)
     _require_t_shap(t_shap_protocol, t_shap_images)
     if threads is not None:
         torch.set_num_threads(threads)
@@ -94,6 +100,9 @@ def diagnose(
     checked, skipped = read_folder(Path(pairs), n=n, seed=seed, strict=strict)
     loaded = load(name, spec, device)
     pairs_table = table(checked, "folder")
+    captions = examine_captions(
+        loaded, pairs_table, max_unknown=spec.max_unknown if max_unknown is None else max_unknown
+    )
     attention = extract(loaded, pairs_table, batch_size=batch_size).to_pandas()
     settings: dict[str, Any] = {"rows": rows, "seed": seed, "n": n, "batch_size": batch_size, "device": device}
     values, about = _contributions(loaded, pairs_table, partners=partners, seed=seed, batch_size=batch_size)
@@ -104,8 +113,9 @@ def diagnose(
     if tokens is not None:
         about |= {"t_shap_protocol": t_shap_protocol, "t_shap_images": t_shap_images}
     result = _diagnosis(
-        loaded, attention, (values, causal, tokens), settings | about, [asdict(item) for item in skipped]
-    )
+        loaded, attention, (values, causal, tokens), settings | about,
+        {"captions": captions, "skipped": [asdict(item) for item in skipped]},
+    )  # fmt: skip
     if out is not None:
         write_json(Path(out), result.to_dict())
     return result
@@ -121,6 +131,12 @@ def _require_arguments(rows: str, partners: int, batch_size: int, threads: int |
     if batch_size < 1 or (threads is not None and threads < 1):
         raise ParamsError(f"batch_size {batch_size}, threads {threads}", expected="1 or more", remedy=wrong)
     require_writable(out)
+
+
+def require_share(name: str, value: float | None) -> None:
+    """ParamsError for what is no share, before anything is loaded; None is none."""
+    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1):
+        raise ParamsError(f"{name} is {value!r}", expected="a share, 0 to 1", remedy="correct the argument")
 
 
 def require_writable(out: str | Path | None) -> None:
@@ -181,11 +197,12 @@ def _contributions(
 
 def _diagnosis(
     model: Model, attention: pd.DataFrame, found: tuple[pd.DataFrame | None, dict[str, Any], dict[str, Any] | None],
-    settings: dict[str, Any], skipped: list[Any],
+    settings: dict[str, Any], data: dict[str, Any],
 ) -> Diagnosis:  # fmt: skip
     """Scores, statistics and readings of one model, as a study's stages make them.
 
-    `found`: the contributions' values, their summary, and that of the tokens, where they were asked for.
+    `found`: the contributions' values, their summary, and that of the tokens, where they were asked for. `data`: what
+    was found of the captions, and what was skipped.
     """
     from attention_collapse.engine.contribution import OF_TOKENS
     from attention_collapse.engine.scores import by_image, score_pairs
@@ -208,8 +225,8 @@ def _diagnosis(
         model=model.name, family=model.family, weights=model.provenance,
         settings=settings | {"confidence": params.confidence},
         n_images=metrics["n_images"], n_pairs=metrics["n_pairs"], n_truncated=metrics["n_truncated_captions"],
-        skipped=skipped, estimates={name: Estimate.of(name, one, params.confidence) for name, one in known.items()},
-        layers=layer_bands(scores.layers, rows, params), readings=readings, details=details,
+        estimates={name: Estimate.of(name, one, params.confidence) for name, one in known.items()},
+        layers=layer_bands(scores.layers, rows, params), readings=readings, details=details, **data,
     )  # fmt: skip
 
 

@@ -109,8 +109,12 @@ class InHouse(KindOfModel, base=True):
             "words": words.to(self._device),
             "metadata": picture_metadata([image.size for image in pictures]).to(self._device),
         }
+        return Batch(inputs, (), {}, self.truncated(captions)), special, prepared
+
+    def truncated(self, captions: Sequence[str]) -> tuple[bool, ...]:
+        """A flag per caption: it is longer than the model's context."""
         lengths = self._tokenizer(list(captions), return_length=True, truncation=False, verbose=False)["length"]
-        return Batch(inputs, (), {}, tuple(int(length) > limit for length in lengths)), special, prepared
+        return tuple(int(length) > self._context for length in lengths)
 
     def score(self, batch: Batch) -> Tensor:
         """(batch,) the fusion module's score."""

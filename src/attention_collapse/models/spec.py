@@ -38,8 +38,9 @@ class ModelSpec(BaseModel):
     weights: factory
         `factory`, a "package.module:function" of your own, makes the model (kinds python and scorer).
 
-    `dtype` (float32 unless said) and, for decoders, `prompt` (the instruction beside the image) belong to kinds of the
-    transformers library.
+    `max_unknown` is the share of the captions' tokens, 0 to 1, that may be unknown to the model's tokenizer (one half
+    unless said). `dtype` (float32 unless said) and, for decoders, `prompt` (the instruction beside the image) belong to
+    kinds of the transformers library.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -57,6 +58,8 @@ class ModelSpec(BaseModel):
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     prompt: str | None = Field(default=None, min_length=1)
     control_for: str | None = None  # the model whose untrained prior this one shows
+    # A permission, which makes no number: it is part of no evidence id.
+    max_unknown: float | None = Field(default=None, ge=0, le=1, strict=False, exclude=True)
 
     @model_validator(mode="after")
     def _fields_fit(self) -> ModelSpec:
@@ -69,7 +72,7 @@ class ModelSpec(BaseModel):
         missing = sorted(name for name in needed if getattr(self, name) is None)
         if missing:
             raise ValueError(f"weights: {self.weights} needs {', '.join(missing)}")
-        given = {name for name in type(self).model_fields if getattr(self, name) is not None}
+        given = {name for name in type(self).model_fields if getattr(self, name) is not None} - {"max_unknown"}
         foreign = sorted(given - needed - optional - {"kind", "weights"})
         if library == "open_clip":
             foreign += sorted(given & {"dtype", "prompt"})

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from attention_collapse.measures.catalogue import MEASURES
 from attention_collapse.measures.record import ATTENTION, CONTRIBUTION
+from attention_collapse.report.captions import caption_notes
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -96,6 +97,8 @@ class Diagnosis:
         above the reported threshold.
     details
         Tests, severity, diagnostics, the metrics of a study's stage compute_mcs, and how T-SHAP was played.
+    captions
+        What the model's tokenizer makes of the captions: `engine.captions.examine_captions`.
     """
 
     model: str
@@ -110,6 +113,7 @@ class Diagnosis:
     layers: Mapping[str, Mapping[str, Any]]
     readings: Mapping[str, Any]
     details: Mapping[str, Any]
+    captions: Mapping[str, Any]
 
     def __getitem__(self, measure: str) -> Estimate:
         return self.estimates[measure]
@@ -130,7 +134,7 @@ class Diagnosis:
         data = {
             "schema": SCHEMA, "model": self.model, "family": self.family, "weights": self.weights,
             "settings": self.settings, "n_images": self.n_images, "n_pairs": self.n_pairs,
-            "n_truncated_captions": self.n_truncated, "skipped": list(self.skipped),
+            "n_truncated_captions": self.n_truncated, "captions": self.captions, "skipped": list(self.skipped),
             "estimates": {
                 name: {key: value for key, value in vars(found).items() if key not in ("name", "confidence")}
                 for name, found in self.estimates.items()
@@ -157,8 +161,7 @@ class Diagnosis:
         if self.weights["untrained"]:
             lines.insert(0, "NOTE: untrained weights. This is a control, not a result about a trained model.")
         lines += [f"NOTE: {note}" for note in self.weights["notes"]]
-        if self.n_truncated:
-            lines.append(f"{self.n_truncated} captions were longer than the context and were cut")
+        lines += caption_notes(self.captions, self.n_truncated)
         lines += [f"  skipped {item['kind']} {item['id']}: {item['reason']}" for item in self.skipped[:LISTED]]
         if len(self.skipped) > LISTED:
             lines.append(f"  … and {len(self.skipped) - LISTED} more")
