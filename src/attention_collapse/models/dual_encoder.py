@@ -19,7 +19,7 @@ from attention_collapse.models.vocabulary import end_token, require_end, require
 from attention_collapse.probe import IMAGE, OTHER, TEXT
 
 VISION, TEXT_LAYERS = (rf"{name}_model\.encoder\.layers\.\d+\.self_attn" for name in ("vision", "text"))
-CLIPS_OWN = (1, 49406, 49407)  # which SigLIP's configurations repeat, whatever their tokenizer has
+COPIED = {"pad": 1, "bos": 49406, "eos": 49407}  # from CLIP, in SigLIP's configurations: not its tokenizers' ids
 PADDED = Without("its captions have no start token, and its text tower sees their padding")
 POOLED = "patches are pooled by attention, not projected into the shared space"
 
@@ -67,7 +67,7 @@ class TransformersDualEncoder(TransformersModel, base=True):
             slip = config.get("eos_token_id") == 2
             return {} if slip else {role: config.get(f"{role}_token_id") for role in ("bos", "eos")}
         stated = super()._stated(config)
-        return {role: found for role, found in stated.items() if not (self.padded_to and found in CLIPS_OWN)}
+        return {role: found for role, found in stated.items() if not (self.padded_to and found == COPIED.get(role))}
 
     @property
     def caption(self) -> str | Without:

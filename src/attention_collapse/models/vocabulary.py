@@ -111,9 +111,9 @@ def require_special_ids(name: str, where: object, stated: Mapping[str, Any], tok
     }
     if wrong:
         raise ModelError(
-            f"{name}: the configuration says " + ", ".join(f"{role}_token_id {found}" for role, found in wrong.items()),
-            expected=", ".join(f"{role}_token_id {own[role]}" for role in wrong)
-            + f", as the tokenizer in {where} has it",
+            f"{name}: {where}: the configuration says "
+            + ", ".join(f"{role}_token_id {found}" for role, found in wrong.items()),
+            expected=", ".join(f"{role}_token_id {own[role]}" for role in wrong) + ", as the tokenizer has it",
             remedy="copy the tokenizer's files from the base model; this one is another model's. If it is the right "
             "one, correct the configuration",
         )
