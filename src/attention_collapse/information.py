@@ -106,13 +106,16 @@ def _embedded(
     model: str | dict[str, Any], folder: Path, device: str, batch_size: int, *, strict: bool
 ) -> tuple[Features, dict[str, Any], list[Skipped]]:
     """Embeddings of a folder's usable images and first captions, the model's provenance, and what was not usable."""
+    from attention_collapse.engine.captions import examine_captions
     from attention_collapse.engine.information import embeddings, require_towers
     from attention_collapse.models import load
 
     name, spec = spec_of(model)
     checked, skipped = read_folder(folder, strict=strict)
     towers = require_towers(load(name, spec, device))
-    images, texts = embeddings(towers, table(checked, "folder"), batch_size=batch_size)
+    pairs = table(checked, "folder")
+    examine_captions(towers, pairs, max_unknown=spec.max_unknown)
+    images, texts = embeddings(towers, pairs, batch_size=batch_size)
     ids = tuple(pair.entry.image_id for pair in checked)
     return Features(ids, images, texts), {"name": name} | towers.provenance, skipped
 

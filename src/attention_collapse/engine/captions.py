@@ -85,7 +85,8 @@ def read_captions(model: Model, pairs: Dataset, *, max_unknown: float = MAX_UNKN
     share = found.unknown_share
     if share is not None and share > max_unknown:
         raise DataError(
-            f"{model.name}: {share:.1%} of the tokens of {len(captions)} captions are unknown to the model",
+            f"{model.name}: {share:.1%} of the tokens of {len(captions)} captions are unknown to the model, or "
+            "spelled out letter by letter",
             expected=f"at most {max_unknown:.0%}: words (and a language) that the model was trained on",
             remedy="use captions in its words, or a model that knows these; to measure all the same, say so: "
             "max_unknown (--max-unknown; a study's model: max_unknown) from 0 to 1",
