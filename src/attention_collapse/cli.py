@@ -16,19 +16,20 @@ from attention_collapse.explain import explained
 from attention_collapse.repository.root import find_root
 from attention_collapse.streams import readable_streams
 
+MODEL = (
+    "a name from `attention-collapse models`, a checkpoint folder, a weights file, a PEFT folder, or a hub id "
+    "(organisation/name, hf-hub:organisation/name)"
+)
+
 
 def _model(arguments: argparse.Namespace) -> Any:
-    """What `--model` and `--kind` name together."""
-    from attention_collapse.registry import kinds
+    """What `--model` names together with what is said of it beside; None where no model is asked for."""
+    from attention_collapse.models.naming import Asked, resolve
 
-    model = arguments.model
-    if not arguments.kind or not model:
-        return model
-    known = kinds().get(arguments.kind)
-    factory = known is not None and known.library == "user"
-    return {"kind": arguments.kind} | (
-        {"weights": "factory", "factory": model} if factory else {"weights": "checkpoint", "path": model}
-    )
+    if not arguments.model:
+        return None
+    said = Asked(arguments.kind, arguments.architecture, arguments.revision, arguments.adapter)
+    return resolve(arguments.model, said)
 
 
 def _diagnose(arguments: argparse.Namespace) -> int:
@@ -82,8 +83,8 @@ def _models(_: argparse.Namespace) -> int:
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     print("\nLicences are noted as far as known: the model's page is what counts. Memory is that of the weights.")
-    print("A checkpoint folder in open_clip's or the hub's layout may stand in place of a name. A study pins each hub")
-    print("revision at its first run and insists on it from then on.")
+    print("A hub id, a folder, a weights file or a LoRA may stand in place of a name: docs/your_model.md. A study pins")
+    print("each hub revision at its first run and insists on it from then on.")
     return 0
 
 
@@ -234,8 +235,8 @@ def _parser() -> argparse.ArgumentParser:
     parser.set_defaults(in_repository=False)
     commands = parser.add_subparsers(required=True, metavar="command")
     one = commands.add_parser("diagnose", help="measure one model on a COCO-layout folder")
-    one.add_argument("--model", required=True, help="a name from `attention-collapse models`, or a checkpoint folder")
-    one.add_argument("--kind", help="kind of the checkpoint folder, or python / scorer for a package.module:function")
+    one.add_argument("--model", required=True, help=MODEL)
+    _add_of_model(one)
     one.add_argument("--pairs", required=True, type=_path, help="folder with annotations/captions_<split>.json")
     one.add_argument("--n", type=_positive, help="number of images, a seeded subset (default: all)")
     one.add_argument("--seed", type=_not_negative, default=0, help="seed of the subset (default: 0)")
@@ -316,10 +317,22 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_of_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--kind",
+        help="kind of the checkpoint, where its files are not to say it; python or scorer: package.module:function",
+    )
+    parser.add_argument(
+        "--architecture", help="of a weights file: open_clip's name (ViT-B-32), or a folder with its config"
+    )
+    parser.add_argument("--revision", help="of a hub id: the commit, 40 hex digits (also as organisation/name@commit)")
+    parser.add_argument("--adapter", help="a PEFT folder or hub id with a LoRA, merged into the model")
+
+
 def _add_information(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", required=True, type=_path, help="CSV (image_id,label) or JSON (image id -> label)")
-    parser.add_argument("--model", help="a dual encoder from `attention-collapse models`, or a checkpoint folder")
-    parser.add_argument("--kind", help="kind of the checkpoint folder")
+    parser.add_argument("--model", help=f"a dual encoder: {MODEL}")
+    _add_of_model(parser)
     parser.add_argument("--pairs", type=_path, help="folder with annotations/captions_<split>.json")
     parser.add_argument(
         "--features", type=_path, help="instead: .npz with image_id (n,), image (n, width) and text (n, width)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -16,10 +16,8 @@ from attention_collapse.identity.environment import environment
 from attention_collapse.measures.attention import ROWS
 from attention_collapse.measures.reliance import OF_DECISION
 from attention_collapse.measures.token_shapley import PERMUTATIONS
-from attention_collapse.models import load
-from attention_collapse.models.catalogue import named
+from attention_collapse.models.naming import Named, resolve
 from attention_collapse.models.protocols import PROTOCOLS
-from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Stats, parse_spec
 from attention_collapse.progress import phase, told
 from attention_collapse.report.diagnosis import Diagnosis, Estimate, Outputs
@@ -30,13 +28,15 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from attention_collapse.engine.kept import Kept
+    from attention_collapse.models.given import Given
     from attention_collapse.models.interface import Model
 
 
 def diagnose(
-    model: str | PathLike[str] | Mapping[str, Any],
+    model: Any,
     pairs: str | PathLike[str],
     *,
+    processor: Any = None,
     n: int | None = None,
     seed: int = 0,
     rows: str = "all",
@@ -58,7 +58,10 @@ def diagnose(
     Parameters
     ----------
     model
-        A name of `attention-collapse models`, a checkpoint folder, or a mapping as under `models` in params.yaml.
+        A name of `attention-collapse models`, a checkpoint folder, a hub id, or a mapping as under `models` in
+        params.yaml; or a model object that is in memory, which is left as it was found (docs/your_model.md).
+    processor
+        Of a model object: its processor, or for open_clip (evaluation transform, tokenizer).
     pairs
         Folder with annotations/captions_<split>.json and the images.
     n, seed
@@ -104,7 +107,7 @@ def diagnose(
     if progress is not None:
         arguments.flag("progress", progress)
     with told(progress):
-        result = _measured(model, arguments.path("pairs", pairs), asked, kept_in)
+        result = _measured(source_of(model, processor), arguments.path("pairs", pairs), asked, kept_in)
         result.save(outputs)
     return result
 
@@ -147,7 +150,7 @@ class Asked:
         return {name: getattr(self, name) for name in ("rows", "seed", "n", "batch_size", "device")}
 
 
-def _measured(model: Any, folder: Path, asked: Asked, work: Path | None) -> Diagnosis:
+def _measured(source: Named | Given, folder: Path, asked: Asked, work: Path | None) -> Diagnosis:
     """Read, load, observe, swap and judge, in this order."""
     import torch
 
@@ -158,13 +161,15 @@ def _measured(model: Any, folder: Path, asked: Asked, work: Path | None) -> Diag
 
     if asked.threads is not None:
         torch.set_num_threads(asked.threads)
-    name, spec = spec_of(model)
+    name = source.name
     phase(f"{name}: reading the pairs of {folder}")
     checked, skipped = read_folder(folder, n=asked.n, seed=asked.seed, strict=asked.strict)
     phase(f"{name}: loading the model")
-    loaded = load(name, spec, asked.device)
+    loaded = source.load(asked.device)
+    if not isinstance(source, Named):  # an object stays where it lies
+        asked = replace(asked, device=str(next(loaded.module.parameters()).device))
     pairs = table(checked, "folder")
-    parts = kept(work, loaded, spec, pairs, asked.device)
+    parts = kept(work, loaded, source.spec, pairs, asked.device)
     phase(f"{name}: attention of {len(pairs)} images with {sum(map(len, pairs['captions']))} captions")
     attention = extract(loaded, pairs, batch_size=asked.batch_size, **parts.of("attention")).to_pandas()
     values, about = _contributions(loaded, pairs, asked, parts)
@@ -297,15 +302,28 @@ def _dtype(model: Model) -> str | None:
     return ", ".join(sorted({str(one.dtype).removeprefix("torch.") for one in parameters})) or None
 
 
-def spec_of(model: Any) -> tuple[str, ModelSpec]:
-    """The name and the description of a model: a name, a checkpoint folder, or a mapping as in params.yaml."""
+def source_of(model: Any, processor: Any = None) -> Named | Given:
+    """What a model is loaded from: a word for it, a mapping as in params.yaml, or an object that is in memory."""
+    named = isinstance(model, str | PathLike | Mapping | Named)
+    if named and processor is not None:
+        raise ParamsError(
+            "processor with a model that is not in memory",
+            expected="processor with a model object: a checkpoint brings its own",
+            remedy="leave processor out, or load the model and give the object",
+        )
+    if isinstance(model, Named):
+        return model
     if isinstance(model, Mapping):
-        return "model", parse_spec(dict(model), "model")
+        return Named("model", parse_spec(dict(model), "model"))
     if isinstance(model, str | PathLike):
-        name = str(arguments.path("model", model)) if isinstance(model, PathLike) else model
-        return name, named(name)
-    raise ParamsError(
-        f"model is {arguments.shown(model)}",
-        expected="a name of `attention-collapse models`, a checkpoint folder, or a mapping as in params.yaml",
-        remedy="correct the argument",
-    )
+        return resolve(str(arguments.path("model", model)) if isinstance(model, PathLike) else model)
+    if model is None or isinstance(model, bool | int | float | bytes | list | tuple | set):
+        raise ParamsError(
+            f"model is {arguments.shown(model)}",
+            expected="a name of `attention-collapse models`, a checkpoint folder, a hub id, a mapping as in params.yaml, "
+            "or a model object",
+            remedy="correct the argument",
+        )
+    from attention_collapse.models.given import Given
+
+    return Given(model, processor)

@@ -12,7 +12,7 @@ from attention_collapse import arguments
 from attention_collapse.data.coco import Skipped
 from attention_collapse.data.labelled import Features, matched, read_features, read_labels
 from attention_collapse.data.pairs import read_folder, table
-from attention_collapse.diagnosis import spec_of
+from attention_collapse.diagnosis import source_of
 from attention_collapse.errors import ParamsError
 from attention_collapse.measures.predictors import SEES, held_out
 from attention_collapse.params import Stats
@@ -104,14 +104,13 @@ def _embedded(
 ) -> tuple[Features, dict[str, Any], list[Skipped]]:
     """Embeddings of a folder's usable images and first captions, the model's provenance, and what was not usable."""
     from attention_collapse.engine.information import embeddings, require_towers
-    from attention_collapse.models import load
 
-    name, spec = spec_of(model)
+    source = source_of(model)
     checked, skipped = read_folder(folder, strict=strict)
-    towers = require_towers(load(name, spec, device))
+    towers = require_towers(source.load(device))
     images, texts = embeddings(towers, table(checked, "folder"), batch_size=batch_size)
     ids = tuple(pair.entry.image_id for pair in checked)
-    return Features(ids, images, texts), {"name": name} | towers.provenance, skipped
+    return Features(ids, images, texts), {"name": source.name} | towers.provenance, skipped
 
 
 def _measured(

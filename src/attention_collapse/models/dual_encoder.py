@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from attention_collapse.errors import ModelError
 from attention_collapse.families import DUAL_ENCODER
 from attention_collapse.models.interface import Batch, Embedded, Read, Without, even_weights, one_row, special_ids
 from attention_collapse.models.pretrained import TransformersModel
@@ -54,6 +55,19 @@ class TransformersDualEncoder(TransformersModel, base=True):
             self.missing["vision"] = "the vision tower is convolutional and has no attention"
         if not self.class_token:
             self.missing["surrogate"] = POOLED if self.vision else self.missing["vision"]
+
+    @classmethod
+    def without_vision(cls, replaced: Mapping[str, tuple[str, str]]) -> str | None:
+        """Of a tower that is another's, the tokens are not known; of a text tower not even the text's inputs."""
+        for site, (now, before) in replaced.items():
+            if not site.startswith("vision_model"):
+                raise ModelError(
+                    f"{site} is {now}, where {cls.class_name} has {before}",
+                    expected="the class's own text tower, whose tokens are known",
+                    remedy="describe the model with kind: python (docs/adding.md, “A model in no table”)",
+                )
+            return f"the vision tower's tokens are not known: {site} is {now}, where {cls.class_name} has {before}"
+        return None
 
     @property
     def caption(self) -> str | Without:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,6 +13,7 @@ import transformers
 from transformers import AutoConfig, AutoProcessor
 
 from attention_collapse.errors import ModelError
+from attention_collapse.models.adapter import Merged, merge
 from attention_collapse.models.checkpoint import require_finite, require_sha256
 from attention_collapse.models.hub import (
     count_parameters,
@@ -28,7 +30,13 @@ WEIGHTS = (
     "model*.safetensors",
     "pytorch_model*.bin",
 )  # in order of preference; the latter with weights_only
+ADAPTER = "adapter_config.json"
 LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError)
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptedProvenance(Merged, Provenance):
+    """Where the weights of a model with an adapter in them came from: `sha256` is that of the base model's."""
 
 
 def _folder(name: str, spec: ModelSpec) -> Path:
@@ -99,6 +107,9 @@ def load_pretrained(name: str, spec: ModelSpec, device: str, class_name: str) ->
         if need is not None and need > 1:
             print(f"{name}: needs about {need:.1f} GiB of memory in {dtype}", flush=True)
         module, notes = read_weights(name, folder, cls, dtype, device)
+    merged: Merged | None = None
+    if spec.adapter:
+        module, merged = merge(name, module, spec.adapter)
     if device != "auto":
         module.to(device)
     module.eval().requires_grad_(False)
@@ -108,9 +119,11 @@ def load_pretrained(name: str, spec: ModelSpec, device: str, class_name: str) ->
         raise ModelError(
             f"{name}: no processor in {folder} ({str(error).splitlines()[0]})",
             expected="preprocessor_config.json and tokenizer files beside config.json",
-            remedy="download them from the same repository and revision",
+            remedy="copy them from the model that it was trained from (`processor.save_pretrained(FOLDER)`), or "
+            "download those of its repository",
         ) from None
-    return module, processor, Provenance(
+    about = asdict(merged) if merged else {}
+    return module, processor, (AdaptedProvenance if merged else Provenance)(
         weights=spec.origin,
         sha256=digest,
         definition_sha256=definition_sha256(folder),
@@ -119,6 +132,7 @@ def load_pretrained(name: str, spec: ModelSpec, device: str, class_name: str) ->
         untrained=spec.is_control,
         notes=tuple(notes),
         image_processor=named_class(getattr(processor, "image_processor", processor)),
+        **about,
     )  # fmt: skip
 
 
@@ -147,6 +161,12 @@ def _config(name: str, folder: Path, cls: Any) -> Any:
 
 def read_weights(name: str, folder: Path, cls: Any, dtype: str, device: str) -> tuple[Any, list[str]]:
     """A module with every tensor from the folder's files, and notes on tensors that it does not use."""
+    if (folder / ADAPTER).is_file():  # the library would load it unasked, where PEFT is installed
+        raise ModelError(
+            f"{name}: a model and an adapter ({ADAPTER}) in {folder}",
+            expected="a model's folder, and an adapter's beside it",
+            remedy="move the adapter's files into a folder of their own, and name it as the adapter",
+        )
     placement = {"device_map": "auto"} if device == "auto" else {}
     try:
         module, info = cls.from_pretrained(
@@ -189,10 +209,19 @@ class TransformersModel(KindOfModel, base=True):
     mask: ClassVar[str] = "attention_mask"
 
     def __init__(self, name: str, spec: ModelSpec, device: str) -> None:
-        module, self._processor, provenance = load_pretrained(name, spec, device, self.class_name)
+        module, self._processor, provenance = self._parts(name, spec, device)
         self.name, self.module, self.provenance = name, module, asdict(provenance)
         self.provenance["notes"] = (*provenance.notes, *self.notes)
         self.missing: dict[str, str] = {}
+
+    def _parts(self, name: str, spec: ModelSpec, device: str) -> tuple[Any, Any, Provenance]:
+        """Module, processor and provenance. One that is in memory already (`models.given`) has them at hand."""
+        return load_pretrained(name, spec, device, self.class_name)
+
+    @classmethod
+    def without_vision(cls, _replaced: Mapping[str, tuple[str, str]]) -> str | None:
+        """Why vision's attention cannot be read where parts were replaced; None: it can, or the kind finds out."""
+        return None
 
     @classmethod
     def load(cls, name: str, spec: ModelSpec, device: str = "cpu") -> Self:
