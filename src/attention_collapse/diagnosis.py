@@ -320,7 +320,7 @@ def source_of(model: Any, processor: Any = None) -> Named | Given:
     if model is None or isinstance(model, bool | int | float | bytes | list | tuple | set):
         raise ParamsError(
             f"model is {arguments.shown(model)}",
-            expected="a name of `attention-collapse models`, a checkpoint folder, a hub id, a mapping as in params.yaml "
+            expected="a name of `attention-collapse models`, a folder, a hub id, a mapping as in params.yaml "
             "or a model object",
             remedy="correct the argument",
         )
