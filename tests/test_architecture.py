@@ -23,7 +23,7 @@ FLOORS = (
     {"repository"},
     {"stages"},
     {"diagnosis", "inventory", "streams"},
-    {"information"},
+    {"information", "questions"},
     {"cli"},
 )
 DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "open_clip": "open_clip_torch", "sklearn": "scikit-learn"}

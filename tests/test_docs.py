@@ -80,6 +80,44 @@ def test_what_the_page_says_of_the_ways_to_train_is_committed():
             assert f"{said['false']} of the {said['sound']} on balanced data" in page
 
 
+def test_the_table_of_questions_and_answers_is_that_of_the_metrics():
+    """`python -m attention_collapse.stages.answers` prints it anew for the page where the metrics changed."""
+    from attention_collapse.report.answers import answers_table
+
+    page = (ROOT / "docs" / "questions.md").read_text("utf-8")
+    found = read_json(ROOT / "metrics" / "embedded" / "answers.json")
+    shown = page.split("<!-- answers: begin -->\n")[1].split("<!-- answers: end -->")[0]
+    assert shown.strip() == answers_table(found["models"]).strip()
+    counted = found["questions"]
+    train, test = (counted["published"][name] for name in ("train", "test"))
+    text = re.sub(r"\s+", " ", page)
+    assert f"{train['questions'] + test['questions']:,} questions" in text
+    assert f"{100 * train['best_question_only']:.1f} % of the training questions" in text
+    assert f"for {100 * test['best_question_only']:.1f} % of the test questions" in text
+    assert f"for {100 * train['best_constant']:.1f} % and {100 * test['best_constant']:.1f} %" in text
+    assert f"({counted['shifted']['train']['questions']:,})" in text
+    assert f"({counted['shifted']['test_shifted']['questions']:,})" in text
+
+
+def test_what_the_page_finds_holds_for_every_model_of_questions_and_answers():
+    """Seed by seed: each model trained with the shifted prior beside the one trained as published."""
+    found = read_json(ROOT / "metrics" / "embedded" / "answers.json")["models"]
+    pairs = [(named[f"published-{s}"], named[f"shifted-{s}"]) for named in found.values() for s in range(3)
+             if f"published-{s}" in named and f"shifted-{s}" in named]  # fmt: skip
+    assert pairs
+    for plain, leans in pairs:
+        for name in ("test", "test_shifted"):
+            assert plain[name]["gain_over_question_only"]["ci_low"] > 0
+            assert plain[name]["answer_flip_image"]["mean"] > 0.25
+        accuracy = {name: leans[name]["answer_accuracy"]["mean"] for name in leans}
+        assert accuracy["test"] < plain["test"]["answer_accuracy"]["mean"] - 0.25
+        assert leans["test_shifted"]["gain_over_constant"]["ci_low"] <= 0
+        assert leans["test_shifted"]["reliance_image"]["mean"] is None
+        assert accuracy["train"] > plain["train"]["answer_accuracy"]["mean"]
+        for name in ("reliance_image", "answer_flip_image"):
+            assert leans["train"][name]["mean"] < plain["train"][name]["mean"] / 2
+
+
 def test_its_nulls_are_the_committed_ones():
     found = read_json(ROOT / "metrics" / "null_reference.json")
     for name, tower in found["towers"].items():

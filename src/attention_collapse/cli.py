@@ -43,9 +43,34 @@ def _diagnose(arguments: argparse.Namespace) -> int:
         _model(arguments), arguments.pairs, n=arguments.n, seed=arguments.seed, rows=arguments.rows,
         device=arguments.device, batch_size=arguments.batch_size, partners=arguments.partners,
         t_shap_protocol=arguments.t_shap_protocol, t_shap_images=arguments.t_shap_images,
-        strict=arguments.strict, work=arguments.work, progress=not arguments.quiet,
+        strict=arguments.strict, work=arguments.work, progress=not arguments.quiet, **_of_source(arguments),
     )  # fmt: skip
     _print_then_write(result.text(), lambda: result.save(outputs))
+    return 0
+
+
+def _of_source(arguments: argparse.Namespace) -> dict[str, Any]:
+    """How a source of pairs is read."""
+    return {name: getattr(arguments, name) for name in ("split", "columns", "images", "foils")}
+
+
+def _pairs(arguments: argparse.Namespace) -> int:
+    from attention_collapse.data.convert import convert_pairs
+    from attention_collapse.data.source import recognise
+    from attention_collapse.progress import told
+    from attention_collapse.report.pairs import converted, shown
+
+    wanted = _of_source(arguments)
+    with told(True):
+        if arguments.action == "show":
+            del wanted["foils"]
+            print(shown(recognise(arguments.source, **wanted)))
+            return 0
+        pairs = convert_pairs(
+            arguments.source, arguments.out, overwrite=arguments.overwrite, n=arguments.n, seed=arguments.seed,
+            strict=arguments.strict, **wanted,
+        )  # fmt: skip
+    print(converted(pairs, arguments.out))
     return 0
 
 
@@ -70,6 +95,22 @@ def _information(arguments: argparse.Namespace) -> int:
             arguments.labels, model=_model(arguments), pairs=arguments.pairs, features=arguments.features,
             folds=arguments.folds, components=arguments.components, seed=arguments.seed, device=arguments.device,
             batch_size=arguments.batch_size, strict=arguments.strict,
+        )  # fmt: skip
+    _print_then_write(result.text(), lambda: result.save(file))
+    return 0
+
+
+def _questions(arguments: argparse.Namespace) -> int:
+    from attention_collapse.arguments import output_file
+    from attention_collapse.progress import told
+    from attention_collapse.questions import answer_questions
+
+    file = output_file("out", arguments.out)
+    with told(True):
+        result = answer_questions(
+            _model(arguments), arguments.questions, annotations=arguments.annotations, images=arguments.images,
+            candidates=arguments.candidates, n=arguments.n, seed=arguments.seed, partners=arguments.partners,
+            device=arguments.device, batch_size=arguments.batch_size, strict=arguments.strict,
         )  # fmt: skip
     _print_then_write(result.text(), lambda: result.save(file))
     return 0
@@ -234,45 +275,20 @@ def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="attention-collapse", description="Modality use of vision-language models.")
     parser.set_defaults(in_repository=False)
     commands = parser.add_subparsers(required=True, metavar="command")
-    one = commands.add_parser("diagnose", help="measure one model on a COCO-layout folder")
-    one.add_argument("--model", required=True, help=MODEL)
-    _add_of_model(one)
-    one.add_argument("--pairs", required=True, type=_path, help="folder with annotations/captions_<split>.json")
-    one.add_argument("--n", type=_positive, help="number of images, a seeded subset (default: all)")
-    one.add_argument("--seed", type=_not_negative, default=0, help="seed of the subset (default: 0)")
-    one.add_argument("--rows", choices=("all", "readout"), default="all", help="query rows of the headline")
-    one.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …, or auto for accelerate (default: cpu)")
-    one.add_argument("--batch-size", type=_positive, default=32)
-    one.add_argument(
-        "--partners",
-        type=_not_negative,
-        default=8,
-        help="ablation partners of the causal measures (default: 8; 0: none)",
-    )
-    one.add_argument(
-        "--t-shap-protocol",
-        choices=("native", "mm-shap"),
-        help="also explain single tokens and image cells, T-SHAP: native (the model's own mask token and score) or "
-        "mm-shap (as the published code of MM-SHAP does); default: no T-SHAP",
-    )
-    one.add_argument("--t-shap-images", type=_positive, default=16, help="images that T-SHAP explains (default: 16)")
-    one.add_argument("--strict", action="store_true", help="fail on an unusable image or caption")
-    one.add_argument("--out", type=_path, help="also write the result as JSON")
-    one.add_argument(
-        "--per-pair", type=_path, metavar="FILE", help="also write every pair's values, as .csv or .parquet by its name"
-    )
-    one.add_argument("--plots", type=_path, metavar="DIR", help="also draw the figures into a folder, as PNG and PDF")
-    one.add_argument(
-        "--work", type=_path, metavar="DIR", help="keep finished batches there, so that an interrupted run goes on"
-    )
-    one.add_argument("--quiet", action="store_true", help="tell nothing of the progress on standard error")
-    one.set_defaults(run=_diagnose)
+    _add_diagnose(commands.add_parser("diagnose", help="measure one model on your pairs"))
+    _add_questions(commands.add_parser("questions", help="measure what a model answers, and what that depends on"))
     _add_information(commands.add_parser(
         "information",
         help="measure what image and text tell of a label",
         description="What the image tells of a label beyond the text, and the text beyond the image, in nats: the "
         "log-loss that it saves a predictor, on images that the predictor was not trained on. The features are a dual "
         "encoder's embeddings (--model and --pairs) or your own (--features).",
+    ))  # fmt: skip
+    _add_pairs(commands.add_parser(
+        "pairs",
+        help="say what a source of pairs is, or convert it",
+        description="Pairs of image and caption as people have them: COCO, CSV, TSV, JSON, JSON Lines, an imagefolder, "
+        "saved datasets, Parquet, webdataset tars, Flickr30k, Karpathy's splits, SugarCrepe, VALSE (docs/data.md).",
     ))  # fmt: skip
     commands.add_parser("models", help="list the models there are").set_defaults(run=_models)
     known = commands.add_parser("measures", help="list the measures there are, and what each means")
@@ -329,6 +345,94 @@ def _add_of_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--adapter", help="a PEFT folder or hub id with a LoRA, merged into the model")
 
 
+def _add_diagnose(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, help=MODEL)
+    _add_of_model(parser)
+    parser.add_argument("--pairs", required=True, type=_path, help="pairs in any format that docs/data.md lists")
+    _add_source(parser)
+    parser.add_argument("--n", type=_positive, help="number of images, a seeded subset (default: all)")
+    parser.add_argument("--seed", type=_not_negative, default=0, help="seed of the subset (default: 0)")
+    parser.add_argument("--rows", choices=("all", "readout"), default="all", help="query rows of the headline")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …, or auto: what there is (default: cpu)")
+    parser.add_argument("--batch-size", type=_positive, default=32)
+    parser.add_argument(
+        "--partners",
+        type=_not_negative,
+        default=8,
+        help="ablation partners of the causal measures (default: 8; 0: none)",
+    )
+    parser.add_argument(
+        "--t-shap-protocol",
+        choices=("native", "mm-shap"),
+        help="also explain single tokens and image cells, T-SHAP: native (the model's own mask token and score) or "
+        "mm-shap (as the published code of MM-SHAP does); default: no T-SHAP",
+    )
+    parser.add_argument("--t-shap-images", type=_positive, default=16, help="images that T-SHAP explains (default: 16)")
+    parser.add_argument("--strict", action="store_true", help="fail on an unusable image or caption")
+    parser.add_argument("--out", type=_path, help="also write the result as JSON")
+    parser.add_argument(
+        "--per-pair", type=_path, metavar="FILE", help="also write every pair's values, as .csv or .parquet by its name"
+    )
+    parser.add_argument(
+        "--plots", type=_path, metavar="DIR", help="also draw the figures into a folder, as PNG and PDF"
+    )
+    parser.add_argument(
+        "--work", type=_path, metavar="DIR", help="keep finished batches there, so that an interrupted run goes on"
+    )
+    parser.add_argument("--quiet", action="store_true", help="tell nothing of the progress on standard error")
+    parser.set_defaults(run=_diagnose)
+
+
+def _add_source(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--split", metavar="NAME", help="which split of a source that has several, such as val2017")
+    parser.add_argument(
+        "--columns", metavar="ROLE=NAME,…", help="the columns or keys, where they are not known: image=…,caption=…"
+    )
+    parser.add_argument("--images", type=_path, metavar="DIR", help="the folder in which the names of images begin")
+    parser.add_argument(
+        "--foils",
+        action="append",
+        metavar="PATH",
+        help="hard foils: a file of SugarCrepe or VALSE, or a folder of them",
+    )
+
+
+def _add_pairs(parser: argparse.ArgumentParser) -> None:
+    actions = parser.add_subparsers(dest="action", required=True)
+    show = actions.add_parser("show", help="say what a source is recognised as, how much it lists, and its first items")
+    convert = actions.add_parser("convert", help="write a source as a folder in COCO's layout, its images copied")
+    for action in (show, convert):
+        action.add_argument("source", metavar="SOURCE", help="a file, a folder, a pattern of shards, or a hub id")
+        _add_source(action)
+        action.set_defaults(run=_pairs)
+    convert.add_argument("out", metavar="OUT", type=_path, help="the folder to write, which is not there yet")
+    convert.add_argument("--n", type=_positive, help="number of images, a seeded subset (default: all)")
+    convert.add_argument("--seed", type=_not_negative, default=0, help="seed of the subset (default: 0)")
+    convert.add_argument("--strict", action="store_true", help="fail if anything is skipped")
+    convert.add_argument("--overwrite", action="store_true", help="replace OUT, if it holds COCO's layout alone")
+
+
+def _add_questions(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--model", required=True, help=MODEL)
+    _add_of_model(parser)
+    parser.add_argument("--questions", required=True, type=_path, help="VQAv2, GQA, easy-VQA or a COCO-layout folder")
+    parser.add_argument("--annotations", type=_path, help="VQAv2's second file, with the answers")
+    parser.add_argument("--images", type=_path, help="folder of the images (default: beside the questions)")
+    parser.add_argument(
+        "--candidates", type=_positive, help="so many of the most frequent answers are candidates, where none are given"
+    )
+    parser.add_argument("--n", type=_positive, help="number of images, a seeded subset (default: all)")
+    parser.add_argument("--seed", type=_not_negative, default=0, help="seed of subset and partners (default: 0)")
+    parser.add_argument(
+        "--partners", type=_positive, default=8, help="others that lend image and question (default: 8)"
+    )
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …, or auto: what there is (default: cpu)")
+    parser.add_argument("--batch-size", type=_positive, default=32)
+    parser.add_argument("--strict", action="store_true", help="fail on a question that cannot be used")
+    parser.add_argument("--out", type=_path, help="also write the result as JSON")
+    parser.set_defaults(run=_questions)
+
+
 def _add_information(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", required=True, type=_path, help="CSV (image_id,label) or JSON (image id -> label)")
     parser.add_argument("--model", help=f"a dual encoder: {MODEL}")
@@ -342,7 +446,7 @@ def _add_information(parser: argparse.ArgumentParser) -> None:
         "--components", type=_positive, default=16, help="principal components kept of each modality (default: 16)"
     )
     parser.add_argument("--seed", type=_not_negative, default=0, help="seed of the folds (default: 0)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …, or auto for accelerate (default: cpu)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …, or auto: what there is (default: cpu)")
     parser.add_argument("--batch-size", type=_positive, default=32)
     parser.add_argument("--strict", action="store_true", help="fail on an image or a label without the other")
     parser.add_argument("--out", type=_path, help="also write the result as JSON")

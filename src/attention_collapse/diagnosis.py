@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from attention_collapse import arguments
 from attention_collapse.data.fingerprint import fingerprint
-from attention_collapse.data.pairs import read_folder, table
+from attention_collapse.data.pairs import table
+from attention_collapse.data.source import Columns, Foils, read_pairs
 from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.identity.environment import environment
 from attention_collapse.measures.attention import ROWS
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
 
 def diagnose(
     model: Any,
-    pairs: str | PathLike[str],
+    pairs: Any,
     *,
     processor: Any = None,
     n: int | None = None,
@@ -47,13 +48,17 @@ def diagnose(
     t_shap_images: int = 16,
     threads: int | None = None,
     strict: bool = False,
+    split: str | None = None,
+    columns: Columns = None,
+    images: str | PathLike[str] | None = None,
+    foils: Foils = None,
     out: str | PathLike[str] | None = None,
     per_pair: str | PathLike[str] | None = None,
     plots: str | PathLike[str] | None = None,
     work: str | PathLike[str] | None = None,
     progress: bool | None = None,
 ) -> Diagnosis:
-    """Measure a model's attention on a COCO-layout folder.
+    """Measure a model's attention on pairs of image and caption.
 
     Parameters
     ----------
@@ -63,7 +68,7 @@ def diagnose(
     processor
         Of a model object: its processor, or for open_clip (evaluation transform, tokenizer).
     pairs
-        Folder with annotations/captions_<split>.json and the images.
+        A path of any format that docs/data.md lists, the id of a data set of the hub, or an object of `datasets`.
     n, seed
         Use a seeded subset of `n` images; None uses all.
     rows
@@ -79,6 +84,8 @@ def diagnose(
         CPU threads; None leaves PyTorch's setting.
     strict
         Fail on the first unusable image or caption instead of listing it under `skipped`.
+    split, columns, images, foils
+        How the source of the pairs is read, as of `data.source.read_pairs`.
     out, per_pair, plots
         Also write the result as JSON, every pair's values as CSV or Parquet (by the name's ending), and figures into a
         folder: docs/diagnose.md describes them. A result that could not be written is the error's `result`.
@@ -106,10 +113,25 @@ def diagnose(
     outputs, kept_in = Outputs.of(out, per_pair, plots), arguments.output_folder("work", work)
     if progress is not None:
         arguments.flag("progress", progress)
+    if pairs is None or isinstance(pairs, str | PathLike):  # else an object that holds the pairs
+        pairs = arguments.path("pairs", pairs)
+    chosen = source_of(model, processor)
+    source = Source(pairs, {"split": split, "columns": columns, "images": images, "foils": foils})
     with told(progress):
-        result = _measured(source_of(model, processor), arguments.path("pairs", pairs), asked, kept_in)
+        result = _measured(chosen, source, asked, kept_in)
         result.save(outputs)
     return result
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the pairs come from, and how it is read: arguments of `data.source.read_pairs`."""
+
+    pairs: Any
+    how: dict[str, Any]
+
+    def __str__(self) -> str:
+        return str(self.pairs) if isinstance(self.pairs, PathLike) else f"a {type(self.pairs).__name__}"
 
 
 @dataclass(frozen=True)
@@ -150,26 +172,28 @@ class Asked:
         return {name: getattr(self, name) for name in ("rows", "seed", "n", "batch_size", "device")}
 
 
-def _measured(source: Named | Given, folder: Path, asked: Asked, work: Path | None) -> Diagnosis:
+def _measured(model: Named | Given, source: Source, asked: Asked, work: Path | None) -> Diagnosis:
     """Read, load, observe, swap and judge, in this order."""
     import torch
 
     from attention_collapse.engine.attention import extract
     from attention_collapse.engine.contribution import summarise
     from attention_collapse.engine.kept import kept
+    from attention_collapse.engine.takeable import takeable
     from attention_collapse.models.interface import is_likelihood
+    from attention_collapse.models.specification import specification
 
     if asked.threads is not None:
         torch.set_num_threads(asked.threads)
-    name = source.name
-    phase(f"{name}: reading the pairs of {folder}")
-    checked, skipped = read_folder(folder, n=asked.n, seed=asked.seed, strict=asked.strict)
+    name = model.name
+    phase(f"{name}: reading the pairs of {source}")
+    read = read_pairs(source.pairs, **source.how, n=asked.n, seed=asked.seed, strict=asked.strict)
     phase(f"{name}: loading the model")
-    loaded = source.load(asked.device)
-    if not isinstance(source, Named):  # an object stays where it lies
+    loaded = model.load(asked.device)
+    if not isinstance(model, Named):  # an object stays where it lies
         asked = replace(asked, device=str(next(loaded.module.parameters()).device))
-    pairs = table(checked, "folder")
-    parts = kept(work, loaded, source.spec, pairs, asked.device)
+    pairs, refused = takeable(loaded, table(read.pairs, read.format), strict=asked.strict)
+    parts = kept(work, loaded, model.spec, pairs, asked.device)
     phase(f"{name}: attention of {len(pairs)} images with {sum(map(len, pairs['captions']))} captions")
     attention = extract(loaded, pairs, batch_size=asked.batch_size, **parts.of("attention")).to_pandas()
     values, about = _contributions(loaded, pairs, asked, parts)
@@ -183,8 +207,10 @@ def _measured(source: Named | Given, folder: Path, asked: Asked, work: Path | No
         pairs,
         attention,
         Found(values, causal, tokens),
-        settings=asked.settings | about,
-        skipped=[asdict(item) for item in skipped],
+        settings=asked.settings
+        | {"source": read.describe(), "specification": specification(loaded, model.spec)}
+        | about,
+        skipped=[asdict(item) for item in [*read.skipped, *refused]],
     )
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
 from attention_collapse import arguments
 from attention_collapse.data.coco import Skipped
 from attention_collapse.data.labelled import Features, matched, read_features, read_labels
-from attention_collapse.data.pairs import read_folder, table
+from attention_collapse.data.pairs import table
+from attention_collapse.data.source import read_pairs
 from attention_collapse.diagnosis import source_of
 from attention_collapse.errors import ParamsError
 from attention_collapse.measures.predictors import SEES, held_out
@@ -74,8 +76,9 @@ def usable_information(
         found = read_features(features)
     else:
         assert model is not None and pairs is not None  # noqa: S101 — required above
-        folder = arguments.path("pairs", pairs)
-        found, weights, skipped = _embedded(model, folder, device, batch_size, strict=strict)
+        if isinstance(pairs, str | PathLike):  # else an object that holds the pairs
+            pairs = arguments.path("pairs", pairs)
+        found, weights, skipped = _embedded(model, pairs, device, batch_size, strict=strict)
         source = f"{weights['name']}  ({weights['weights']}; {weights['parameters']:,} parameters)"
     where = str(pairs) if pairs is not None else source
     chosen, unmatched = matched(named, found.image_ids, where=where, strict=strict)
@@ -100,17 +103,20 @@ def _require_source(model: object, pairs: object, features: object) -> None:
 
 
 def _embedded(
-    model: str | dict[str, Any], folder: Path, device: str, batch_size: int, *, strict: bool
+    model: str | dict[str, Any], pairs: Any, device: str, batch_size: int, *, strict: bool
 ) -> tuple[Features, dict[str, Any], list[Skipped]]:
     """Embeddings of a folder's usable images and first captions, the model's provenance, and what was not usable."""
     from attention_collapse.engine.information import embeddings, require_towers
+    from attention_collapse.engine.takeable import takeable
+    from attention_collapse.models.specification import specification
 
     source = source_of(model)
-    checked, skipped = read_folder(folder, strict=strict)
+    read = read_pairs(pairs, strict=strict)
     towers = require_towers(source.load(device))
-    images, texts = embeddings(towers, table(checked, "folder"), batch_size=batch_size)
-    ids = tuple(pair.entry.image_id for pair in checked)
-    return Features(ids, images, texts), {"name": source.name} | towers.provenance, skipped
+    measured, refused = takeable(towers, table(read.pairs, read.format), strict=strict)
+    images, texts = embeddings(towers, measured, batch_size=batch_size)
+    about = {"name": source.name} | towers.provenance | {"specification": specification(towers, source.spec)}
+    return Features(tuple(measured["image_id"]), images, texts), about, [*read.skipped, *refused]
 
 
 def _measured(

@@ -21,7 +21,7 @@ from torch import Tensor
 
 from attention_collapse.data.images import load_rgb
 from attention_collapse.engine.parts import open_parts
-from attention_collapse.errors import ModelError, ProbeError
+from attention_collapse.errors import ProbeError
 from attention_collapse.families import NO_ATTENTION
 from attention_collapse.files import whole_file
 from attention_collapse.models.interface import Batch, DualEncoder, Embedded, Model, PairScorer, Read
@@ -62,17 +62,8 @@ def probe_batch(model: Model, batch: Batch, forward: Callable[[Batch], Given]) -
                 seen[read.tower][stats.site] = {key: value.cpu().numpy() for key, value in means.items()}
 
     probe = AttentionProbe(model.module, on_stats=keep, keys=lambda site, *_: batch.groups.get(site), rows=chosen)
-    try:
-        with probe, torch.inference_mode():
-            output = forward(batch)
-    except RuntimeError as error:
-        if any(words in str(error) for words in ("same device", "on the expected device", "and weight type")):
-            raise ModelError(
-                f"{model.name}: weights and inputs lie on different devices ({str(error).splitlines()[0]})",
-                expected="all of the model and its inputs on one device, or placed by `device: auto`",
-                remedy="move the model whole before it is used",
-            ) from None
-        raise
+    with probe, torch.inference_mode():
+        output = forward(batch)
     for read in batch.reads:
         if missing := [site for site in read.sites if site not in seen[read.tower]]:
             raise ProbeError(

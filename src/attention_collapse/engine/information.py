@@ -43,7 +43,7 @@ def embeddings(model: DualEncoder, pairs: Dataset, *, batch_size: int) -> tuple[
         for start in steps(range(0, n, batch_size), f"{model.name} {what}", "batch"):
             with torch.inference_mode():
                 batch = prepare(range(start, min(start + batch_size, n)))
-                parts.append(model.embed(batch).embedding.double().cpu().numpy())
+                parts.append(model.embed(batch).embedding.cpu().double().numpy())
         return np.concatenate(parts)
 
     n = len(pairs)

@@ -78,7 +78,7 @@ def _grid(
                 continue
             with torch.inference_mode():
                 batch = prepare(items[start : start + batch_size])
-                parts.append(model.embed(batch).embedding.double().cpu().contiguous())
+                parts.append(model.embed(batch).embedding.cpu().double().contiguous())
             if file:
                 with whole_file(file) as temporary:
                     save_file({"embedding": parts[-1]}, temporary)
@@ -124,7 +124,7 @@ def _one_by_one(
                 read = {image: read[image] if image in read else pictures[image] for image in set(images)}
                 batch = model.pairs([read[image] for image in images], [texts[text] for _, text in part])
             with torch.inference_mode():
-                scores = model.score(batch).double().cpu().tolist()
+                scores = model.score(batch).cpu().double().tolist()
             if file:
                 write_text(file, json.dumps(scores))  # every digit: a resumed run equals an undisturbed one
             values |= dict(zip(part, scores, strict=True))
@@ -165,13 +165,30 @@ def score_cells(
     DataError
         If a score is NaN or infinite.
     """
-    places = {name: np.broadcast_arrays(*pair) for name, pair in cells.items()}
     texts = [captions[0] for captions in pairs["captions"]] + [foil for some in first_foils(pairs) for foil in some]
-    pictures = _Pictures([Path(file["path"]) for file in pairs["image"]])
+    paths = [Path(file["path"]) for file in pairs["image"]]
+    return score_texts(
+        model, paths, texts, cells, captions=len(pairs), batch_size=batch_size, work=work, identity=identity
+    )
+
+
+def score_texts(
+    model: Model, paths: list[Path], texts: list[str], cells: Cells, *, captions: int, batch_size: int,
+    work: Path | None = None, identity: str = "",
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """The model's score of chosen images of some files (after them their mean) with chosen texts: see `score_cells`.
+
+    Parameters
+    ----------
+    captions
+        The first so many texts are in no batch of a dual encoder with the rest.
+    """
+    places = {name: np.broadcast_arrays(*pair) for name, pair in cells.items()}
+    pictures = _Pictures(paths)
     if isinstance(model, DualEncoder):
         if work is not None:
             open_parts(work, f"{identity} batch_size={batch_size}\n")
-        grid = _grid(model, pictures, texts, len(pairs), batch_size=batch_size, work=work)
+        grid = _grid(model, pictures, texts, captions, batch_size=batch_size, work=work)
         v = {name: grid[image, text] for name, (image, text) in places.items()} | {"grid": grid}
     else:
         listed = {

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import difflib
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 from attention_collapse.errors import ModelError
+from attention_collapse.models.definition import is_there, read_object
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.registry import kinds
 
@@ -45,17 +45,16 @@ KIND_OF_TYPE = {found: kind.name for kind in kinds().values() for found in kind.
 
 def kind_of(folder: Path) -> str:
     """The kind of a checkpoint folder, from its configuration."""
-    if (folder / "open_clip_config.json").is_file():
+    if is_there(folder / "open_clip_config.json"):
         return "openclip"
-    try:
-        found = json.loads((folder / "config.json").read_text("utf-8"))["model_type"]
-    except (OSError, ValueError, KeyError, TypeError):
+    if not is_there(folder / "config.json"):
         raise ModelError(
-            f"{folder}: open_clip_config.json is absent, and so is a config.json with a model_type",
+            f"{folder}: open_clip_config.json is absent, and so is config.json",
             expected="a checkpoint folder in the hub's layout",
             remedy="check the path; `openclip-scenes` needs the repository's root as the working folder",
-        ) from None
-    if found not in KIND_OF_TYPE:
+        )
+    found = read_object(folder / "config.json").get("model_type")
+    if found not in [*KIND_OF_TYPE]:  # a list: what the file holds may have no hash
         raise ModelError(
             f"{folder}: model_type {found!r}",
             expected=f"one of {', '.join(KIND_OF_TYPE)}",

@@ -6,13 +6,21 @@ from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
 from attention_collapse.errors import ModelError
 from attention_collapse.families import DUAL_ENCODER
-from attention_collapse.models.interface import Batch, Embedded, Read, Without, even_weights, one_row, special_ids
+from attention_collapse.models.interface import (
+    Batch,
+    Embedded,
+    Read,
+    Without,
+    even_weights,
+    one_row,
+    special_ids,
+    unit_length,
+)
 from attention_collapse.models.pretrained import TransformersModel
 from attention_collapse.models.sites import matching_sites
 from attention_collapse.models.spec import ModelSpec
@@ -79,7 +87,7 @@ class TransformersDualEncoder(TransformersModel, base=True):
         """Factor on the cosine, from the checkpoint."""
         if hasattr(self.module, "temperature"):
             return 1.0 / float(self.module.temperature)
-        return float(self.module.logit_scale.exp())
+        return float(self.module.logit_scale.float().exp())
 
     @property
     def logit_bias(self) -> float:
@@ -145,10 +153,10 @@ class TransformersDualEncoder(TransformersModel, base=True):
     def embed(self, batch: Batch) -> Embedded:
         """Embeddings, and where they are projected the patches."""
         if "input_ids" in batch.inputs:
-            return Embedded(F.normalize(self.module.get_text_features(**batch.inputs).pooler_output, dim=-1))
+            return Embedded(unit_length(self.module.get_text_features(**batch.inputs).pooler_output))
         if not self.class_token:
-            return Embedded(F.normalize(self.module.get_image_features(**batch.inputs).pooler_output, dim=-1))
+            return Embedded(unit_length(self.module.get_image_features(**batch.inputs).pooler_output))
         out = self.module.vision_model(**batch.inputs)
         tokens = self.module.vision_model.post_layernorm(out.last_hidden_state[:, 1:])
         embedding, patches = (self.module.visual_projection(part) for part in (out.pooler_output, tokens))
-        return Embedded(F.normalize(embedding, dim=-1), F.normalize(patches, dim=-1))
+        return Embedded(unit_length(embedding), unit_length(patches))

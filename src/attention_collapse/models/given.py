@@ -285,9 +285,10 @@ def _try(model: Model) -> None:
                 _require_own_score(model, picture)
             elif isinstance(model, PairScorer):
                 model.score(model.pairs([picture], [CAPTION]))
-    except AttentionCollapseError:
-        raise
-    except Exception as error:  # a module of the user's may raise anything
+    except Exception as raised:  # a module of the user's may raise anything
+        error = raised.__cause__ if isinstance(raised, AttentionCollapseError) else raised
+        if not isinstance(error, Exception):  # said here, and not by a library
+            raise
         raise ModelError(
             f"{model.name}: one picture and the caption {CAPTION!r} do not pass through it ({first_line(error)})",
             expected="parts that take and give what the class's own parts do, and the processor that belongs to them",

@@ -99,8 +99,10 @@ def _spec(word: str, **fields: Any) -> ModelSpec:
     try:
         return ModelSpec(**{key: value for key, value in fields.items() if value is not None})
     except ValidationError as error:
+        first = error.errors()[0]
+        what = ".".join(map(str, first["loc"]))
         raise ModelError(
-            f"{word}: {error.errors()[0]['msg'].removeprefix('Value error, ')}",
+            f"{word}: {what and f'{what}: '}{first['msg'].removeprefix('Value error, ')}",
             expected="what goes with a model of this kind and these weights",
             remedy="correct the arguments; docs/your_model.md shows what goes with what",
         ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
@@ -14,7 +15,9 @@ from transformers import AutoConfig, AutoProcessor
 
 from attention_collapse.errors import ModelError
 from attention_collapse.models.adapter import Merged, merge
+from attention_collapse.models.boundary import boundary
 from attention_collapse.models.checkpoint import require_finite, require_sha256
+from attention_collapse.models.definition import is_there, require_objects
 from attention_collapse.models.hub import (
     count_parameters,
     definition_sha256,
@@ -22,7 +25,8 @@ from attention_collapse.models.hub import (
     snapshot_revision,
     weights_sha256,
 )
-from attention_collapse.models.interface import KindOfModel, Provenance, named_class, require_device
+from attention_collapse.models.interface import KindOfModel, Provenance, named_class
+from attention_collapse.models.picture_fit import activation_notes, require_fit
 from attention_collapse.models.spec import BYTES_OF_DTYPE, ModelSpec
 
 CONFIG = "config.json"
@@ -31,7 +35,6 @@ WEIGHTS = (
     "pytorch_model*.bin",
 )  # in order of preference; the latter with weights_only
 ADAPTER = "adapter_config.json"
-LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +46,7 @@ def _folder(name: str, spec: ModelSpec) -> Path:
     if spec.weights == "hub":
         return hub_folder(name, spec.repo or "", spec.revision, CONFIG, WEIGHTS)
     folder = Path((spec.path if spec.weights == "checkpoint" else spec.architecture) or "")
-    if not (folder / CONFIG).is_file():
+    if not is_there(folder / CONFIG):
         raise ModelError(
             f"{name}: no {CONFIG} in {folder}",
             expected="a folder in the hub's layout: config.json, weights, processor and tokenizer files",
@@ -82,15 +85,14 @@ def load_pretrained(name: str, spec: ModelSpec, device: str, class_name: str) ->
         Class of the transformers library.
     """
     cls = getattr(transformers, class_name)
-    if device != "auto":
-        require_device(name, device)
     folder, dtype = _folder(name, spec), spec.dtype or "float32"
+    require_objects(folder)
     config = _config(name, folder, cls)
     files = [] if spec.weights == "untrained" else weight_files(folder)
     digest: str | None = None
     notes: list[str] = []
     if spec.weights == "untrained":
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), _described(name, folder, cls):
             torch.manual_seed(spec.seed or 0)
             module = cls(config).to(getattr(torch, dtype))
         require_finite(name, module)
@@ -113,15 +115,14 @@ def load_pretrained(name: str, spec: ModelSpec, device: str, class_name: str) ->
     if device != "auto":
         module.to(device)
     module.eval().requires_grad_(False)
-    try:
+    with boundary(
+        f"{name}: no processor in {folder}",
+        expected="preprocessor_config.json and tokenizer files beside config.json",
+        remedy="copy them from the model that it was trained from (`processor.save_pretrained(FOLDER)`), or download "
+        "those of its repository and revision",
+    ):
         processor = _processor(folder)
-    except LOADING_ERRORS as error:
-        raise ModelError(
-            f"{name}: no processor in {folder} ({str(error).splitlines()[0]})",
-            expected="preprocessor_config.json and tokenizer files beside config.json",
-            remedy="copy them from the model that it was trained from (`processor.save_pretrained(FOLDER)`), or "
-            "download those of its repository",
-        ) from None
+    notes += require_fit(name, processor, config) + activation_notes(name, config, spec.origin)
     about = asdict(merged) if merged else {}
     return module, processor, (AdaptedProvenance if merged else Provenance)(
         weights=spec.origin,
@@ -141,15 +142,18 @@ def _processor(folder: Path) -> Any:
     return cls.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
+def _described(name: str, folder: Path, cls: Any) -> AbstractContextManager[None]:
+    """Around what reads a configuration or builds a model from it."""
+    return boundary(
+        f"{name}: {folder / CONFIG} cannot be used",
+        expected=f"the configuration of a {cls.__name__}",
+        remedy="check the path and the kind; code from a repository is never run",
+    )
+
+
 def _config(name: str, folder: Path, cls: Any) -> Any:
-    try:
+    with _described(name, folder, cls):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except LOADING_ERRORS as error:
-        raise ModelError(
-            f"{name}: {folder / CONFIG} cannot be used ({str(error).splitlines()[0]})",
-            expected=f"the configuration of a {cls.__name__}",
-            remedy="check the path and the kind; code from a repository is never run",
-        ) from None
     if not isinstance(config, cls.config_class):
         raise ModelError(
             f"{name}: {folder} holds a {config.model_type!r} model",

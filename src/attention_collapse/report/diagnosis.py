@@ -257,6 +257,9 @@ class Diagnosis:
             f"{self.model}  ({self.family}; {self.weights['weights']}; {self.weights['parameters']:,} parameters)",
             f"{self.n_images} images, {self.n_pairs} pairs, {len(self.skipped)} skipped, rows: {self.settings['rows']}",
         ]
+        if source := self.settings.get("source"):
+            split = f", split {source['split']}" if source["split"] else ""
+            lines += [f"pairs: {source['format']}{split}", *(f"  {note}" for note in source["notes"])]
         if self.weights["untrained"]:
             lines.insert(0, "NOTE: untrained weights. This is a control, not a result about a trained model.")
         lines += [f"NOTE: {note}" for note in self.weights["notes"]]
