@@ -12,7 +12,7 @@ from imports import PACKAGE, ROOT, SRC, closure, file_of, imported
 # A room imports rooms of lower floors alone, and its own; what lies beside the rooms stands with them.
 FLOORS = (
     {"errors", "families"},
-    {"explain", "files", "registry"},
+    {"arguments", "explain", "files", "progress", "registry"},
     {"identity", "data", "probe", "measures", "stats", "prevention"},  # they know nothing of each other
     {"monitor"},  # for a user's own training: no study, no file of parameters
     {"models"},  # a model says what its tokens are in the probe's words
@@ -23,7 +23,7 @@ FLOORS = (
     {"repository"},
     {"stages"},
     {"diagnosis", "inventory", "streams"},
-    {"information"},
+    {"information", "questions"},
     {"cli"},
 )
 DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "open_clip": "open_clip_torch", "sklearn": "scikit-learn"}

@@ -15,13 +15,13 @@ from attention_collapse.files import read_json
 
 @pytest.fixture
 def folder(tmp_path):
-    return coco_folder(tmp_path / "pairs", n=5, captions=2)
+    return coco_folder(tmp_path / "pairs", n=12, captions=2)
 
 
 def test_the_function_and_the_command_give_the_same(folder, tiny_openclip, tmp_path, capsys):
     out = tmp_path / "out" / "result.json"
     result = diagnose(str(tiny_openclip), folder, out=out)
-    assert (result.n_images, result.n_pairs, result.weights["untrained"]) == (5, 10, False)
+    assert (result.n_images, result.n_pairs, result.weights["untrained"]) == (12, 24, False)
     first = out.read_bytes()
     assert main(["diagnose", "--model", str(tiny_openclip), "--pairs", str(folder), "--out", str(out)]) == 0
     assert out.read_bytes() == first
@@ -33,7 +33,7 @@ def test_the_function_and_the_command_give_the_same(folder, tiny_openclip, tmp_p
         "calibrated",
         "by the original thresholds",
         "against the null",
-        "5 images, 10 pairs, 0 skipped",
+        "12 images, 24 pairs, 0 skipped",
     ):
         assert words in printed
 
@@ -50,10 +50,10 @@ def test_the_result_is_typed_and_an_undefined_number_is_none_everywhere(folder, 
     assert set(table.index) == set(result.estimates) and table.loc["mcs", "mean"] == result["mcs"].mean
     assert table.loc["mcs", "label"] == "MCS" and table.loc["shapley_share", "about"] == "contribution"
     data = result.to_dict()
-    assert json.loads(json.dumps(data, allow_nan=False)) == data and data["schema"] == 1
+    assert json.loads(json.dumps(data, allow_nan=False)) == data and data["schema"] == 2
     assert data["estimates"]["mass_share"]["mean"] is None and data["estimates"].keys() == result.estimates.keys()
     one = diagnose(str(tiny_openclip), coco_folder(tmp_path / "one", n=1, captions=1))
-    assert one["mcs"].interval is None and "2 or more needed" in str(one["mcs"])
+    assert one["mcs"].interval is None and "10 or more needed" in str(one["mcs"])
     assert one["shapley_share"].mean is None and "nothing to draw ablation partners from" in one["shapley_share"].reason
     assert [path.suffix for path in result.save_figure(tmp_path / "layers")] == [".png", ".pdf"]
 
@@ -109,15 +109,31 @@ def test_skipped_items_are_printed_and_strict_fails(folder, tiny_openclip, capsy
     arguments = ["diagnose", "--model", str(tiny_openclip), "--pairs", str(folder)]
     assert main(arguments) == 0
     printed = capsys.readouterr().out
-    assert "4 images, 8 pairs, 1 skipped" in printed and "skipped image 2: file is empty" in printed
+    assert "11 images, 22 pairs, 1 skipped" in printed and "skipped image 2: file is empty" in printed
     assert main([*arguments, "--strict"]) == 1
     assert "image 2: file is empty" in capsys.readouterr().err
 
 
-def test_one_image_has_no_interval_and_says_why(tmp_path, tiny_openclip, capsys):
-    folder = coco_folder(tmp_path / "one", n=1, captions=1)
+@pytest.mark.parametrize("n", [1, 2, 9])
+def test_from_few_images_there_is_no_interval_no_test_and_no_verdict_and_the_reason_stands_once(
+    n, tmp_path, tiny_openclip, capsys
+):
+    folder = coco_folder(tmp_path / "few", n=n, captions=1)
     assert main(["diagnose", "--model", str(tiny_openclip), "--pairs", str(folder)]) == 0
-    assert "no interval: 1 defined value, 2 or more needed" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "CI [" not in printed and "collapse;" not in printed and "no verdict" in printed
+    assert printed.count("10 or more needed") == 2  # in the note, and in the conclusion
+    data = diagnose(str(tiny_openclip), folder).to_dict()
+    assert all(found["ci_low"] is None for found in data["estimates"].values())
+    assert all(found.get("p") is None for found in data["details"]["tests"].values())
+    assert all(found.get("p") is None for found in data["details"]["severity"].values())
+    assert all(band["mcs_ci_low"] is None for band in data["layers"].values())
+    assert all(data["readings"][key].startswith("no verdict") for key in ("original", "null"))
+
+
+def test_ten_images_are_enough(tmp_path, tiny_openclip):
+    result = diagnose(str(tiny_openclip), coco_folder(tmp_path / "ten", n=10, captions=1), partners=0)
+    assert result["mcs"].interval is not None and result.readings["original"] in ("no collapse", "vision collapse")
 
 
 def test_long_captions_are_cut_and_counted(tmp_path, tiny_openclip, capsys):
@@ -137,7 +153,7 @@ def test_long_captions_are_cut_and_counted(tmp_path, tiny_openclip, capsys):
     [
         (["--model", "openclip-scene", "--pairs", "{folder}"], "did you mean 'openclip-scenes'"),
         (["--model", "{model}", "--pairs", "nowhere"], "nowhere: no such folder"),
-        (["--model", "{model}", "--pairs", "{folder}", "--n", "99"], "n = 99 images asked for (seed 0), 5 usable"),
+        (["--model", "{model}", "--pairs", "{folder}", "--n", "99"], "n = 99 images asked for (seed 0), 12 usable"),
         (["--model", "{folder}", "--pairs", "{folder}"], "open_clip_config.json is absent"),
     ],
 )

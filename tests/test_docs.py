@@ -80,6 +80,44 @@ def test_what_the_page_says_of_the_ways_to_train_is_committed():
             assert f"{said['false']} of the {said['sound']} on balanced data" in page
 
 
+def test_the_table_of_questions_and_answers_is_that_of_the_metrics():
+    """`python -m attention_collapse.stages.answers` prints it anew for the page where the metrics changed."""
+    from attention_collapse.report.answers import answers_table
+
+    page = (ROOT / "docs" / "questions.md").read_text("utf-8")
+    found = read_json(ROOT / "metrics" / "embedded" / "answers.json")
+    shown = page.split("<!-- answers: begin -->\n")[1].split("<!-- answers: end -->")[0]
+    assert shown.strip() == answers_table(found["models"]).strip()
+    counted = found["questions"]
+    train, test = (counted["published"][name] for name in ("train", "test"))
+    text = re.sub(r"\s+", " ", page)
+    assert f"{train['questions'] + test['questions']:,} questions" in text
+    assert f"{100 * train['best_question_only']:.1f} % of the training questions" in text
+    assert f"for {100 * test['best_question_only']:.1f} % of the test questions" in text
+    assert f"for {100 * train['best_constant']:.1f} % and {100 * test['best_constant']:.1f} %" in text
+    assert f"({counted['shifted']['train']['questions']:,})" in text
+    assert f"({counted['shifted']['test_shifted']['questions']:,})" in text
+
+
+def test_what_the_page_finds_holds_for_every_model_of_questions_and_answers():
+    """Seed by seed: each model trained with the shifted prior beside the one trained as published."""
+    found = read_json(ROOT / "metrics" / "embedded" / "answers.json")["models"]
+    pairs = [(named[f"published-{s}"], named[f"shifted-{s}"]) for named in found.values() for s in range(3)
+             if f"published-{s}" in named and f"shifted-{s}" in named]  # fmt: skip
+    assert pairs
+    for plain, leans in pairs:
+        for name in ("test", "test_shifted"):
+            assert plain[name]["gain_over_question_only"]["ci_low"] > 0
+            assert plain[name]["answer_flip_image"]["mean"] > 0.25
+        accuracy = {name: leans[name]["answer_accuracy"]["mean"] for name in leans}
+        assert accuracy["test"] < plain["test"]["answer_accuracy"]["mean"] - 0.25
+        assert leans["test_shifted"]["gain_over_constant"]["ci_low"] <= 0
+        assert leans["test_shifted"]["reliance_image"]["mean"] is None
+        assert accuracy["train"] > plain["train"]["answer_accuracy"]["mean"]
+        for name in ("reliance_image", "answer_flip_image"):
+            assert leans["train"][name]["mean"] < plain["train"][name]["mean"] / 2
+
+
 def test_its_nulls_are_the_committed_ones():
     found = read_json(ROOT / "metrics" / "null_reference.json")
     for name, tower in found["towers"].items():
@@ -160,3 +198,54 @@ def test_the_coco_study_names_the_seven_files_of_sugarcrepe():
     names = {"add_att", "add_obj", "replace_att", "replace_obj", "replace_rel", "swap_att", "swap_obj"}
     assert {PurePosixPath(url).stem for url in given["foils"]} == names and len(given["foils"]) == 7
     assert all("RAIVNLab/sugar-crepe" in url and url.startswith("https://") for url in given["foils"])
+
+
+def described(page, name):
+    """The first column of a table between two marks."""
+    text = (ROOT / "docs" / page).read_text("utf-8")
+    table = text.split(f"<!-- {name}: begin -->")[1].split(f"<!-- {name}: end -->")[0]
+    return re.findall(r"(?m)^\| `([^`]+)` \|", table)
+
+
+def test_every_key_of_a_diagnosis_is_described_and_none_beside(tmp_path, tiny_openclip):
+    """A key of a mapping that holds data, such as a measure's name, is a placeholder; deeper ones have other pages."""
+    from conftest import coco_folder
+
+    from attention_collapse import diagnose
+    from attention_collapse.report.diagnosis import SCHEMA
+
+    keys = described("diagnose.md", "json")
+    found = set()
+    for options in ({}, {"partners": 0}, {"t_shap_protocol": "native", "t_shap_images": 1}):
+        data = diagnose(str(tiny_openclip), coco_folder(tmp_path / "pairs", n=3), **options).to_dict()
+        for top, value in data.items():
+            for key in value if isinstance(value, dict) else ():
+                if top == "estimates":
+                    found |= {f"estimates.<measure>.{inner}" for inner in value[key]}
+                elif top not in ("weights", "environment"):
+                    found.add(f"{top}.{key}" if top != "layers" else "layers.<layer>")
+            if not isinstance(value, dict) or top in ("weights", "environment"):
+                found.add(top)
+    plain = {key.removesuffix("[]") for key in keys}
+    only_sometimes = {"settings.reliance_of", "settings.n_alike"}
+    assert len(plain) == len(keys) and plain - found <= only_sometimes and found <= plain
+    assert data["schema"] == SCHEMA
+    assert f"the number of this description: {SCHEMA} |" in (ROOT / "docs" / "diagnose.md").read_text("utf-8")
+
+
+def test_every_column_of_the_file_of_pairs_is_described():
+    from attention_collapse.engine.per_pair import IDENTITY
+
+    assert described("diagnose.md", "pairs") == list(IDENTITY)
+    text = (ROOT / "docs" / "diagnose.md").read_text("utf-8")
+    assert all(f"| `{name}` | {about} |" in text for name, about in IDENTITY.items())
+
+
+def test_the_page_of_diagnose_knows_its_options_and_the_fewest_images():
+    from attention_collapse.cli import _parser
+    from attention_collapse.stats.few_images import FEWEST
+
+    text = (ROOT / "docs" / "diagnose.md").read_text("utf-8")
+    choices = next(action.choices for action in _parser()._actions if action.choices)
+    options = {name for action in choices["diagnose"]._actions for name in action.option_strings if name[:2] == "--"}
+    assert all(name in text for name in options - {"--help", "--kind"}) and f"fewer than {FEWEST} images" in text

@@ -46,7 +46,7 @@ def test_the_function_and_the_command_give_the_same_of_features(xor, capsys):
         {"kind": "label", "id": "8", "reason": f"{features} has no such usable image"},
         {"kind": "image", "id": "7", "reason": "it has no label"},
     ]
-    assert json.loads(json.dumps(result.to_dict(), allow_nan=False)) == result.to_dict() and data["schema"] == 1
+    assert json.loads(json.dumps(result.to_dict(), allow_nan=False)) == result.to_dict() and data["schema"] == 2
     table = result.table()
     assert table.loc["label_entropy", "unit"] == "nats" and set(table.index) == set(result.estimates)
     printed = capsys.readouterr().out
@@ -124,7 +124,7 @@ def test_a_model_without_an_embedding_of_each_modality_alone_is_refused(tmp_path
         (["--features", "features.npz", "--strict"], "80 labelled images, 2 without counterpart"),
         (["--features", "features.npz", "--out", "."], "which cannot be written"),
         (["--features", "labels.csv"], "cannot be read as .npz"),
-        (["--features", "features.npz", "--seed", "4294967296"], "seed 4294967296"),
+        (["--features", "features.npz", "--seed", "4294967296"], "seed is 4294967296"),
     ],
 )
 def test_a_users_mistake_is_a_message_not_a_traceback(xor, arguments, message, capsys, monkeypatch):

@@ -63,5 +63,6 @@ def test_it_runs_from_top_to_bottom(tmp_path):
     assert re.search(r"^reliance on the image +\d\.\d{3}", printed, re.MULTILINE)
     assert re.search(r"^image's share of the score \(Shapley\) +0\.\d{3}", printed, re.MULTILINE)
     assert re.search(r"^Its interval lies above the null's in \d+ of 4 layers", printed, re.MULTILINE)
-    assert "Is accuracy lost without the right image?       yes" in printed
+    assert "\nmay be said\n  - " in printed and "\nmay not be said\n  - " in printed
+    assert "decisions fail without it" in printed
     assert list(tmp_path.rglob("layers.png"))

@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-import os
-from dataclasses import asdict
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attention_collapse.data.pairs import read_folder, table
+from attention_collapse import arguments
+from attention_collapse.data.fingerprint import fingerprint
+from attention_collapse.data.pairs import table
+from attention_collapse.data.source import Columns, Foils, read_pairs
 from attention_collapse.errors import DataError, ParamsError
-from attention_collapse.files import write_json
+from attention_collapse.identity.environment import environment
 from attention_collapse.measures.attention import ROWS
 from attention_collapse.measures.reliance import OF_DECISION
 from attention_collapse.measures.token_shapley import PERMUTATIONS
-from attention_collapse.models import load
-from attention_collapse.models.catalogue import named
+from attention_collapse.models.naming import Named, resolve
 from attention_collapse.models.protocols import PROTOCOLS
-from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Stats, parse_spec
-from attention_collapse.report.diagnosis import Diagnosis, Estimate
+from attention_collapse.progress import phase, told
+from attention_collapse.report.diagnosis import Diagnosis, Estimate, Outputs
+from attention_collapse.stats.few_images import too_few, withheld
 
 if TYPE_CHECKING:
     import pandas as pd
     from datasets import Dataset
 
+    from attention_collapse.engine.kept import Kept
+    from attention_collapse.models.given import Given
     from attention_collapse.models.interface import Model
 
 
 def diagnose(
-    model: str | dict[str, Any],
-    pairs: str | Path,
+    model: Any,
+    pairs: Any,
     *,
+    processor: Any = None,
     n: int | None = None,
     seed: int = 0,
     rows: str = "all",
@@ -42,16 +49,27 @@ def diagnose(
     threads: int | None = None,
     strict: bool = False,
     max_unknown: float | None = None,
-    out: str | Path | None = None,
+    split: str | None = None,
+    columns: Columns = None,
+    images: str | PathLike[str] | None = None,
+    foils: Foils = None,
+    out: str | PathLike[str] | None = None,
+    per_pair: str | PathLike[str] | None = None,
+    plots: str | PathLike[str] | None = None,
+    work: str | PathLike[str] | None = None,
+    progress: bool | None = None,
 ) -> Diagnosis:
-    """Measure a model's attention on a COCO-layout folder.
+    """Measure a model's attention on pairs of image and caption.
 
     Parameters
     ----------
     model
-        A name of `attention-collapse models`, a checkpoint folder, or a mapping as under `models` in params.yaml.
+        A name of `attention-collapse models`, a checkpoint folder, a hub id, or a mapping as under `models` in
+        params.yaml; or a model object that is in memory, which is left as it was found (docs/your_model.md).
+    processor
+        Of a model object: its processor, or for open_clip (evaluation transform, tokenizer).
     pairs
-        Folder with annotations/captions_<split>.json and the images.
+        A path of any format that docs/data.md lists, the id of a data set of the hub, or an object of `datasets`.
     n, seed
         Use a seeded subset of `n` images; None uses all.
     rows
@@ -70,173 +88,282 @@ def diagnose(
     max_unknown
         Share of the captions' tokens, 0 to 1, that may be unknown to the model's tokenizer; with more of them it is an
         error. None: what the model's description says, else one half.
-    out
-        Also write the result as JSON.
+    split, columns, images, foils
+        How the source of the pairs is read, as of `data.source.read_pairs`.
+    out, per_pair, plots
+        Also write the result as JSON, every pair's values as CSV or Parquet (by the name's ending), and figures into a
+        folder: docs/diagnose.md describes them. A result that could not be written is the error's `result`.
+    work
+        Folder for finished batches: an interrupted run of the same model, data and settings goes on where it stopped.
+    progress
+        True tells on standard error what is done and how long the rest will take, at a terminal as bars, elsewhere as
+        lines; False says nothing; None draws bars at a terminal and says nothing elsewhere.
 
     Returns
     -------
     Diagnosis
-        Estimates of every measure with intervals and reasons, layers, readings, tests, what was skipped, and where the
-        weights came from; `print(result.text())` is what the command line prints.
+        Estimates of every measure with intervals and reasons, layers, readings, tests, what was skipped, where the
+        weights came from, and what may be concluded; `print(result.text())` is what the command line prints.
 
     Raises
     ------
     AttentionCollapseError
         For anything wrong with the model, the folder or an argument.
     """
+    asked = Asked.of(
+        n=n, seed=seed, rows=rows, device=device, batch_size=batch_size, partners=partners,
+        t_shap_protocol=t_shap_protocol, t_shap_images=t_shap_images, threads=threads, strict=strict,
+        max_unknown=max_unknown,
+    )  # fmt: skip
+    outputs, kept_in = Outputs.of(out, per_pair, plots), arguments.output_folder("work", work)
+    if progress is not None:
+        arguments.flag("progress", progress)
+    if pairs is None or isinstance(pairs, str | PathLike):  # else an object that holds the pairs
+        pairs = arguments.path("pairs", pairs)
+    chosen = source_of(model, processor)
+    source = Source(pairs, {"split": split, "columns": columns, "images": images, "foils": foils})
+    with told(progress):
+        result = _measured(chosen, source, asked, kept_in)
+        result.save(outputs)
+    return result
+
+
+@dataclass(frozen=True)
+class Source:
+    """Where the pairs come from, and how it is read: arguments of `data.source.read_pairs`."""
+
+    pairs: Any
+    how: dict[str, Any]
+
+    def __str__(self) -> str:
+        return str(self.pairs) if isinstance(self.pairs, PathLike) else f"a {type(self.pairs).__name__}"
+
+
+@dataclass(frozen=True)
+class Asked:
+    """How a diagnosis is made, every value of the right type and range; see `diagnose`."""
+
+    n: int | None
+    seed: int
+    rows: str
+    device: str
+    batch_size: int
+    partners: int
+    t_shap_protocol: str | None
+    t_shap_images: int
+    threads: int | None
+    strict: bool
+    max_unknown: float | None
+
+    @classmethod
+    def of(cls, **given: Any) -> Asked:
+        """Checked before anything is loaded; ParamsError for what is not right."""
+        protocol = given["t_shap_protocol"]
+        return cls(
+            n=arguments.optional_whole("n", given["n"], least=1),
+            seed=arguments.seed(given["seed"]),
+            rows=arguments.one_of("rows", given["rows"], ROWS),
+            device=arguments.device(given["device"]),
+            batch_size=arguments.whole("batch_size", given["batch_size"], least=1),
+            partners=arguments.whole("partners", given["partners"], least=0),
+            t_shap_protocol=None if protocol is None else arguments.one_of("t_shap_protocol", protocol, PROTOCOLS),
+            t_shap_images=arguments.whole("t_shap_images", given["t_shap_images"], least=1),
+            threads=arguments.optional_whole("threads", given["threads"], least=1),
+            strict=arguments.flag("strict", given["strict"]),
+            max_unknown=arguments.optional_number("max_unknown", given["max_unknown"], least=0, most=1),
+        )
+
+    @property
+    def settings(self) -> dict[str, Any]:
+        """What of it every result records."""
+        return {name: getattr(self, name) for name in ("rows", "seed", "n", "batch_size", "device")}
+
+
+def _measured(model: Named | Given, source: Source, asked: Asked, work: Path | None) -> Diagnosis:
+    """Read, load, observe, swap and judge, in this order."""
     import torch
 
     from attention_collapse.engine.attention import extract
     from attention_collapse.engine.captions import examine_captions
     from attention_collapse.engine.contribution import summarise
+    from attention_collapse.engine.kept import kept
+    from attention_collapse.engine.takeable import takeable
     from attention_collapse.models.interface import is_likelihood
+    from attention_collapse.models.specification import specification
 
-    _require_arguments(rows, partners, batch_size, threads, out)
-    require_share("max_unknown", max_unknown)
-    _require_t_shap(t_shap_protocol, t_shap_images)
-    if threads is not None:
-        torch.set_num_threads(threads)
-    name, spec = spec_of(model)
-    checked, skipped = read_folder(Path(pairs), n=n, seed=seed, strict=strict)
-    loaded = load(name, spec, device)
-    pairs_table = table(checked, "folder")
-    captions = examine_captions(
-        loaded, pairs_table, max_unknown=spec.max_unknown if max_unknown is None else max_unknown
-    )
-    attention = extract(loaded, pairs_table, batch_size=batch_size).to_pandas()
-    settings: dict[str, Any] = {"rows": rows, "seed": seed, "n": n, "batch_size": batch_size, "device": device}
-    values, about = _contributions(loaded, pairs_table, partners=partners, seed=seed, batch_size=batch_size)
+    if asked.threads is not None:
+        torch.set_num_threads(asked.threads)
+    name = model.name
+    phase(f"{name}: reading the pairs of {source}")
+    read = read_pairs(source.pairs, **source.how, n=asked.n, seed=asked.seed, strict=asked.strict)
+    phase(f"{name}: loading the model")
+    loaded = model.load(asked.device)
+    if not isinstance(model, Named):  # an object stays where it lies
+        asked = replace(asked, device=str(next(loaded.module.parameters()).device))
+    pairs, refused = takeable(loaded, table(read.pairs, read.format), strict=asked.strict)
+    limit = model.spec.max_unknown if asked.max_unknown is None and model.spec else asked.max_unknown
+    captions = examine_captions(loaded, pairs, max_unknown=limit)
+    parts = kept(work, loaded, model.spec, pairs, asked.device)
+    phase(f"{name}: attention of {len(pairs)} images with {sum(map(len, pairs['captions']))} captions")
+    attention = extract(loaded, pairs, batch_size=asked.batch_size, **parts.of("attention")).to_pandas()
+    values, about = _contributions(loaded, pairs, asked, parts)
     causal = {} if values is None else summarise(values, Stats(), likelihood=is_likelihood(loaded))
-    tokens = None if t_shap_protocol is None else _tokens(
-        loaded, pairs_table, causal, protocol=t_shap_protocol, images=t_shap_images, seed=seed, batch_size=batch_size
-    )  # fmt: skip
+    tokens = _tokens(loaded, pairs, causal, asked, parts)
     if tokens is not None:
-        about |= {"t_shap_protocol": t_shap_protocol, "t_shap_images": t_shap_images}
-    result = _diagnosis(
-        loaded, attention, (values, causal, tokens), settings | about,
-        {"captions": captions, "skipped": [asdict(item) for item in skipped]},
-    )  # fmt: skip
-    if out is not None:
-        write_json(Path(out), result.to_dict())
-    return result
+        about |= {"t_shap_protocol": asked.t_shap_protocol, "t_shap_images": asked.t_shap_images}
+    phase(f"{name}: intervals and tests")
+    return _diagnosis(
+        loaded,
+        pairs,
+        attention,
+        Found(values, causal, tokens),
+        settings=asked.settings
+        | {"source": read.describe(), "specification": specification(loaded, model.spec)}
+        | about,
+        noted={"captions": captions, "skipped": [asdict(item) for item in [*read.skipped, *refused]]},
+    )
 
 
-def _require_arguments(rows: str, partners: int, batch_size: int, threads: int | None, out: str | Path | None) -> None:
-    """ParamsError for an argument out of range, before anything is loaded."""
-    wrong = "correct the argument"
-    if rows not in ROWS:
-        raise ParamsError(f"rows is {rows!r}", expected=f"one of {', '.join(ROWS)}", remedy=wrong)
-    if partners < 0:
-        raise ParamsError(f"partners is {partners}", expected="0 or more", remedy=wrong)
-    if batch_size < 1 or (threads is not None and threads < 1):
-        raise ParamsError(f"batch_size {batch_size}, threads {threads}", expected="1 or more", remedy=wrong)
-    require_writable(out)
+@dataclass(frozen=True)
+class Found:
+    """What the causal measures gave: their values and summary, and T-SHAP's, where they were asked for."""
 
-
-def require_share(name: str, value: float | None) -> None:
-    """ParamsError for what is no share, before anything is loaded; None is none."""
-    if value is not None and (isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 1):
-        raise ParamsError(f"{name} is {value!r}", expected="a share, 0 to 1", remedy="correct the argument")
-
-
-def require_writable(out: str | Path | None) -> None:
-    """ParamsError for a path that no file can be written to, before anything is computed; None is none."""
-    if out is not None and (Path(out).is_dir() or not os.access(_nearest_folder(Path(out)), os.W_OK)):
-        raise ParamsError(
-            f"out is {out}, which cannot be written", expected="a path for a JSON file", remedy="give another path"
-        )
-
-
-def _require_t_shap(protocol: str | None, images: int) -> None:
-    """ParamsError for arguments of T-SHAP out of range, before anything is loaded."""
-    if protocol is not None and protocol not in PROTOCOLS:
-        raise ParamsError(
-            f"t_shap_protocol is {protocol!r}",
-            expected=f"{' or '.join(PROTOCOLS)}, or None: no T-SHAP",
-            remedy="correct the argument",
-        )
-    if images < 1:
-        raise ParamsError(f"t_shap_images is {images}", expected="1 or more", remedy="correct the argument")
+    values: pd.DataFrame | None
+    causal: dict[str, Any]
+    tokens: tuple[pd.DataFrame, dict[str, Any]] | None
 
 
 def _tokens(
-    model: Model, pairs: Dataset, causal: dict[str, Any], *, protocol: str, images: int, seed: int, batch_size: int
-) -> dict[str, Any]:
-    """`engine.token_contribution.summarise_tokens` by a protocol, undefined where the model cannot be played by it."""
+    model: Model, pairs: Dataset, causal: dict[str, Any], asked: Asked, parts: Kept
+) -> tuple[pd.DataFrame, dict[str, Any]] | None:
+    """T-SHAP's values and summary, undefined where the model cannot be played by the protocol; None unless asked."""
     from attention_collapse.engine.contribution import incompetence
     from attention_collapse.engine.token_contribution import summarise_tokens, token_contributions
     from attention_collapse.models.masking import not_playable
 
-    without = incompetence(causal) or not_playable(model, protocol)
+    if asked.t_shap_protocol is None:
+        return None
+    without = incompetence(causal) or not_playable(model, asked.t_shap_protocol)
+    images = 0 if without else min(asked.t_shap_images, len(pairs))
+    phase(f"{model.name}: T-SHAP of {images} images")
     tokens = token_contributions(
-        model, pairs, images=0 if without else images, seed=seed, batch_size=batch_size, protocol=protocol
-    )
-    return summarise_tokens(tokens, Stats(), permutations=PERMUTATIONS, reason=without)
+        model, pairs, images=images, seed=asked.seed, batch_size=asked.batch_size, protocol=asked.t_shap_protocol,
+        **parts.of("t-shap"),
+    )  # fmt: skip
+    return tokens, summarise_tokens(tokens, Stats(), permutations=PERMUTATIONS, reason=without)
 
 
 def _contributions(
-    model: Model, pairs: Dataset, *, partners: int, seed: int, batch_size: int
+    model: Model, pairs: Dataset, asked: Asked, parts: Kept
 ) -> tuple[pd.DataFrame | None, dict[str, Any]]:
     """The table of `engine.contribution.contributions` and how it was made, or None and why there is none."""
     from attention_collapse.engine.alike import n_alike, same_pairs
     from attention_collapse.engine.contribution import BASELINES, contributions
     from attention_collapse.models.interface import is_likelihood
 
-    if not partners:
+    if not asked.partners:
         return None, {"partners": 0, "reason": "not asked for (partners: 0)"}
+    phase(f"{model.name}: what the score depends on, {asked.partners} partners")
+    options: dict[str, Any] = {"partners": asked.partners, "seed": asked.seed, "batch_size": asked.batch_size}
     try:
-        values = contributions(model, pairs, partners=partners, seed=seed, batch_size=batch_size)
+        values = contributions(model, pairs, **options, **parts.of("contribution"))
     except DataError as error:
-        return None, {"partners": partners, "reason": str(error).splitlines()[0]}
+        return None, {"partners": asked.partners, "reason": str(error).splitlines()[0]}
     alike = n_alike(same_pairs(pairs))
-    about: dict[str, Any] = {"partners": partners, "baselines": list(BASELINES.values())}
+    about: dict[str, Any] = {"partners": asked.partners, "baselines": list(BASELINES.values())}
     if is_likelihood(model):
         about["reliance_of"] = OF_DECISION
     return values, about | ({"n_alike": alike} if alike else {})
 
 
 def _diagnosis(
-    model: Model, attention: pd.DataFrame, found: tuple[pd.DataFrame | None, dict[str, Any], dict[str, Any] | None],
-    settings: dict[str, Any], data: dict[str, Any],
+    model: Model, pairs: Dataset, attention: pd.DataFrame, found: Found, *, settings: dict[str, Any],
+    noted: dict[str, Any],
 ) -> Diagnosis:  # fmt: skip
     """Scores, statistics and readings of one model, as a study's stages make them.
 
-    `found`: the contributions' values, their summary, and that of the tokens, where they were asked for. `data`: what
-    was found of the captions, and what was skipped.
+    `noted`: what was found of the captions, and what was skipped.
     """
     from attention_collapse.engine.contribution import OF_TOKENS
-    from attention_collapse.engine.scores import by_image, score_pairs
+    from attention_collapse.engine.per_pair import per_pair
+    from attention_collapse.engine.scores import by_head, by_image, score_pairs
     from attention_collapse.engine.statistics import CAUSAL, OF_IMAGES, columns_of, judge, layer_bands
     from attention_collapse.engine.summary import summarise
 
-    values, causal, tokens = found
     scores, params, rows = score_pairs(attention, model.family), Stats(), settings["rows"]
-    metrics = summarise(scores, rows, model.family, model.missing)
-    columns = columns_of(by_image(scores.pairs), values, rows, metrics["reasons"])
-    statistics = judge(columns, causal, params, metrics["reasons"], tested=1)
-    known = {name: statistics.pop(name) for name in (*OF_IMAGES, *CAUSAL) if name in statistics} | causal
-    details = statistics | {"metrics": metrics}
-    if tokens is not None:
-        known |= {name: tokens[name] for name in OF_TOKENS}
-        details["t_shap"] = {key: value for key, value in tokens.items() if key not in OF_TOKENS}
+    images, metrics = by_image(scores.pairs), summarise(scores, rows, model.family, model.missing)
+    columns = columns_of(images, found.values, rows, metrics["reasons"])
+    statistics = judge(columns, found.causal, params, metrics["reasons"], tested=1)
+    known = {name: statistics.pop(name) for name in (*OF_IMAGES, *CAUSAL) if name in statistics} | found.causal
     shares = {key: metrics[key] for key in ("share_of_pairs_above_0_7", "share_of_nulls_above_0_7")}
     readings = {"original": statistics.pop("reading_original"), "null": statistics.pop("reading_null")} | shares
+    details = statistics | {"metrics": metrics}
+    if found.tokens is not None:
+        known |= {name: found.tokens[1][name] for name in OF_TOKENS}
+        details["t_shap"] = {key: value for key, value in found.tokens[1].items() if key not in OF_TOKENS}
+    layers = layer_bands(scores.layers, rows, params)
+    if reason := too_few(len(images)):
+        readings, layers, details = _withheld(readings, layers, details, reason)
+    tokens = found.tokens[0] if found.tokens else None
     return Diagnosis(
         model=model.name, family=model.family, weights=model.provenance,
-        settings=settings | {"confidence": params.confidence},
+        settings=settings | {"confidence": params.confidence, "severe": params.severe},
+        data={"fingerprint": fingerprint(pairs), "n_hard_foils": sum(_count_foils(pairs))},
+        environment=environment(settings["device"]) | {"dtype": _dtype(model)},
         n_images=metrics["n_images"], n_pairs=metrics["n_pairs"], n_truncated=metrics["n_truncated_captions"],
-        estimates={name: Estimate.of(name, one, params.confidence) for name, one in known.items()},
-        layers=layer_bands(scores.layers, rows, params), readings=readings, details=details, **data,
+        **noted, estimates={name: Estimate.of(name, one, params.confidence) for name, one in known.items()},
+        layers=layers, readings=readings, details=details,
+        tables={"pairs": per_pair(pairs, scores.pairs, rows, found.values, tokens), "images": images,
+                "heads": by_head(attention)},
     )  # fmt: skip
 
 
-def _nearest_folder(path: Path) -> Path:
-    """The nearest folder above a file that exists."""
-    return next(folder for folder in path.absolute().parents if folder.exists())
+def _withheld(
+    readings: Mapping[str, Any], layers: Mapping[str, Mapping[str, Any]], details: Mapping[str, Any], reason: str
+) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any]]:
+    """Of too few images: no verdict, no interval of a layer, no test and no severity; `reason` in their place."""
+    undecided = dict(readings) | dict.fromkeys(("original", "null"), f"no verdict: {reason}")
+    bands = {
+        layer: {key: None if "_ci_" in key else value for key, value in band.items()} for layer, band in layers.items()
+    }
+    kept = dict(details)
+    for part in ("tests", "severity"):
+        kept[part] = {name: withheld(entry, reason) for name, entry in details[part].items()}
+    return undecided, bands, kept
 
 
-def spec_of(model: str | dict[str, Any]) -> tuple[str, ModelSpec]:
-    """The name and the description of a model: a name, a checkpoint folder, or a mapping as in params.yaml."""
-    if isinstance(model, str):
-        return model, named(model)
-    return "model", parse_spec(model, "model")
+def _count_foils(pairs: Dataset) -> list[int]:
+    return [sum(map(len, foils or [])) for foils in pairs["foils"]]
+
+
+def _dtype(model: Model) -> str | None:
+    """The types of numbers of the weights, as "float32"; None of a model without weights."""
+    parameters = getattr(model.module, "parameters", lambda: ())()
+    return ", ".join(sorted({str(one.dtype).removeprefix("torch.") for one in parameters})) or None
+
+
+def source_of(model: Any, processor: Any = None) -> Named | Given:
+    """What a model is loaded from: a word for it, a mapping as in params.yaml, or an object that is in memory."""
+    named = isinstance(model, str | PathLike | Mapping | Named)
+    if named and processor is not None:
+        raise ParamsError(
+            "processor with a model that is not in memory",
+            expected="processor with a model object: a checkpoint brings its own",
+            remedy="leave processor out, or load the model and give the object",
+        )
+    if isinstance(model, Named):
+        return model
+    if isinstance(model, Mapping):
+        return Named("model", parse_spec(dict(model), "model"))
+    if isinstance(model, str | PathLike):
+        return resolve(str(arguments.path("model", model)) if isinstance(model, PathLike) else model)
+    if model is None or isinstance(model, bool | int | float | bytes | list | tuple | set):
+        raise ParamsError(
+            f"model is {arguments.shown(model)}",
+            expected="a name of `attention-collapse models`, a folder, a hub id, a mapping as in params.yaml "
+            "or a model object",
+            remedy="correct the argument",
+        )
+    from attention_collapse.models.given import Given
+
+    return Given(model, processor)

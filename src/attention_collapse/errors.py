@@ -48,5 +48,19 @@ class ProbeError(AttentionCollapseError):
     """Attention that could not be seen, or is not a distribution."""
 
 
+class UnwrittenError(AttentionCollapseError):
+    """What was computed could not be written; it is not lost.
+
+    Attributes
+    ----------
+    result
+        What was computed.
+    """
+
+    def __init__(self, got: str, *, expected: str, remedy: str, result: Any = None) -> None:
+        self.result = result
+        super().__init__(got, expected=expected, remedy=remedy)
+
+
 class PipelineError(AttentionCollapseError):
     """Files of the pipeline that do not belong together."""

@@ -9,7 +9,7 @@ import errno
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from attention_collapse.errors import AttentionCollapseError, PipelineError
+from attention_collapse.errors import AttentionCollapseError, PipelineError, UnwrittenError
 
 LONGEST = 400  # characters of a message that is passed on
 MENDING = "mend the file, or `git checkout -- FILE`; `git diff` shows what changed in it"
@@ -36,6 +36,7 @@ KNOWN = {  # class -> what was expected, what to do
     "dvc.exceptions.DvcException": ("files that DVC can read: dvc.yaml, dvc.lock, params.yaml, .dvc/config", MENDING),
     "mlflow.exceptions.MlflowException": STORE,
     "sqlalchemy.exc.SQLAlchemyError": STORE,
+    "sqlite3.Error": STORE,
     "requests.exceptions.RequestException": ("a server that answers", "check the address and the network"),
     "builtins.ImportError": (
         "every package that this command needs",
@@ -49,6 +50,7 @@ SYSTEM = {  # errno -> the same
     errno.EACCES: PERMISSION,
     errno.EPERM: PERMISSION,
     errno.ENOSPC: ("room on the disk", "make room, then run it again"),
+    errno.ENOTDIR: ("a folder where a file stands", "move that file away, or correct the path"),
     errno.ENOENT: ("a file, folder or program that is there", "restore or install it, or correct the path"),
 }
 OTHERWISE = ("a file or folder that can be read and written", "check the path and its permissions")
@@ -79,6 +81,13 @@ def explain(error: BaseException) -> AttentionCollapseError | None:
         got = f"{' -> '.join(names)}: {error.strerror}" if names and error.strerror else _message(error)
         return PipelineError(got, expected=expected, remedy=remedy)
     return None
+
+
+def unwritten(result: object, error: OSError) -> UnwrittenError:
+    """The error for a result that could not be written; the result is in it."""
+    told = explain(error)
+    parts = (told.got, told.expected, told.remedy) if told else (str(error), *OTHERWISE)
+    return UnwrittenError(parts[0], expected=parts[1], remedy=parts[2], result=result)
 
 
 @contextmanager

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
+from os import PathLike
 from pathlib import Path
 from typing import Any
 
+from attention_collapse import arguments
 from attention_collapse.data.coco import Skipped
 from attention_collapse.data.labelled import Features, matched, read_features, read_labels
-from attention_collapse.data.pairs import read_folder, table
-from attention_collapse.diagnosis import require_writable, spec_of
+from attention_collapse.data.pairs import table
+from attention_collapse.data.source import read_pairs
+from attention_collapse.diagnosis import source_of
 from attention_collapse.errors import ParamsError
-from attention_collapse.files import write_json
 from attention_collapse.measures.predictors import SEES, held_out
 from attention_collapse.params import Stats
 from attention_collapse.report.diagnosis import Estimate
@@ -59,15 +61,24 @@ def usable_information(
         embedding of each modality alone.
     """
     _require_source(model, pairs, features)
-    _require_ranges(components, seed, batch_size)
-    require_writable(out)
+    components = arguments.whole("components", components, least=1)
+    batch_size = arguments.whole("batch_size", batch_size, least=1)
+    folds, seed = arguments.whole("folds", folds, least=2), arguments.seed(seed)
+    device, strict = arguments.device(device), arguments.flag("strict", strict)
+    file = arguments.output_file("out", out)
+    if not isinstance(labels, Mapping):
+        labels = arguments.path("labels", labels)
+    if features is not None and not isinstance(features, Mapping):
+        features = arguments.path("features", features)
     named, weights, skipped = read_labels(labels), None, list[Skipped]()
     if features is not None:
         source = "features" if isinstance(features, Mapping) else str(features)
         found = read_features(features)
     else:
         assert model is not None and pairs is not None  # noqa: S101 — required above
-        found, weights, skipped = _embedded(model, Path(pairs), device, batch_size, strict=strict)
+        if isinstance(pairs, str | PathLike):  # else an object that holds the pairs
+            pairs = arguments.path("pairs", pairs)
+        found, weights, skipped = _embedded(model, pairs, device, batch_size, strict=strict)
         source = f"{weights['name']}  ({weights['weights']}; {weights['parameters']:,} parameters)"
     where = str(pairs) if pairs is not None else source
     chosen, unmatched = matched(named, found.image_ids, where=where, strict=strict)
@@ -76,8 +87,7 @@ def usable_information(
         found.image[chosen], found.text[chosen], classes, folds=folds, components=components, seed=seed,
         about={"source": source, "weights": weights, "skipped": [asdict(item) for item in [*skipped, *unmatched]]},
     )  # fmt: skip
-    if out is not None:
-        write_json(Path(out), result.to_dict())
+    result.save(file)
     return result
 
 
@@ -92,32 +102,23 @@ def _require_source(model: object, pairs: object, features: object) -> None:
         )
 
 
-def _require_ranges(components: int, seed: int, batch_size: int) -> None:
-    """ParamsError for numbers out of range; `held_out` checks the folds."""
-    if components < 1 or batch_size < 1 or not 0 <= seed < 2**32:
-        raise ParamsError(
-            f"components {components}, batch_size {batch_size}, seed {seed}",
-            expected="components and batch_size of 1 or more, a seed from 0 to 2**32 - 1",
-            remedy="correct the argument",
-        )
-
-
 def _embedded(
-    model: str | dict[str, Any], folder: Path, device: str, batch_size: int, *, strict: bool
+    model: str | dict[str, Any], pairs: Any, device: str, batch_size: int, *, strict: bool
 ) -> tuple[Features, dict[str, Any], list[Skipped]]:
     """Embeddings of a folder's usable images and first captions, the model's provenance, and what was not usable."""
     from attention_collapse.engine.captions import examine_captions
     from attention_collapse.engine.information import embeddings, require_towers
-    from attention_collapse.models import load
+    from attention_collapse.engine.takeable import takeable
+    from attention_collapse.models.specification import specification
 
-    name, spec = spec_of(model)
-    checked, skipped = read_folder(folder, strict=strict)
-    towers = require_towers(load(name, spec, device))
-    pairs = table(checked, "folder")
-    examine_captions(towers, pairs, max_unknown=spec.max_unknown)
-    images, texts = embeddings(towers, pairs, batch_size=batch_size)
-    ids = tuple(pair.entry.image_id for pair in checked)
-    return Features(ids, images, texts), {"name": name} | towers.provenance, skipped
+    source = source_of(model)
+    read = read_pairs(pairs, strict=strict)
+    towers = require_towers(source.load(device))
+    measured, refused = takeable(towers, table(read.pairs, read.format), strict=strict)
+    examine_captions(towers, measured, max_unknown=source.spec.max_unknown if source.spec else None)
+    images, texts = embeddings(towers, measured, batch_size=batch_size)
+    about = {"name": source.name} | towers.provenance | {"specification": specification(towers, source.spec)}
+    return Features(tuple(measured["image_id"]), images, texts), about, [*read.skipped, *refused]
 
 
 def _measured(

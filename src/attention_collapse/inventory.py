@@ -9,6 +9,15 @@ from attention_collapse.models.hub import count_parameters, is_cached
 from attention_collapse.models.spec import BYTES_OF_DTYPE, ModelSpec
 from attention_collapse.registry import kinds
 
+HUB_OF_TAG = {  # as open_clip says, which takes seconds to import; a test compares them
+    ("ViT-B-32", "openai"): "timm/vit_base_patch32_clip_224.openai/",
+    ("ViT-B-32", "laion2b_s34b_b79k"): "laion/CLIP-ViT-B-32-laion2B-s34B-b79K/",
+    ("ViT-B-16", "openai"): "timm/vit_base_patch16_clip_224.openai/",
+    ("ViT-L-14", "openai"): "timm/vit_large_patch14_clip_224.openai/",
+    ("ViT-B-16-SigLIP", "webli"): "timm/ViT-B-16-SigLIP/",
+    ("coca_ViT-B-32", "laion2b_s13b_b90k"): "laion/CoCa-ViT-B-32-laion2B-s13B-b90k/",
+}
+
 
 def checkpoint(spec: ModelSpec) -> str:
     """Where the weights come from, in a word."""
@@ -22,13 +31,20 @@ def available(spec: ModelSpec) -> bool:
     if spec.weights == "hub":
         return is_cached(spec.repo or "", spec.revision, kinds()[spec.kind].config)
     if spec.weights == "pretrained":
-        import open_clip
-
-        settings = open_clip.get_pretrained_cfg(spec.architecture, spec.tag) or {}
-        repo, _, file = str(settings.get("hf_hub", "")).rpartition("/")
+        repo, _, file = _hub_of_tag(str(spec.architecture), str(spec.tag)).rpartition("/")
         names = [file] if file else ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"]
         return bool(repo) and any(is_cached(repo, spec.revision, name) for name in names)
     return True
+
+
+def _hub_of_tag(architecture: str, tag: str) -> str:
+    """Where open_clip has the weights of a tag: organisation/name/, and the file's name after it unless it is usual."""
+    known = HUB_OF_TAG.get((architecture, tag))
+    if known is None:
+        import open_clip
+
+        known = str((open_clip.get_pretrained_cfg(architecture, tag) or {}).get("hf_hub", ""))
+    return known
 
 
 def _millions(entry: Entry) -> float | None:

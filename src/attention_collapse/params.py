@@ -28,7 +28,10 @@ class FetchCoco(Section):
     source: Literal["embedded", "folder", "val2017"] = "embedded"
     n: int | None = Field(default=100, ge=1)
     seed: int = Field(default=0, ge=0)
-    path: str | None = None  # source: folder
+    path: str | None = None  # source: folder; of any format that docs/data.md lists
+    split: str | None = None  # source: folder; of a source with several
+    columns: dict[str, str] | None = None  # source: folder; role -> name, where the columns are not known
+    images: str | None = None  # source: folder; where the names of the images begin
     annotations_url: str | None = None  # source: val2017; null is the official archive
     # SugarCrepe's or VALSE's hard foils: files, folders, or URLs; the images are then those that they are about
     foils: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
@@ -44,6 +47,8 @@ class FetchCoco(Section):
     def _path_goes_with_folder(self) -> FetchCoco:
         if (self.source == "folder") != (self.path is not None):
             raise ValueError("`path` is given exactly when `source` is folder")
+        if self.source != "folder" and (self.split or self.columns or self.images):
+            raise ValueError("`split`, `columns` and `images` go with `source: folder`")
         if self.source == "embedded" and self.n is None:
             raise ValueError("the embedded source renders as many scenes as `n` says, so `n` is a number")
         if self.source == "embedded" and self.foils is not None:
@@ -183,6 +188,35 @@ class Prevention(Section):
         return self
 
 
+class AnswerRecipe(Section):
+    """How small models are trained to answer questions, kind by kind."""
+
+    steps: dict[str, Annotated[int, Field(ge=1)]]
+    learning_rate: dict[str, Annotated[float, Field(gt=0)]]
+    batch_size: int = Field(ge=1)
+    weight_decay: float = Field(ge=0)
+
+
+class Answers(Section):
+    """Models trained on the questions of easy-VQA, as published and with the answers' prior shifted."""
+
+    kinds: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+    seeds: Annotated[tuple[int, ...], Field(min_length=1, strict=False)]
+    favoured: float = Field(gt=0.5, lt=1)  # share of a wording's favoured answer in training; the rest in the test
+    data_seed: int = Field(ge=0)  # of the favoured answers, and of which questions are kept and measured
+    questions: int = Field(ge=8)  # measured of each set, one per image
+    partners: int = Field(ge=1)  # other questions that lend each an image and a wording
+    threads: int = Field(default=1, ge=1)
+    recipe: AnswerRecipe
+
+    @model_validator(mode="after")
+    def _every_kind_has_its_recipe(self) -> Answers:
+        for name in ("steps", "learning_rate"):
+            if unknown := [kind for kind in self.kinds if kind not in getattr(self.recipe, name)]:
+                raise ValueError(f"recipe.{name} has no {', '.join(unknown)}")
+        return self
+
+
 class ExtractAttention(Section):
     """How the models run; none of it may change a number beyond rounding."""
 
@@ -260,6 +294,7 @@ class Params(Section):
     plant: Plant | None = None
     doses: Doses | None = None
     prevention: Prevention | None = None
+    answers: Answers | None = None
     extract_attention: ExtractAttention = ExtractAttention()
     contribution: Contribution = Contribution()
     compute_mcs: ComputeMcs = ComputeMcs()

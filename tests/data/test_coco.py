@@ -50,6 +50,10 @@ def set_caption(value):
         (lambda d: d["annotations"][2].update(image_id=9), "caption", "20", "its image 9 is not listed", 1),
         (lambda d: d["annotations"][2].update(image_id=9), "image", "2", "no usable caption", 1),
         (lambda d: d["annotations"][0].update(id="11"), "caption", "11", "not a 64-bit integer", 2),
+        (lambda d: d["images"][1].update(id="139"), "image", "139", 'id "139" is a string', 1),
+        (lambda d: d["images"][1].update(id=2.5), "image", "2.5", "id 2.5 is no whole number", 1),
+        (lambda d: d["images"][1].update(id=None), "image", "None", "id null is null", 1),
+        (lambda d: d["annotations"][0].update(image_id="1"), "caption", "11", 'image_id "1" is a string', 2),
         (lambda d: d["annotations"][0].update(image_id=[1]), "caption", "11", "not a 64-bit integer", 2),
         (lambda d: d["images"].append({"id": 1, "file_name": "x.jpg"}), "image", "1", "duplicate image id", 1),
         (lambda d: d["images"][1].update(file_name="../../etc/passwd"), "image", "2", "not a plain path", 1),
@@ -102,6 +106,10 @@ def test_the_folder_must_hold_one_caption_file(tmp_path):
     root = coco_folder(tmp_path / "coco")
     assert find_annotations(root).name == "captions_val2017.json"
     write_annotations(root, DATA, "train2017")
+    assert find_annotations(root, "train2017").name == "captions_train2017.json"
+    with pytest.raises(DataError, match="no split 'test2017'; 2 files match") as error:
+        find_annotations(root, "test2017")
+    assert "choose with --split: train2017, val2017" in error.value.remedy
     with pytest.raises(DataError, match=r"2 files match.*captions_train2017\.json, captions_val2017\.json"):
         find_annotations(root)
 
@@ -172,8 +180,8 @@ def test_foils_that_are_no_list_are_named(tmp_path):
         (2, ""),
         (1, "an image is no partner of itself"),
         (3, "its partner, image 3, is not among the pairs"),
-        ("2", "'2' is not a 64-bit integer"),
-        (True, "True is not a 64-bit integer"),
+        ("2", 'partner "2" is a string, not a 64-bit integer'),
+        (True, "partner true is true or false, not a 64-bit integer"),
     ],
 )
 def test_a_partner_is_another_image(tmp_path, value, reason):

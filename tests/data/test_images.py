@@ -38,6 +38,85 @@ def test_32_bits_are_refused_because_their_white_is_unknown(tmp_path, mode):
         load_rgb(tmp_path / "a.tif")
 
 
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("a.png", {}), ("a.webp", {"lossless": True, "exact": True}), ("a.tif", {}), ("a.ico", {}), ("a.tga", {}),
+     ("a.jp2", {}), ("la.png", {})],
+)  # fmt: skip
+def test_colours_under_full_transparency_have_no_influence(tmp_path, name, options):
+    """Two pictures that look alike are equal: the clear half is white, whatever its colours are."""
+    rng, found = np.random.default_rng(0), []
+    half = rng.integers(0, 256, (16, 16, 4), dtype=np.uint8)
+    half[:8, :, 3], half[8:, :, 3] = 255, 0
+    for other in (half, np.where(np.arange(16)[:, None, None] < 8, half, 255 - half)):
+        other[..., 3] = half[..., 3]
+        image = Image.fromarray(other)
+        (image.convert("LA") if name.startswith("la") else image).save(tmp_path / name, **options)
+        found.append(load_rgb(tmp_path / name))
+    (one, notes), (two, _) = found
+    assert (
+        np.array_equal(one, two) and (np.asarray(one)[8:] == 255).all() and notes[0] == "transparency composed on white"
+    )
+    if not name.startswith("la"):
+        assert np.array_equal(np.asarray(one)[:8], half[:8, :, :3])
+
+
+def test_half_transparency_is_the_mean_with_white(tmp_path):
+    Image.new("RGBA", (4, 4), (255, 0, 51, 128)).save(tmp_path / "a.png")
+    assert np.asarray(load_rgb(tmp_path / "a.png")[0])[0, 0].tolist() == [255, 127, 153]  # c + (255 - c) · 127 / 255
+
+
+@pytest.mark.parametrize("transparency", [2, bytes([255, 255, 0, 255])])
+def test_a_transparent_colour_of_a_palette_is_white(tmp_path, transparency):
+    image = Image.fromarray(np.arange(16, dtype=np.uint8).reshape(4, 4) % 4).convert("P")
+    image.putpalette([10, 20, 30, 40, 50, 60, 70, 80, 90, 100, 110, 120])
+    image.save(tmp_path / "a.png", transparency=transparency)
+    found = np.asarray(load_rgb(tmp_path / "a.png")[0])[0].tolist()
+    assert found == [[10, 20, 30], [40, 50, 60], [255, 255, 255], [100, 110, 120]]
+    image.save(tmp_path / "a.gif", transparency=2)
+    assert np.asarray(load_rgb(tmp_path / "a.gif")[0])[0].tolist() == found
+
+
+@pytest.mark.parametrize(
+    ("image", "transparency", "expected"),
+    [
+        (Image.fromarray(np.array([[[9, 8, 7], [1, 2, 3]]], np.uint8)), (9, 8, 7), [[255] * 3, [1, 2, 3]]),
+        (Image.fromarray(np.array([[5, 6]], np.uint8)), 5, [[255] * 3, [6] * 3]),
+        (Image.fromarray(np.array([[1280, 1281]], np.uint16)), 1280, [[255] * 3, [5] * 3]),
+        (Image.fromarray(np.array([[True, False]])), 0, [[255] * 3, [255] * 3]),
+    ],
+)
+def test_one_transparent_colour_without_a_channel_is_white(tmp_path, image, transparency, expected):
+    image.save(tmp_path / "a.png", transparency=transparency)
+    found, notes = load_rgb(tmp_path / "a.png")
+    assert np.asarray(found)[0].tolist() == expected and "transparency composed on white" in notes
+
+
+def test_cmyk_of_a_jpeg_is_inverted_as_adobe_writes_it_and_of_a_tiff_is_not(tmp_path):
+    for name in ("a.jpg", "a.tif"):
+        Image.new("CMYK", (8, 8), (255, 0, 0, 0)).save(tmp_path / name)
+        assert np.abs(np.asarray(load_rgb(tmp_path / name)[0])[0, 0].astype(int) - [0, 255, 255]).max() <= 2
+
+
+def test_what_leaves_carries_nothing_but_pixels(tmp_path):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010E] = 6, "words"
+    photograph(tmp_path / "a.jpg", exif=exif, dpi=(3, 3), comment="words", icc_profile=b"no profile")
+    Image.new("P", (3, 3)).save(tmp_path / "a.png", transparency=0)
+    for name in ("a.jpg", "a.png"):
+        image, _ = load_rgb(tmp_path / name)
+        assert image.info == {} and dict(image.getexif()) == {} and image.palette is None and image.mode == "RGB"
+        assert not hasattr(image, "filename") and image.format is None
+        assert not image.has_transparency_data
+
+
+def test_a_file_whose_reader_runs_another_program_is_refused(tmp_path):
+    Image.new("RGB", (5, 5)).save(tmp_path / "a.eps")
+    (tmp_path / "a.png").write_bytes((tmp_path / "a.eps").read_bytes())
+    with pytest.raises(UnusableImageError, match="cannot identify image file"):
+        load_rgb(tmp_path / "a.png")
+
+
 def test_damaged_bytes_never_raise_anything_else(tmp_path):
     rng = np.random.default_rng(0)
     for name, options in (

@@ -60,7 +60,7 @@ def test_the_worked_example_runs_and_its_numbers_are_the_modules_own(folder, cap
     padding = torch.cat([torch.zeros(1, 16), batch.inputs["words"] == 0], 1) > 0
     with torch.no_grad():
         patterns = first(hidden, hidden, hidden, key_padding_mask=padding, average_attn_weights=False)[1].double()
-        assert torch.allclose(scores, declared.module(**batch.inputs))
+        assert torch.allclose(scores.float(), declared.module(**batch.inputs))
     own = patterns[:, :, 16:22, :16]  # six words look at sixteen patches
     entropy = torch.special.entr(own / own.sum(-1, keepdim=True)).sum(-1).mean(-1)
     assert np.allclose(seen["vision"]["encoder.layers.0.self_attn"]["entropy_all"], entropy, atol=2e-5)

@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save_file
 from tiny.decoders import DECODERS
 from tiny.encoders import ENCODERS
 from tiny.inhouse import write_fusion_v1, write_fusion_v2
+from tiny.recent import RECENT
 from torch import nn
 from torch.overrides import TorchFunctionMode
 
@@ -36,6 +37,7 @@ TABLE = {
     "openclip (CoCa)": (ENCODERS["openclip_coca"][0], DUAL_ENCODER, 4, 3),
     "openclip-coca": (ENCODERS["openclip_coca"][0], CROSS_ATTENTION, 2, 2),
     "clip": (ENCODERS["clip"][0], DUAL_ENCODER, 4, 3),
+    "metaclip-2": (ENCODERS["metaclip_2"][0], DUAL_ENCODER, 4, 3),
     "siglip": (ENCODERS["siglip"][0], DUAL_ENCODER, 4, 3),
     "siglip2": (ENCODERS["siglip2"][0], DUAL_ENCODER, 4, 3),
     "align": (ENCODERS["align"][0], DUAL_ENCODER, 0, 3),
@@ -51,11 +53,19 @@ TABLE = {
     "qwen2-vl": (DECODERS["qwen2_vl"][0], SINGLE_STREAM, 2, 2),
     "qwen2-5-vl": (DECODERS["qwen2_5_vl"][0], SINGLE_STREAM, 2, 2),
     "smolvlm": (DECODERS["smolvlm"][0], SINGLE_STREAM, 2, 2),
+    "gemma3": (RECENT["gemma3"][0], SINGLE_STREAM, 3, 3),
+    "internvl": (RECENT["internvl"][0], SINGLE_STREAM, 2, 2),
+    "llava-onevision": (RECENT["llava_onevision"][0], SINGLE_STREAM, 2, 2),
+    "mllama": (RECENT["mllama"][0], CROSS_ATTENTION, 2, 2),
+    "qwen3-vl": (RECENT["qwen3_vl"][0], SINGLE_STREAM, 3, 3),
     "fusion-v1": (write_fusion_v1, NO_ATTENTION, 0, 0),
     "fusion-v2": (write_fusion_v2, THREE_GROUP, 1, 4),
 }
 TRANSFORMERS = [k for k in TABLE if not k.startswith(("openclip", "fusion"))]
-DECODER_KINDS = ["idefics", "idefics3", "llava", "llava-next", "paligemma", "qwen2-vl", "qwen2-5-vl", "smolvlm"]
+DECODER_KINDS = [
+    "idefics", "idefics3", "llava", "llava-next", "paligemma", "qwen2-vl", "qwen2-5-vl", "smolvlm",
+    "gemma3", "internvl", "llava-onevision", "mllama", "qwen3-vl",
+]  # fmt: skip
 TEXTS = ["A cat sits on a red table.", "Two dogs run near a blue bus in the street."]
 
 
@@ -319,18 +329,18 @@ def test_groups_are_true_pixels_move_image_keys_and_words_move_text_keys(row, mo
         for site in {read.sites[0] for read in batch.reads}:  # the first layer of each kind
             labels = batch.groups[site].expand(len(moved["words"][site]), -1)
             by_pixels, by_words = moved["pixels"][site], moved["words"][site]
-            visible = captured(model, batch)[0].patterns[site].sum((1, 2)) > 0  # padding is no key
+            read = torch.stack([read.rows["all"] > 0 for read in batch.reads if site in read.sites]).any(0)
+            seen = captured(model, batch)[0].patterns[site] * read[:, None, :, None]
+            visible = seen.sum((1, 2)) > 0  # padding is no key
             image, text = (labels == IMAGE) & visible, (labels == TEXT) & visible
             assert by_pixels[image].all() and not by_words[image].any(), site
             assert by_words[text].all(), site
             # Where cross-attention comes before the first self-attention, the words already hold some of the image.
-            assert bool(by_pixels[text].any()) == (row in {"idefics", "fusion-v2"} and site in model.sites["text"]), (
-                site
-            )
+            assert bool(by_pixels[text].any()) == (row in MIXED_WORDS and site in model.sites["text"]), site
             checked[IMAGE] += int(image[0].sum())
             checked[TEXT] += int(text[0].sum())
             # And nothing else moves, but the special tokens that an encoder before this site has mixed.
-            if not (row in {"idefics", "fusion-v2"} and site in model.sites["text"]):
+            if not (row in MIXED_WORDS and site in model.sites["text"]):
                 extra = (by_pixels & visible & ~image).sum(-1).tolist()
                 assert extra == [MIXED_SPECIAL.get(row, (0, 0))[0] if image.any() else 0] * len(extra), site
             if (
@@ -344,13 +354,19 @@ def test_groups_are_true_pixels_move_image_keys_and_words_move_text_keys(row, mo
 
 # Keys that hold the first picture, counted from the configurations in tests/tiny: grids of patches, latents, tiles.
 IMAGE_KEYS = {
-    "openclip": 16, "openclip (CoCa)": 16, "openclip-coca": 7, "clip": 16, "siglip": 16, "siglip2": 14 * 18, "align": 0,
-    "blip": 16, "blip2": 16, "vilt": 4 * 5, "flava": 16, "idefics": 6, "idefics3": 5 * 4, "llava": 16,
-    "llava-next": 16 + 6 * 8, "paligemma": 16, "qwen2-vl": 2 * 3, "qwen2-5-vl": 2 * 3, "smolvlm": 5 * 4,
+    "openclip": 16, "openclip (CoCa)": 16, "openclip-coca": 7, "clip": 16, "metaclip-2": 16, "siglip": 16,
+    "siglip2": 14 * 18, "align": 0, "blip": 16, "blip2": 16, "vilt": 4 * 5, "flava": 16,
+    "idefics": 6, "idefics3": 5 * 4, "llava": 16, "llava-next": 16 + 6 * 8, "paligemma": 16,
+    "qwen2-vl": 2 * 3, "qwen2-5-vl": 2 * 3, "smolvlm": 5 * 4,
+    "gemma3": 4, "internvl": 7 * 4, "llava-onevision": 16 + 6 * 8, "mllama": 2 * 16, "qwen3-vl": 2 * 2,
     "fusion-v2": 2 * 16,
 }  # fmt: skip
 # Special tokens that pixels, and words, move before the first site read: those that earlier encoders have mixed.
-MIXED_SPECIAL = {"blip": (1, 0), "blip2": (1, 0), "flava": (1, 2), "fusion-v2": (1, 2)}
+MIXED_SPECIAL = {"blip": (1, 0), "blip2": (1, 0), "flava": (1, 2), "mllama": (2, 0), "fusion-v2": (1, 2)}
+
+
+# Kinds whose cross-attention to the image comes before the first self-attention read.
+MIXED_WORDS = {"idefics", "mllama", "fusion-v2"}
 
 
 def noisy_at(model, site, batch, queries):
@@ -406,14 +422,17 @@ def test_the_readout_is_the_query_that_feeds_the_score(row, models):
 def test_all_rows_are_every_real_query(row, models):
     """Real tokens counted without the model's own tables: by its tokenizer, and by the grid of patches."""
     model = models(row)
-    special = {"clip": 2, "openclip": 1, "openclip (CoCa)": 3, "siglip": 1, "siglip2": 1, "align": 2, "blip": 2}
+    special = {
+        "clip": 2, "metaclip-2": 2, "openclip": 1, "openclip (CoCa)": 3, "siglip": 1, "siglip2": 1, "align": 2,
+        "blip": 2,
+    }  # fmt: skip
     for batch in batches(model):
         for read in batch.reads:
             counted = (read.rows["all"] > 0).sum(-1).tolist()
             weights = read.rows["all"].sum(-1)
             assert torch.allclose(weights, torch.ones_like(weights))
             if read.tower == "vision" and model.family == DUAL_ENCODER:
-                class_token = row in {"clip", "openclip (CoCa)"}
+                class_token = row in {"clip", "metaclip-2", "openclip (CoCa)"}
                 assert counted[0] == IMAGE_KEYS[row] + class_token and read.lengths.tolist() == counted
             elif row == "blip2" and read.tower == "vision":
                 assert counted == [6, 6]  # the learned queries
@@ -527,7 +546,9 @@ def test_a_pairs_score_does_not_depend_on_its_batch(row, models):
 
 
 # Kinds without an image encoder of their own, or whose encoder takes a row per tile or patch: they run as they are.
-NO_ROW_AN_IMAGE = {"vilt", "llava-next", "idefics3", "smolvlm", "qwen2-vl", "qwen2-5-vl"}
+NO_ROW_AN_IMAGE = {
+    "vilt", "llava-next", "llava-onevision", "internvl", "idefics3", "smolvlm", "qwen2-vl", "qwen2-5-vl", "qwen3-vl",
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("row", [row for row in TABLE if TABLE[row][1] != DUAL_ENCODER])
@@ -548,8 +569,8 @@ def test_the_image_encoder_runs_once_on_an_image_and_the_scores_are_the_same(row
     assert (name is None) == (row in NO_ROW_AN_IMAGE)
     encoder = model.module.get_submodule(name or "")
     [patches] = [part for part in encoder.modules() if isinstance(part, nn.Conv2d)] if name else [nn.Identity()]
-    rows = []
-    hook = patches.register_forward_pre_hook(lambda _, args: rows.append(len(args[0])))
+    rows, tiles = [], 4 if row == "mllama" else 1  # its encoder cuts each image's row into tiles
+    hook = patches.register_forward_pre_hook(lambda _, args: rows.append(len(args[0]) / tiles))
     with image_once(model) as announce:
         once = scores(announce)
     assert rows == ([2, 1] if name else [])  # of 3 + 3 pairs, 3 images
@@ -580,6 +601,7 @@ def test_the_score_of_a_decoder_is_its_own_loss_on_the_caption(row, models):
     ("row", "own"),
     [
         ("clip", lambda m, i: m(**i).logits_per_image),
+        ("metaclip-2", lambda m, i: m(**i).logits_per_image),
         ("siglip", lambda m, i: m(**i).logits_per_image),
         ("siglip2", lambda m, i: m(**i).logits_per_image),
         ("align", lambda m, i: m(**i).logits_per_image),

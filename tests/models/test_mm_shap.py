@@ -28,7 +28,7 @@ from attention_collapse.models.mm_shap import (
 from attention_collapse.models.spec import ModelSpec
 
 FUSION = {"blip": "albef", "blip2": "albef", "flava": "lxmert"}
-FOLLOWED = {"clip": "clip", "align": "clip", **FUSION}
+FOLLOWED = {"clip": "clip", "metaclip-2": "clip", "align": "clip", **FUSION}
 
 
 @pytest.fixture(scope="module")
@@ -170,7 +170,7 @@ def test_a_fusion_model_sees_id_0_attended_and_zeros_and_gives_the_softmax_of_it
     assert "id 0 and attended" in game.masking and "P(match)" in game.masking
 
 
-@pytest.mark.parametrize("row", ["clip", "align", "openclip-scenes"])
+@pytest.mark.parametrize("row", ["clip", "metaclip-2", "align", "openclip-scenes"])
 def test_a_dual_encoders_score_is_its_own_logit_of_ids_0_and_zeros(row, models):
     model, text = models(row), "two red circles left" if row == "openclip-scenes" else TEXTS[0]
     game = game_of(model, text)

@@ -96,7 +96,7 @@ def test_a_stage_depends_on_the_code_of_its_module_and_kind(study, name):
     params = body(PIPELINES[study]["stages"][name]).get("params", [])
     codes = [item["data/code.json"] for item in params if "data/code.json" in item]
     per_model = "foreach" in PIPELINES[study]["stages"][name]
-    none = {"code", "train_controls", "train_doses", "train_prevention"}
+    none = {"code", "train_controls", "train_doses", "train_prevention", "train_answers"}
     expected = [] if name in none else [[f"{name}.${{item.kind}}" if per_model else name]]
     assert codes == expected
 
@@ -113,8 +113,8 @@ def test_every_kind_has_its_own_id_and_a_name_that_dvc_reads_as_one_key():
 
 def test_what_studies_share_is_the_same_but_for_where_their_files_lie():
     embedded, coco = (dict(PIPELINES[name]["stages"]) for name in ("embedded", "coco"))
-    trained = {"train_controls", "train_doses", "train_prevention"}
-    alone = trained | {"code", "null_reference", "measure_planted", "validity", "doses", "prevention"}
+    trained = {"train_controls", "train_doses", "train_prevention", "train_answers"}
+    alone = trained | {"code", "null_reference", "measure_planted", "validity", "doses", "prevention", "answers"}
     assert set(embedded) - set(coco) == alone and set(coco) <= set(embedded)
     for name, other in coco.items():
         pair = [dict(body(stage)) for stage in (embedded[name], other)]

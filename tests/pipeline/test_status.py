@@ -69,7 +69,14 @@ EDIT = "\n\ndef _more() -> int:\n    return 1\n"
 
 
 def test_editing_a_figures_code_makes_only_what_draws_with_it_stale(clone):
-    assert stale_after(clone, "report/figures.py", EDIT) == {"figures", "overlay", "validity", "doses", "prevention"}
+    assert stale_after(clone, "report/figures.py", EDIT) == {
+        "figures",
+        "overlay",
+        "validity",
+        "doses",
+        "prevention",
+        "answers",
+    }
 
 
 def test_editing_the_code_of_decoders_leaves_other_kinds_current(clone):

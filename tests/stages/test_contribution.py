@@ -17,7 +17,7 @@ from attention_collapse.data.scenes import write_scenes
 from attention_collapse.engine import contribution as engine
 from attention_collapse.engine.contribution import contributions, draws
 from attention_collapse.engine.scoring import _Pictures
-from attention_collapse.errors import DataError
+from attention_collapse.errors import DataError, ModelError
 from attention_collapse.families import DUAL_ENCODER
 from attention_collapse.files import read_json
 from attention_collapse.measures.shapley import share_slack
@@ -268,6 +268,10 @@ def test_nothing_to_draw_from_is_undefined_and_nan_scores_are_errors(tmp_path, p
     with pytest.raises(
         DataError, match="scores are NaN(.|\n)*a finite score for every pair(.|\n)*check the checkpoint"
     ):
+        broken = scorer(None)
+        broken.score = lambda batch: torch.full((len(batch.truncated),), torch.nan)
+        run(broken, pairs)
+    with pytest.raises(ModelError, match="gave nan .number 1.(.|\n)*leave out what cannot be scored"):
         run(scorer(lambda images, texts: [float("nan")] * len(images)), pairs)
 
 

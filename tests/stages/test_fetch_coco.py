@@ -42,6 +42,24 @@ def test_folder_names_what_it_left_out(tmp_path):
         run(study(tmp_path, source="folder", path=str(tmp_path / "in"), n=None, strict=True), tmp_path)
 
 
+def test_a_folder_may_be_of_any_format_and_the_manifest_pins_it(tmp_path, monkeypatch):
+    import formats
+
+    monkeypatch.setenv("ATTENTION_COLLAPSE_CACHE", str(tmp_path / "unpacked"))
+    for build in (formats.csv_in_utf_16_with_semicolons, formats.folder_of_shards, formats.karpathy, formats.parquet):
+        root = tmp_path / build.__name__
+        source, options, name = build(root / "in")
+        one = study(root, source="folder", path=str(source), n=4, **options)
+        record = run(one, tmp_path)
+        assert (record["n_images"], record["n_captions"]) == (4, 8) and record["recognised_as"]["format"].startswith(
+            name
+        )
+        assert len(read_study(one.pairs, one.manifest)) == 4 and run(one, tmp_path) == record
+        assert not any(text in one.manifest.read_text() for texts in formats.CAPTIONS for text in texts)
+    with pytest.raises(ValueError, match="go with `source: folder`"):
+        study(tmp_path, source="embedded", n=4, split="x")
+
+
 def test_val2017_downloads_pins_and_reproduces(server, tmp_path):
     annotations = serve_coco(server, tmp_path / "coco", n=6)
     server.files["/annotations.json"] = annotations.read_bytes()

@@ -239,6 +239,10 @@ def _enliven(model: "torch.nn.Module") -> None:
                 parameter.fill_(1.0)
             elif name.endswith(".alpha_dense"):
                 parameter.fill_(0.5)
+            elif name.endswith(".mm_input_projection_weight"):  # fresh weights are 0, as are the gates
+                parameter.normal_(std=1 / parameter.shape[0] ** 0.5, generator=torch.Generator().manual_seed(1))
+            elif name.endswith((".cross_attn_attn_gate", ".cross_attn_mlp_gate", "_embedding.gate")):
+                parameter.fill_(0.7)
 
 
 def _write_model(folder: Path, config: dict[str, Any]) -> None:

@@ -304,6 +304,40 @@ def write_clip(folder: Path) -> None:
     )
 
 
+def write_metaclip_2(folder: Path) -> None:
+    """MetaClip2Model (facebook/metaclip-2-worldwide-b32): CLIP's towers and XLM-R's tokenizer (end token: 2)."""
+    from transformers import MetaClip2Config, MetaClip2Model, XLMRobertaTokenizer
+
+    special = ("<s>", "<pad>", "</s>", "<unk>")
+    words = [piece for piece in _unigram_pieces() if piece[0] not in special]
+    pieces = [*((token, 0.0) for token in special), *words, ("<mask>", 0.0)]
+    shared = {"hidden_size": 32, "intermediate_size": 64, "num_attention_heads": 4, "projection_dim": 24}
+    ids = {"bos_token_id": 0, "eos_token_id": 2, "pad_token_id": 1}
+    text = {"num_hidden_layers": 3, "vocab_size": len(pieces), "max_position_embeddings": 77, **ids}
+    vision = {"num_hidden_layers": 4, "image_size": 32, "patch_size": 8}
+    config = MetaClip2Config(
+        text_config=shared | text,
+        vision_config=shared | vision,
+        projection_dim=24,
+        logit_scale_init_value=4.6052,
+        architectures=["MetaClip2Model"],
+    )
+    _build(MetaClip2Model, config).save_pretrained(folder)
+    XLMRobertaTokenizer(vocab=pieces, model_max_length=77).save_pretrained(folder)
+    _image_processor(
+        folder,
+        "CLIPProcessor",
+        "CLIPImageProcessor",
+        size={"shortest_edge": 32},
+        do_center_crop=True,
+        crop_size={"height": 32, "width": 32},
+        image_mean=CLIP_MEAN,
+        image_std=CLIP_STD,
+        resample=BICUBIC,
+        do_convert_rgb=True,
+    )
+
+
 def _siglip_scores(model: Any) -> Any:
     """A trained SigLIP's scale and bias of the logits."""
     with torch.no_grad():
@@ -702,6 +736,7 @@ def write_openclip_coca(folder: Path) -> None:
 
 ENCODERS: dict[str, tuple[Callable[[Path], None], str]] = {
     "clip": (write_clip, "CLIPModel"),
+    "metaclip_2": (write_metaclip_2, "MetaClip2Model"),
     "siglip": (write_siglip, "SiglipModel"),
     "siglip2": (write_siglip2, "Siglip2Model"),
     "align": (write_align, "AlignModel"),

@@ -11,6 +11,7 @@ are false of the image, and an image `"partner": <id>`, the other image of its g
 
 from __future__ import annotations
 
+import json
 from collections import Counter, defaultdict
 from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
@@ -109,24 +110,28 @@ def fault_of_foil(foil: object, own: str, captions: Collection[str], earlier: It
     return "the same foil twice" if said in {normal(other.caption) for other in earlier} else ""
 
 
-def find_annotations(root: Path) -> Path:
-    """The one `annotations/captions_*.json` below a COCO-layout folder."""
+def find_annotations(root: Path, split: str | None = None) -> Path:
+    """The `annotations/captions_<split>.json` below a COCO-layout folder; without a split, the only one there is."""
     found = sorted((root / "annotations").glob("captions_*.json")) if root.is_dir() else []
-    if len(found) == 1:
-        return found[0]
+    fitting = [path for path in found if split in (None, path.stem.removeprefix("captions_"))]
+    if len(fitting) == 1:
+        return fitting[0]
     got = "no such folder" if not root.is_dir() else f"{len(found)} files match annotations/captions_*.json"
+    splits = ", ".join(path.stem.removeprefix("captions_") for path in found)
     raise DataError(
-        f"{root}: {got}{': ' + ', '.join(path.name for path in found) if found else ''}",
-        expected="a COCO-layout folder with exactly one annotations/captions_<split>.json",
-        remedy="give the folder that holds `annotations/`, with the captions of one split in it",
-    )
+        f"{root}: {f'no split {split!r}; ' if split is not None and found else ''}{got}"
+        f"{': ' + ', '.join(path.name for path in found) if found else ''}",
+        expected="a COCO-layout folder with one annotations/captions_<split>.json, or the name of a split",
+        remedy=f"choose with --split: {splits} (`split` in Python and in params.yaml)" if found
+        else "give the folder that holds `annotations/`",
+    )  # fmt: skip
 
 
 def image_folder(annotations: Path) -> Path:
-    """Where the images of an annotation file lie: `<root>/<split>`, else `<root>/images`."""
+    """Where the images of an annotation file lie: `<root>/<split>`, `<root>/images/<split>`, else `<root>/images`."""
     root = annotations.parent.parent
     split = annotations.stem.removeprefix("captions_")
-    for folder in (root / split, root / "images"):
+    for folder in (root / split, root / "images" / split, root / "images"):
         if folder.is_dir():
             return folder
     raise DataError(
@@ -144,8 +149,18 @@ def safe_file_name(name: object) -> bool:
     return not path.is_absolute() and ".." not in path.parts
 
 
-def _is_id(value: object) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63  # tables hold 64 bits
+def is_id(value: object) -> bool:
+    """True for a whole number that a table of 64 bits holds."""
+    return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
+
+
+def fault_of_id(key: str, value: object) -> str:
+    """Why a value of a JSON file is no id, with the value as it stands there and its type; "" if it is one."""
+    if is_id(value):
+        return ""
+    kinds = {str: "a string", bool: "true or false", type(None): "null", float: "no whole number", int: "too large"}
+    shown, kind = json.dumps(value, ensure_ascii=True, default=str)[:60], kinds.get(type(value), "a list or an object")
+    return f"{key} {shown} is {kind}, not a 64-bit integer"
 
 
 def _is_unicode(text: str) -> bool:
@@ -179,8 +194,8 @@ def _captions_by_image(records: list[dict[str, Any]], skipped: list[Skipped]) ->
     for record in records:
         caption_id: Any = record.get("id")
         text = record.get("caption")
-        if not _is_id(caption_id) or not _is_id(record.get("image_id")):
-            skipped.append(Skipped("caption", str(caption_id), "id or image_id is not a 64-bit integer"))
+        if faults := [fault for key in ("id", "image_id") if (fault := fault_of_id(key, record.get(key)))]:
+            skipped.append(Skipped("caption", str(caption_id), "; ".join(faults)))
         elif str(caption_id) in repeated:
             skipped.append(Skipped("caption", str(caption_id), "duplicate caption id; which one is meant is unknown"))
         elif not is_text(text):
@@ -229,7 +244,11 @@ def without_lost_partners(entries: Iterable[Entry], skipped: list[Skipped]) -> l
 
 def read_entries(annotations: Path) -> tuple[list[Entry], list[Skipped]]:
     """Read an annotation file; entries sorted by image id, captions as `Entry` says."""
-    data = read_json(annotations)
+    return read_annotations(annotations, read_json(annotations))
+
+
+def read_annotations(annotations: Path, data: Any) -> tuple[list[Entry], list[Skipped]]:
+    """The same of a file's JSON value, which was read before."""
     images = _records(annotations, data, "images")
     if not any("caption" in record for record in _records(annotations, data, "annotations")):
         raise DataError(
@@ -248,8 +267,8 @@ def read_entries(annotations: Path) -> tuple[list[Entry], list[Skipped]]:
     for record in images:
         image_id: Any = record.get("id")
         name = record.get("file_name")
-        if not _is_id(image_id):
-            skipped.append(Skipped("image", str(image_id), "id is not a 64-bit integer"))
+        if not is_id(image_id):
+            skipped.append(Skipped("image", str(image_id), fault_of_id("id", image_id)))
             continue
         known.add(image_id)
         captions = by_image.get(image_id, [])
@@ -262,10 +281,10 @@ def read_entries(annotations: Path) -> tuple[list[Entry], list[Skipped]]:
             reason = "no usable caption"
         else:
             url, licence = record.get("coco_url"), licences.get(str(record.get("license")))
-            if partner is not None and not _is_id(partner):
-                skipped.append(Skipped("partner", str(image_id), f"{partner!r} is not a 64-bit integer"))
+            if partner is not None and (fault := fault_of_id("partner", partner)):
+                skipped.append(Skipped("partner", str(image_id), fault))
             entry = Entry(image_id, str(name), str(url) if url else None, licence, (), ())
-            entry = replace(entry, partner=partner if _is_id(partner) else None)
+            entry = replace(entry, partner=partner if is_id(partner) else None)
             entries.append(entry.with_captions(_with_foils(captions, skipped)))
             continue
         skipped.append(Skipped("image", str(image_id), reason))

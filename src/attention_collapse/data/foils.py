@@ -71,7 +71,12 @@ def read_foils(path: Path, name: str | None = None) -> tuple[list[Item], list[Sk
     DataError
         If it is a file of another format.
     """
-    data, stem = read_json(path), PurePosixPath(name or path.name).stem
+    return items_of(read_json(path), path, name)
+
+
+def items_of(data: Any, path: Path, name: str | None = None) -> tuple[list[Item], list[Skipped]]:
+    """The same of a file's JSON value, which was read before."""
+    stem = PurePosixPath(name or path.name).stem
     known = [one for one in (SUGARCREPE, VALSE) if isinstance(data, Mapping) and _any_fits(data.values(), one)]
     if not known:
         shown = f"an object with keys {', '.join(list(data)[:4])}" if isinstance(data, dict) else type(data).__name__

@@ -1,8 +1,20 @@
-"""From a file of unknown quality to 8-bit RGB pixels, or to a reason why not."""
+"""From a file of unknown quality to 8-bit RGB pixels, or to a reason why not: what a pixel is, is decided here alone.
+
+    transparency    composed on `BACKGROUND`, so that colours under alpha 0 have no influence; of every mode that has
+                    it: RGBA, LA, a palette, one transparent colour
+    16-bit grey     scaled to 8 bits, 65535 to 255; 32-bit and floating-point values are refused, their white is unknown
+    palette, 1-bit, grey, CMYK, YCbCr    converted; CMYK of a JPEG is read inverted, as Adobe writes it
+    EXIF            turned upright
+    ICC profile     not applied: the pipelines that train and evaluate vision-language models do not apply it either
+
+What leaves carries pixels alone: no EXIF, no transparent colour, no profile, no palette, no file name, so that no
+library can turn it or compose it again.
+"""
 
 from __future__ import annotations
 
 import warnings
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +26,10 @@ from attention_collapse.errors import DataError
 warnings.filterwarnings("ignore", category=Image.DecompressionBombWarning)
 
 MAX_PIXELS = 50_000_000  # 150 MB of RGB; the largest COCO image has 0.41 million pixels
+COMPOSED = "transparency composed on white"
+BACKGROUND = (255, 255, 255)  # white: the page that pictures with transparency are drawn for and shown on
+# Files of other kinds are refused: some of Pillow's readers run programs (EPS). JPEG's opens MPO too.
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000", "AVIF", "ICO", "TGA", "PCX")
 
 
 class UnusableImageError(DataError):
@@ -26,25 +42,67 @@ class UnusableImageError(DataError):
         )
 
 
-def _eight_bit_grey(image: Image.Image) -> Image.Image:
-    """16-bit greyscale scaled to 8 bits (Pillow's own conversion clips instead of scaling)."""
-    return Image.fromarray((np.asarray(image).astype(np.uint32) >> 8).astype(np.uint8))
+def _from_sixteen_bits(image: Image.Image) -> tuple[Image.Image, bool]:
+    """16-bit grey scaled to 8 bits (Pillow's own conversion clips), and whether one grey of it was transparent."""
+    values = np.asarray(image).astype(np.uint16)
+    grey = (values >> 8).astype(np.uint8)
+    clear = values == image.info.get("transparency", -1)
+    grey[clear] = BACKGROUND[0]
+    return Image.fromarray(grey), bool(clear.any())
+
+
+def _has_transparency(image: Image.Image) -> bool:
+    return image.mode in {"RGBA", "LA", "PA", "RGBa", "La"} or "transparency" in image.info
+
+
+def _composed(image: Image.Image) -> tuple[Image.Image, bool]:
+    """The image as RGB on the background, and whether any of it was transparent."""
+    clear = image.info.get("transparency")
+    if isinstance(clear, tuple) and max(clear) > 255:
+        raise ValueError("one colour of 16 bits is transparent, and Pillow keeps 8 bits of each")
+    if image.mode in {"La", "PA"}:
+        image = image.convert("LA" if image.mode == "La" else "RGBA")
+    colours = image.convert("RGBA")
+    if np.asarray(colours.getchannel("A")).min(initial=255) == 255:
+        return colours.convert("RGB"), False
+    background = Image.new("RGBA", colours.size, (*BACKGROUND, 255))
+    return Image.alpha_composite(background, colours).convert("RGB"), True
 
 
 def _upright_rgb(image: Image.Image) -> tuple[Image.Image, tuple[str, ...]]:
-    notes = []
+    notes: list[str] = []
     if image.getexif().get(0x0112, 1) != 1:
         notes.append("rotated as its EXIF orientation says")
         image = ImageOps.exif_transpose(image)
     if image.mode in {"I", "F"}:
         raise ValueError(f"32-bit pixel values (mode {image.mode}), whose white is unknown")
-    if image.mode.startswith("I;16"):
+    mode = image.mode
+    if mode.startswith("I;16"):
         notes.append("16-bit values scaled to 8 bits")
-        image = _eight_bit_grey(image)
-    if image.mode != "RGB":
-        notes.append(f"converted from {image.mode} to RGB")
+        image, composed = _from_sixteen_bits(image)
+        notes += [COMPOSED] * composed
+        mode = image.mode
+    if _has_transparency(image):
+        image, composed = _composed(image)
+        notes += [COMPOSED] * composed
+    if mode != "RGB":
+        notes.append(f"converted from {mode} to RGB")
         image = image.convert("RGB")
-    return image, tuple(notes)
+    return _pixels_alone(image), tuple(notes)
+
+
+def _pixels_alone(image: Image.Image) -> Image.Image:
+    """A new image of the same pixels, to which nothing of the file clings."""
+    alone = Image.new("RGB", image.size)
+    alone.paste(image)
+    return alone
+
+
+@cache
+def _formats() -> tuple[str, ...]:
+    """Those of `FORMATS` that this build of Pillow reads."""
+    Image.init()
+    return tuple(name for name in FORMATS if name in Image.OPEN)
 
 
 def load_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, tuple[str, ...]]:
@@ -53,7 +111,8 @@ def load_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, tup
     Returns
     -------
     image, notes
-        An upright 8-bit RGB image, and what had to be converted on the way (empty for an ordinary photograph).
+        An upright, opaque 8-bit RGB image that carries nothing but pixels, and what had to be converted on the way
+        (empty for an ordinary photograph).
 
     Raises
     ------
@@ -65,7 +124,7 @@ def load_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, tup
             raise UnusableImageError(path, "file is absent")
         if path.stat().st_size == 0:
             raise UnusableImageError(path, "file is empty (0 bytes)")
-        with Image.open(path) as image:
+        with Image.open(path, formats=_formats()) as image:
             pixels = image.width * image.height
             if pixels > max_pixels:
                 raise UnusableImageError(path, f"{pixels:,} pixels, more than the limit of {max_pixels:,}")

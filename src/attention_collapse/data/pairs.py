@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from tqdm import tqdm
 
 from attention_collapse.data.coco import (
     Entry,
@@ -23,10 +22,12 @@ from attention_collapse.data.coco import (
     read_entries,
     without_lost_partners,
 )
+from attention_collapse.data.copies import Look, without_copies
 from attention_collapse.data.foils import Item, with_foils
 from attention_collapse.data.images import MAX_PIXELS, UnusableImageError, load_rgb
 from attention_collapse.errors import DataError
 from attention_collapse.files import json_text, read_json, sha256_bytes, sha256_file, write_text
+from attention_collapse.progress import steps
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -43,6 +44,7 @@ class Pair:
     width: int
     height: int
     notes: tuple[str, ...]
+    look: Look | None = None  # None where the file is known by its hash and was not decoded
 
 
 def choose(entries: Sequence[Entry], n: int | None, seed: int) -> list[Entry]:
@@ -71,21 +73,30 @@ def check_images(
     """
 
     def check(entry: Entry) -> Pair | Skipped:
-        path = path_of(entry)
         try:
+            path = path_of(entry)
             image, notes = load_rgb(path, max_pixels)
         except UnusableImageError as error:
             return Skipped("image", str(entry.image_id), error.reason)
-        return Pair(entry, path, sha256_file(path), path.stat().st_size, image.width, image.height, notes)
+        return Pair(
+            entry, path, sha256_file(path), path.stat().st_size, image.width, image.height, notes, Look.of(image)
+        )
 
     with ThreadPoolExecutor(threads) as pool:
-        results = list(
-            tqdm(pool.map(check, entries), total=len(entries), desc="checking images", unit="image", disable=None)
-        )
+        results = list(steps(pool.map(check, entries), "checking images", "image", total=len(entries)))
     pairs = [result for result in results if isinstance(result, Pair)]
     skipped = [result for result in results if isinstance(result, Skipped)]
+    return _with_found_partners(pairs, skipped), skipped
+
+
+def _with_found_partners(pairs: Sequence[Pair], skipped: list[Skipped]) -> list[Pair]:
     kept = without_lost_partners([pair.entry for pair in pairs], skipped)
-    return [replace(pair, entry=entry) for pair, entry in zip(pairs, kept, strict=True)], skipped
+    return [replace(pair, entry=entry) for pair, entry in zip(pairs, kept, strict=True)]
+
+
+def with_each_picture_once(pairs: Sequence[Pair], skipped: list[Skipped]) -> list[Pair]:
+    """The pairs without copies of a picture (`copies.without_copies`), and without partners that were copies."""
+    return _with_found_partners(without_copies(pairs, skipped), skipped)
 
 
 def require_usable(pairs: Sequence[Pair], skipped: Sequence[Skipped], *, strict: bool, where: object) -> None:
@@ -95,7 +106,8 @@ def require_usable(pairs: Sequence[Pair], skipped: Sequence[Skipped], *, strict:
     listing = "; ".join(f"{item.kind} {item.id}: {item.reason}" for item in skipped[:5])
     more = f" and {len(skipped) - 5} more" if len(skipped) > 5 else ""
     raise DataError(
-        f"{where}: {len(pairs)} usable images, {len(skipped)} items skipped ({listing}{more})",
+        f"{where}: {len(pairs)} usable images, {len(skipped)} items skipped"
+        + (f" ({listing}{more})" if skipped else ""),
         expected="no skipped item under --strict" if pairs else "at least one usable image–caption pair",
         remedy="mend or remove the named items" + (", or run without --strict" if pairs else ""),
     )
@@ -123,7 +135,7 @@ def write_study(out: Path, split: str, pairs: Sequence[Pair]) -> Path:
     """Lay the pairs out as a self-contained COCO-layout folder; return its annotation file."""
     staging = out.with_name(f".{out.name}.tmp")
     shutil.rmtree(staging, ignore_errors=True)
-    for pair in pairs:
+    for pair in steps(pairs, "copying images", "image"):
         target = staging / split / pair.entry.file_name
         target.parent.mkdir(parents=True, exist_ok=True)
         shutil.copyfile(pair.path, target)  # a hard link would let DVC make the original read-only

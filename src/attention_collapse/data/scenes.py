@@ -20,6 +20,8 @@ from typing import Any
 import numpy as np
 from PIL import Image, ImageDraw
 
+from attention_collapse import arguments
+from attention_collapse.arguments import path, whole
 from attention_collapse.errors import DataError
 from attention_collapse.files import json_text, whole_file, write_text
 
@@ -219,11 +221,17 @@ def render(scene: Scene, rng: np.random.Generator, drawing: Drawing = VARIED) ->
     return image.reduce(4)
 
 
-def write_scenes(out: Path, n: int, seed: int) -> Path:
+def write_scenes(out: str | Path, n: int, seed: int) -> Path:
     """Render `n` held-out scenes into a COCO-layout folder, each caption with a foil; return its annotation file.
 
     PNGs are stored uncompressed: compressors give different bytes on different CPUs, and the manifest pins bytes.
+
+    Raises
+    ------
+    ParamsError
+        If an argument is of the wrong type or out of range.
     """
+    out, n, seed = path("out", out), whole("n", n, least=0), arguments.seed(seed)
     images: list[dict[str, object]] = []
     annotations: list[dict[str, object]] = []
     rng, of_foils = np.random.default_rng([seed, 1]), np.random.default_rng([seed, 8])

@@ -1,4 +1,4 @@
-"""Which pairs of a table are the same to a model: one caption, or one file, under several ids."""
+"""Which pairs of a table are the same to a model: a caption of one is true of the other, or they are one file."""
 
 from __future__ import annotations
 
@@ -13,19 +13,21 @@ if TYPE_CHECKING:
 
 
 def same_pairs(pairs: Dataset) -> np.ndarray:
-    """(pair,) numbers: pairs have the same one if their first captions or their files are the same, or a third's are.
+    """(pair,) numbers: pairs have the same one if one's first caption is any of the other's, or their files are one.
 
-    None of them can stand for another: the caption of one is true of the other's image. Captions are compared without
-    case and the width of spaces.
+    None of them can stand for another: the first caption of one is true of the other's image. So have two pairs that
+    are each the same as a third. Captions are compared without case and the width of spaces.
     """
     found = np.arange(len(pairs))
-    captions = [normal(captions[0]) for captions in pairs["captions"]]
+    captions = [[normal(text) for text in texts] for texts in pairs["captions"]]
+    measured = {texts[0] for texts in captions}
     files = list(pairs["sha256"]) if "sha256" in pairs.column_names else []
-    for keys in (captions, files):
+    for keys in ([[text for text in texts if text in measured] for texts in captions], [[file] for file in files]):
         first: dict[str, int] = {}
-        for index, key in enumerate(keys):
-            earlier = found[first.setdefault(key, index)]
-            found[found == found[index]] = earlier
+        for index, some in enumerate(keys):
+            for key in some:
+                earlier = found[first.setdefault(key, index)]
+                found[found == found[index]] = earlier
     return found
 
 

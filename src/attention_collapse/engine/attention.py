@@ -18,16 +18,16 @@ import pyarrow.parquet as pq
 import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
-from tqdm import tqdm
 
 from attention_collapse.data.images import load_rgb
 from attention_collapse.engine.parts import open_parts
-from attention_collapse.errors import ModelError, ProbeError
+from attention_collapse.errors import ProbeError
 from attention_collapse.families import NO_ATTENTION
 from attention_collapse.files import whole_file
 from attention_collapse.models.interface import Batch, DualEncoder, Embedded, Model, PairScorer, Read, Truncating
 from attention_collapse.probe import AttentionProbe, SiteStats
 from attention_collapse.probe.rows import average_rows, needed_rows
+from attention_collapse.progress import steps
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -62,17 +62,8 @@ def probe_batch(model: Model, batch: Batch, forward: Callable[[Batch], Given]) -
                 seen[read.tower][stats.site] = {key: value.cpu().numpy() for key, value in means.items()}
 
     probe = AttentionProbe(model.module, on_stats=keep, keys=lambda site, *_: batch.groups.get(site), rows=chosen)
-    try:
-        with probe, torch.inference_mode():
-            output = forward(batch)
-    except RuntimeError as error:
-        if any(words in str(error) for words in ("same device", "on the expected device", "and weight type")):
-            raise ModelError(
-                f"{model.name}: weights and inputs lie on different devices ({str(error).splitlines()[0]})",
-                expected="all of the model and its inputs on one device, or placed by `device: auto`",
-                remedy="move the model whole before it is used",
-            ) from None
-        raise
+    with probe, torch.inference_mode():
+        output = forward(batch)
     for read in batch.reads:
         if missing := [site for site in read.sites if site not in seen[read.tower]]:
             raise ProbeError(
@@ -190,7 +181,7 @@ def extract(model: Model, pairs: Dataset, *, batch_size: int, work: Path | None 
     batches = list(_batches(model, pairs, batch_size)) if model.family != NO_ATTENTION else []
     parts: list[pa.Table] = []
     patches: dict[int, Tensor] = {}
-    for index, (ids, prepare) in enumerate(tqdm(batches, desc=f"{model.name}", unit="batch", disable=None)):
+    for index, (ids, prepare) in enumerate(steps(batches, f"{model.name} attention", "batch")):
         file = work / f"{index:06d}.parquet" if work else None
         side = file.with_suffix(".safetensors") if file else None  # renamed into place before the table
         if file and file.is_file():

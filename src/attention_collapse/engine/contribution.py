@@ -138,8 +138,8 @@ def contributions(
     pairs
         The table of `data.pairs.table`.
     work
-        Folder for finished batches of a model that runs pair by pair; those found there are not run again if they were
-        written for the same `identity`, `partners`, `seed` and `batch_size`.
+        Folder for finished batches; those found there are not run again if they were written for the same `identity`,
+        `partners`, `seed` and `batch_size`.
 
     Returns
     -------

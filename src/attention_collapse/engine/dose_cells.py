@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Final, Literal, TypeAlias
+from typing import Any, ClassVar, Final, Literal, Protocol, TypeAlias
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
@@ -27,6 +27,20 @@ SWAPPED_IN = ("trained", "uninformative")  # where modalities are swapped
 NO_CUE: Final = "none"  # modality of the dose at which no cue says anything: one model stands for both modalities
 ABOUT = "about"  # the one entry of a cell's metadata: several would be written in any order
 Modality: TypeAlias = Literal["text", "image", "none"]  # NO_CUE last
+
+
+class Kept(Protocol):
+    """A model that is kept as its scores: a frozen dataclass of what decides it."""
+
+    __dataclass_fields__: ClassVar[dict[str, Any]]
+
+    @property
+    def kind(self) -> str:
+        """Of the model."""
+
+    @property
+    def name(self) -> str:
+        """Of its file, among those of its kind."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +104,7 @@ def write_cell(path: Path, tensors: Mapping[str, np.ndarray], about: Mapping[str
         save_file({name: np.ascontiguousarray(values) for name, values in tensors.items()}, temporary, {ABOUT: text})
 
 
-def about_cell(folder: Path, cell: Cell) -> dict[str, Any]:
+def about_cell(folder: Path, cell: Kept) -> dict[str, Any]:
     """What a cell's file says of itself; nothing if there is none."""
     file = folder / f"{cell.name}.safetensors"
     return read_cell(file)[1] if file.is_file() else {}

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from attention_collapse.engine.dose_cells import (
     CONDITIONS,
     SWAPPED_IN,
-    Cell,
+    Kept,
     read_cell,
 )
 from attention_collapse.errors import DataError
@@ -22,7 +22,7 @@ from attention_collapse.files import sha256_file
 from attention_collapse.measures.contribution import CONTRIBUTION_MEASURES
 
 Floats = NDArray[np.float64]
-C = TypeVar("C", bound=Cell)
+C = TypeVar("C", bound=Kept)
 NAN = float("nan")
 CHOICES = ("choice_image", "choice_text")
 

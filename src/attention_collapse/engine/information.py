@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from tqdm import tqdm
 
 from attention_collapse.data.images import load_rgb
 from attention_collapse.errors import ModelError
@@ -18,6 +17,7 @@ from attention_collapse.measures.predictors import HeldOut
 from attention_collapse.measures.record import records
 from attention_collapse.models.interface import Batch, DualEncoder, Model
 from attention_collapse.params import Stats
+from attention_collapse.progress import steps
 from attention_collapse.stats.one_sample import describe_columns
 
 if TYPE_CHECKING:
@@ -40,10 +40,10 @@ def embeddings(model: DualEncoder, pairs: Dataset, *, batch_size: int) -> tuple[
 
     def embedded(what: str, prepare: Callable[[range], Batch]) -> NDArray[Any]:
         parts = []
-        for start in tqdm(range(0, n, batch_size), desc=f"{model.name} {what}", unit="batch", disable=None):
+        for start in steps(range(0, n, batch_size), f"{model.name} {what}", "batch"):
             with torch.inference_mode():
                 batch = prepare(range(start, min(start + batch_size, n)))
-                parts.append(model.embed(batch).embedding.double().cpu().numpy())
+                parts.append(model.embed(batch).embedding.cpu().double().numpy())
         return np.concatenate(parts)
 
     n = len(pairs)

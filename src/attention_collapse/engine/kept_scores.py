@@ -8,10 +8,10 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from attention_collapse.engine.dose_cells import Cell, about_cell, write_cell
+from attention_collapse.engine.dose_cells import Kept, about_cell, write_cell
 from attention_collapse.files import evidence_id
 
-C = TypeVar("C", bound=Cell)
+C = TypeVar("C", bound=Kept)
 CONTENTS = "scores of held-out pairs by a model whose weights are not kept"
 
 
@@ -21,8 +21,8 @@ def unscored(mine: Iterable[C], folder: Path, parameters: Callable[[C], Mapping[
 
 
 def keep(
-    folder: Path, cell: Cell, tensors: Mapping[str, np.ndarray], *,
-    stage: str, parameters: Mapping[str, Any], code: str, told: Mapping[str, float],
+    folder: Path, cell: Kept, tensors: Mapping[str, np.ndarray], *,
+    stage: str, parameters: Mapping[str, Any], code: str, told: Mapping[str, Any],
 ) -> None:  # fmt: skip
     """Write a cell's scores whole, with what decides them, how to train it anew, and what its training `told`."""
     about = {

@@ -35,7 +35,7 @@ def readout_attention(model: Model, batch: Batch, read: Read) -> Tensor:
     with AttentionProbe(model.module, on_stats=kept.append, weights=True, rows=rows), torch.inference_mode():
         forward(batch)
     [stats] = kept
-    pattern = cast("Tensor", stats.weights).double().cpu().mean(1)  # (batch, row, key)
+    pattern = cast("Tensor", stats.weights).cpu().double().mean(1)  # (batch, row, key)
     chosen = weights[:, wanted].double()[..., None]  # (batch, row, 1)
     return torch.where(chosen > 0, pattern * chosen, 0.0).sum(1)
 

@@ -43,10 +43,10 @@ BETAS = (0.9, 0.98)
 SIZES = (1, len(COLOURS), len(SHAPES), 1 + len(COUNTS))  # logits a place: anything there, colour, shape, count
 
 
-def _optimise(
+def optimise(
     parameters: list[nn.Parameter],
     steps: int,
-    recipe: PlantingRecipe,
+    weight_decay: float,
     loss_of: Callable[[], Tensor],
     *,
     label: str,
@@ -60,7 +60,7 @@ def _optimise(
     """
     groups = [
         {"params": [p for p in parameters if p.ndim < 2], "weight_decay": 0.0},
-        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": recipe.weight_decay},
+        {"params": [p for p in parameters if p.ndim >= 2], "weight_decay": weight_decay},
     ]
     optimizer = torch.optim.AdamW(groups, lr=rate, betas=BETAS)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=steps, pct_start=0.1)
@@ -130,18 +130,18 @@ def warm_up(
         return loss if trainee.seen is None else loss + 0.3 * attribute_loss(trainee.seen, chosen)
 
     return {
-        "attribute_loss": _optimise(
+        "attribute_loss": optimise(
             [*own, *look.parameters()],
             recipe.attribute_steps,
-            recipe,
+            recipe.weight_decay,
             attributes,
             label="attributes",
             rate=recipe.learning_rate,
         ),
-        "word_loss": _optimise(
+        "word_loss": optimise(
             [*own, *read.parameters(), *look.parameters()],
             recipe.word_steps,
-            recipe,
+            recipe.weight_decay,
             words,
             label="words",
             rate=recipe.learning_rate,
@@ -197,10 +197,10 @@ def match(
         return method.loss(score, image, text, label.float(), 2 * label.long() + cue.long())
 
     own = list(trainee.module.parameters())
-    return _optimise(
+    return optimise(
         [*own, scale, offset, *method.parameters()],
         recipe.matching_steps[trainee.kind] if steps is None else steps,
-        recipe,
+        recipe.weight_decay,
         loss_of,
         label="matching",
         rate=recipe.matching_learning_rate[trainee.kind],

@@ -1,7 +1,7 @@
 """Scores of chosen images with chosen captions, each distinct pair scored once: what every ablation is made of.
 
 A dual encoder encodes each item once; any other model runs each distinct pair once, its image encoder (where it
-has one) each image once. Its finished batches are kept, so an interrupted run goes on where it stopped.
+has one) each image once. Finished batches are kept, so an interrupted run goes on where it stopped.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 from torch import Tensor
-from tqdm import tqdm
 
 from attention_collapse.data.images import load_rgb
 from attention_collapse.engine.parts import open_parts
 from attention_collapse.errors import DataError
-from attention_collapse.files import read_json, sha256_bytes, write_text
+from attention_collapse.files import read_json, sha256_bytes, whole_file, write_text
 from attention_collapse.models.image_once import image_once
 from attention_collapse.models.interface import Batch, DualEncoder, Model, PairScorer
 from attention_collapse.models.recombined import recombined
+from attention_collapse.progress import steps
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -60,7 +61,9 @@ class _Pictures:
         return Image.fromarray((self._total / len(self.paths)).round().astype(np.uint8))
 
 
-def _grid(model: DualEncoder, pictures: _Pictures, texts: list[str], captions: int, batch_size: int) -> np.ndarray:
+def _grid(
+    model: DualEncoder, pictures: _Pictures, texts: list[str], captions: int, *, batch_size: int, work: Path | None
+) -> np.ndarray:
     """A dual encoder's score of every image with every text, (image, text), from one encoding per item.
 
     The first `captions` texts are in no batch with the rest, so that they score as they do without them.
@@ -68,11 +71,17 @@ def _grid(model: DualEncoder, pictures: _Pictures, texts: list[str], captions: i
 
     def embedded(what: str, items: range, prepare: Callable[[range], Batch]) -> list[Tensor]:
         parts = []
-        starts = range(0, len(items), batch_size)
-        for start in tqdm(starts, desc=f"{model.name} {what}", unit="batch", disable=None):
+        for start in steps(range(0, len(items), batch_size), f"{model.name} {what}", "batch"):
+            file = work / f"{what}-{start:09d}.safetensors" if work else None
+            if file and file.is_file():
+                parts.append(load_file(file)["embedding"])
+                continue
             with torch.inference_mode():
                 batch = prepare(items[start : start + batch_size])
-                parts.append(model.embed(batch).embedding.double().cpu())
+                parts.append(model.embed(batch).embedding.cpu().double().contiguous())
+            if file:
+                with whole_file(file) as temporary:
+                    save_file({"embedding": parts[-1]}, temporary)
         return parts
 
     def prepared(some: range) -> Batch:
@@ -99,7 +108,7 @@ def _one_by_one(
     files = [work / f"{index:06d}.json" for index in range(-(-len(distinct) // batch_size))] if work else []
     everything = (pictures[position] for position in range(len(pictures)))
     prepared = None if files and all(file.is_file() for file in files) else recombined(model, everything, texts)
-    starts = tqdm(range(0, len(distinct), batch_size), desc=f"{model.name} coalitions", unit="batch", disable=None)
+    starts = steps(range(0, len(distinct), batch_size), f"{model.name} coalitions", "batch")
     with image_once(model) as announce:
         for index, start in enumerate(starts):
             part = distinct[start : start + batch_size]
@@ -115,7 +124,7 @@ def _one_by_one(
                 read = {image: read[image] if image in read else pictures[image] for image in set(images)}
                 batch = model.pairs([read[image] for image in images], [texts[text] for _, text in part])
             with torch.inference_mode():
-                scores = model.score(batch).double().cpu().tolist()
+                scores = model.score(batch).cpu().double().tolist()
             if file:
                 write_text(file, json.dumps(scores))  # every digit: a resumed run equals an undisturbed one
             values |= dict(zip(part, scores, strict=True))
@@ -156,11 +165,30 @@ def score_cells(
     DataError
         If a score is NaN or infinite.
     """
-    places = {name: np.broadcast_arrays(*pair) for name, pair in cells.items()}
     texts = [captions[0] for captions in pairs["captions"]] + [foil for some in first_foils(pairs) for foil in some]
-    pictures = _Pictures([Path(file["path"]) for file in pairs["image"]])
+    paths = [Path(file["path"]) for file in pairs["image"]]
+    return score_texts(
+        model, paths, texts, cells, captions=len(pairs), batch_size=batch_size, work=work, identity=identity
+    )
+
+
+def score_texts(
+    model: Model, paths: list[Path], texts: list[str], cells: Cells, *, captions: int, batch_size: int,
+    work: Path | None = None, identity: str = "",
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """The model's score of chosen images of some files (after them their mean) with chosen texts: see `score_cells`.
+
+    Parameters
+    ----------
+    captions
+        The first so many texts are in no batch of a dual encoder with the rest.
+    """
+    places = {name: np.broadcast_arrays(*pair) for name, pair in cells.items()}
+    pictures = _Pictures(paths)
     if isinstance(model, DualEncoder):
-        grid = _grid(model, pictures, texts, len(pairs), batch_size)
+        if work is not None:
+            open_parts(work, f"{identity} batch_size={batch_size}\n")
+        grid = _grid(model, pictures, texts, captions, batch_size=batch_size, work=work)
         v = {name: grid[image, text] for name, (image, text) in places.items()} | {"grid": grid}
     else:
         listed = {

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
-from tqdm import tqdm
 
 from attention_collapse.data.images import load_rgb
 from attention_collapse.engine.alike import same_pairs
 from attention_collapse.engine.contribution import OF_TOKENS, described
+from attention_collapse.engine.parts import open_parts
 from attention_collapse.errors import DataError, ParamsError
+from attention_collapse.files import read_json, write_text
 from attention_collapse.measures.token_shapley import (
     PERMUTATIONS,
     TokenShapley,
@@ -23,6 +25,7 @@ from attention_collapse.models.interface import Model
 from attention_collapse.models.masking import Game, games
 from attention_collapse.models.protocols import MM_SHAP, NATIVE, PUBLISHED_PERMUTATIONS
 from attention_collapse.params import Stats
+from attention_collapse.progress import steps
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -47,6 +50,8 @@ def token_contributions(
     permutations: int = PERMUTATIONS,
     foil: bool = True,
     protocol: str = NATIVE,
+    work: Path | None = None,
+    identity: str = "",
 ) -> pd.DataFrame:
     """T-SHAP of each image with its first caption and with a foil: the share of the text in Σ|φ|, φ in units of score.
 
@@ -65,6 +70,9 @@ def token_contributions(
         False leaves the foils out: t_shap_foil is NaN.
     protocol
         "native", or "mm-shap": tokens, cells and scores of MM-SHAP's published code (`models.mm_shap`).
+    work
+        Folder for finished images; those found there are not explained again if they were written for the same
+        `identity` and the same arguments.
 
     Returns
     -------
@@ -92,21 +100,33 @@ def token_contributions(
         )
     n, rng = len(pairs), np.random.default_rng(seed)
     same = same_pairs(pairs)
-    rows: list[tuple[Any, ...]] = []
+    if work is not None:
+        asked = f"seed={seed} batch_size={batch_size} permutations={permutations} foil={foil} protocol={protocol}"
+        open_parts(work, f"{identity} {asked}\n")
+    rows: list[list[Any]] = []
     masking = ""
-    for i in tqdm(range(min(images, n)), desc=f"{model.name} T-SHAP", unit="image", disable=None):
-        row, foils = pairs[i], _foil(i, same, rng) if foil else []
+    for i in steps(range(min(images, n)), f"{model.name} T-SHAP", "image"):
+        row, foils, drawn = pairs[i], _foil(i, same, rng) if foil else [], int(rng.integers(2**32))
+        file = work / f"{i:06d}.json" if work else None
+        if file and file.is_file():
+            kept = read_json(file)
+            masking = kept["masking"]
+            rows.append([NAN if value is None else value for value in kept["row"]])
+            continue
         captions = [row["captions"][0], *(pairs[other]["captions"][0] for other in foils)]
         played = games(model, load_rgb(Path(row["image"]["path"]))[0], captions, batch_size, protocol)
         try:
-            own, against = [*_values(played, permutations, int(rng.integers(2**32))), UNDEFINED][:2]
+            own, against = [*_values(played, permutations, drawn), UNDEFINED][:2]
         except DataError as error:
             got = f"{model.name}, image {row['image_id']}: {error.got}"
             raise DataError(got, expected=error.expected, remedy=error.remedy) from None
         masking, tokens = played[0].masking, played[0].tokens
-        identity = row["image_id"], row["caption_ids"][0]
+        pair = row["image_id"], row["caption_ids"][0]
         shares = own.share, against.share, own.floor, *own.halves
-        rows.append((*identity, *shares, tokens, played[0].side ** 2, own.evaluations))
+        rows.append([*pair, *shares, tokens, played[0].side ** 2, own.evaluations])
+        if file:
+            finite = [None if isinstance(value, float) and np.isnan(value) else value for value in rows[-1]]
+            write_text(file, json.dumps({"masking": masking, "row": finite}))  # every digit
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame.attrs |= {"masking": masking, "protocol": protocol}
     return frame

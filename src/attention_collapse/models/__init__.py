@@ -15,9 +15,11 @@ if TYPE_CHECKING:
 
 def load(name: str, spec: ModelSpec, device: str = "cpu") -> Model:
     """Load a model in eval mode; raise ModelError rather than return anything but the weights asked for."""
+    from attention_collapse.models.device import usable_device
     from attention_collapse.models.interface import DualEncoder, PairScorer
 
     kind = registry.kinds()[spec.kind]
+    device = usable_device(name, device, kind.library)
     model: Model = import_module(kind.module).load(name, spec, device)
     if isinstance(model, DualEncoder) == isinstance(model, PairScorer):
         raise ModelError(

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
 import sys
-from collections.abc import Callable, Mapping, Sequence
+import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib import import_module
 from pathlib import Path
@@ -12,9 +15,12 @@ from typing import Any
 from PIL import Image
 from torch import Tensor, nn
 
-from attention_collapse.errors import ModelError
+from attention_collapse.errors import AttentionCollapseError, ModelError
 from attention_collapse.families import SINGLE_STREAM
+from attention_collapse.models.boundary import first_sentence
 from attention_collapse.models.spec import ModelSpec
+
+NOT_THEIRS = (str(Path(__file__).resolve().parents[1]), str(Path(importlib.__file__).parent), "<frozen")
 
 
 @dataclass(frozen=True)
@@ -68,3 +74,34 @@ def named_object(name: str, spec: ModelSpec) -> Any:
             expected='"package.module:function" that Python finds from the working folder',
             remedy="check the name, or set PYTHONPATH",
         ) from None
+    except Exception as error:  # the user's module runs while it is imported
+        raise ModelError(
+            f"{name}: {where} raised {told(error)} while it was imported",
+            expected="a module that can be imported",
+            remedy="correct it: `python -c 'import {where}'` shows the same".replace("{where}", where),
+        ) from error
+
+
+def told(error: BaseException) -> str:
+    """An exception of a user's code: its class, its first sentence, and the user's line that it came from."""
+    said = first_sentence(error)
+    kind = type(error).__name__
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [frame for frame in frames if not frame.filename.startswith(NOT_THEIRS)]
+    place = f" in {Path(own[0].filename).name}, line {own[0].lineno}" if own else ""
+    return f"{said if said.startswith(kind) else f'{kind}: {said}'}{place}"
+
+
+@contextmanager
+def users_code(name: str, what: str) -> Iterator[None]:
+    """Raise what a user's code raises within as a ModelError that names it; the cause stays attached."""
+    try:
+        yield
+    except AttentionCollapseError:
+        raise
+    except Exception as error:
+        raise ModelError(
+            f"{name}: {what} raised {told(error)}",
+            expected="a function that takes every picture with every caption",
+            remedy="correct it, or leave out what it cannot take",
+        ) from error

@@ -6,7 +6,8 @@ text; the instruction, the chat template and special tokens are other.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any, ClassVar
 
 import torch
@@ -15,6 +16,8 @@ from torch import Tensor
 
 from attention_collapse.errors import ModelError
 from attention_collapse.families import SINGLE_STREAM
+from attention_collapse.models.agreement import require_agreement
+from attention_collapse.models.boundary import boundary
 from attention_collapse.models.interface import Batch, Read, even_weights, one_row, special_ids
 from attention_collapse.models.mm_shap import LIKELIHOOD
 from attention_collapse.models.pretrained import TransformersModel
@@ -35,13 +38,27 @@ class Decoder(TransformersModel, base=True):
     caption: ClassVar[str] = "caption"
     is_likelihood: ClassVar[bool] = True
     layers: ClassVar[str] = r"model\.language_model\.layers\.\d+\.self_attn"
+    asks: ClassVar[str] = "{question}"  # the instruction that puts a question
 
     def __init__(self, name: str, spec: ModelSpec, device: str) -> None:
         super().__init__(name, spec, device)
-        self._instruction = spec.prompt or INSTRUCTION
+        self.instruction = spec.prompt or INSTRUCTION
         self.sites = self._find_sites()
+        if self.family == SINGLE_STREAM:  # else the picture has no tokens of its own in the text
+            require_agreement(
+                name, self.module, self._processor, lambda *pairs: self._encode(*pairs)[0], self._placeholders
+            )
 
     mm_shap = LIKELIHOOD
+
+    @contextmanager
+    def instructed(self, instruction: str) -> Iterator[None]:
+        """Within the context, the pairs' prompt holds this instruction."""
+        own, self.instruction = self.instruction, instruction
+        try:
+            yield
+        finally:
+            self.instruction = own
 
     @property
     def token_embedding(self) -> Any:
@@ -50,7 +67,8 @@ class Decoder(TransformersModel, base=True):
 
     def _stated(self, config: dict[str, Any]) -> dict[str, Any]:
         """The start token alone: tuning for chats changes the others on purpose."""
-        said, default = config.get("bos_token_id"), type(self.module.config.get_text_config())().bos_token_id
+        said = config.get("bos_token_id")
+        default = getattr(type(self.module.config.get_text_config())(), "bos_token_id", None)  # Qwen3-VL's has none
         return {} if said == default else {"bos": said}
 
     def _find_sites(self) -> dict[str, tuple[str, ...]]:
@@ -61,7 +79,7 @@ class Decoder(TransformersModel, base=True):
 
     def _prompt(self) -> str:
         """What stands before the caption, image token included."""
-        content = [{"type": "image"}, {"type": "text", "text": self._instruction}]
+        content = [{"type": "image"}, {"type": "text", "text": self.instruction}]
         try:
             text = self._processor.apply_chat_template(
                 [{"role": "user", "content": content}], add_generation_prompt=True, tokenize=False
@@ -82,7 +100,7 @@ class Decoder(TransformersModel, base=True):
         special = not (tokenizer.bos_token and prompt.startswith(tokenizer.bos_token))
         inputs = self._processor(
             images=[[image] for image in images], text=[prompt + gap + text for text in texts], padding=True,
-            return_tensors="pt", add_special_tokens=special,
+            padding_side="right", return_tensors="pt", add_special_tokens=special,
         )  # fmt: skip
         before = tokenizer(prompt, add_special_tokens=special)["input_ids"]
         lengths = []
@@ -103,14 +121,12 @@ class Decoder(TransformersModel, base=True):
         """Inputs of image–caption pairs; "caption" marks, (batch, token), the caption's tokens."""
         self.tokenizer.padding_side = "right"  # nothing before a real token, whatever the model does with positions
         texts = [text.strip() for text in captions]
-        try:
+        with boundary(
+            f"{self.name}: the processor refuses the pairs",
+            expected="pictures that it can cut up, and captions of plain words",
+            remedy="leave out a picture that is too narrow for it, and check the captions for control tokens",
+        ):
             inputs, caption = self._encode(list(pictures), texts)
-        except (ValueError, TypeError, RuntimeError, IndexError) as error:
-            raise ModelError(
-                f"{self.name}: the processor refuses the pairs ({str(error).splitlines()[0]})",
-                expected="a chat template that places one image token per image, and captions of plain words",
-                remedy="check the chat template beside config.json, and the captions for control tokens",
-            ) from None
         self._require_caption(inputs, caption, texts)
         context = int(self.module.config.get_text_config().max_position_embeddings)
         if (length := inputs["input_ids"].shape[1]) > context:
@@ -159,10 +175,14 @@ class Decoder(TransformersModel, base=True):
     def _image_token(self) -> int:
         return int(self.module.config.image_token_id)
 
-    def _image_keys(self, inputs: Any) -> Tensor:
-        """(batch, token) booleans: the keys that hold the picture."""
+    def _placeholders(self, inputs: Any) -> Tensor:
+        """(batch, token) booleans: the tokens that the model puts the picture's features in place of."""
         image: Tensor = inputs["input_ids"] == self._image_token()
         return image
+
+    def _image_keys(self, inputs: Any) -> Tensor:
+        """(batch, token) booleans: the keys that hold the picture."""
+        return self._placeholders(inputs)
 
     def _rows(self, caption: Tensor) -> dict[str, Tensor]:
         """All caption queries; readout: the last query whose output is scored, which predicts the last token."""

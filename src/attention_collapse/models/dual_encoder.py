@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor
 
+from attention_collapse.errors import ModelError
 from attention_collapse.families import DUAL_ENCODER
-from attention_collapse.models.interface import Batch, Embedded, Read, Without, even_weights, one_row, special_ids
+from attention_collapse.models.interface import (
+    Batch,
+    Embedded,
+    Read,
+    Without,
+    even_weights,
+    one_row,
+    special_ids,
+    unit_length,
+)
 from attention_collapse.models.pretrained import TransformersModel
 from attention_collapse.models.sites import matching_sites
 from attention_collapse.models.spec import ModelSpec
@@ -69,6 +78,19 @@ class TransformersDualEncoder(TransformersModel, base=True):
         stated = super()._stated(config)
         return {role: found for role, found in stated.items() if not (self.padded_to and found == COPIED.get(role))}
 
+    @classmethod
+    def without_vision(cls, replaced: Mapping[str, tuple[str, str]]) -> str | None:
+        """Of a tower that is another's, the tokens are not known; of a text tower not even the text's inputs."""
+        for site, (now, before) in replaced.items():
+            if not site.startswith("vision_model"):
+                raise ModelError(
+                    f"{site} is {now}, where {cls.class_name} has {before}",
+                    expected="the class's own text tower, whose tokens are known",
+                    remedy="describe the model with kind: python (docs/adding.md, “A model in no table”)",
+                )
+            return f"the vision tower's tokens are not known: {site} is {now}, where {cls.class_name} has {before}"
+        return None
+
     @property
     def caption(self) -> str | Without:
         """The input that marks the caption's tokens, where the text tower takes one."""
@@ -79,7 +101,7 @@ class TransformersDualEncoder(TransformersModel, base=True):
         """Factor on the cosine, from the checkpoint."""
         if hasattr(self.module, "temperature"):
             return 1.0 / float(self.module.temperature)
-        return float(self.module.logit_scale.exp())
+        return float(self.module.logit_scale.float().exp())
 
     @property
     def logit_bias(self) -> float:
@@ -146,10 +168,10 @@ class TransformersDualEncoder(TransformersModel, base=True):
     def embed(self, batch: Batch) -> Embedded:
         """Embeddings, and where they are projected the patches."""
         if "input_ids" in batch.inputs:
-            return Embedded(F.normalize(self.module.get_text_features(**batch.inputs).pooler_output, dim=-1))
+            return Embedded(unit_length(self.module.get_text_features(**batch.inputs).pooler_output))
         if not self.class_token:
-            return Embedded(F.normalize(self.module.get_image_features(**batch.inputs).pooler_output, dim=-1))
+            return Embedded(unit_length(self.module.get_image_features(**batch.inputs).pooler_output))
         out = self.module.vision_model(**batch.inputs)
         tokens = self.module.vision_model.post_layernorm(out.last_hidden_state[:, 1:])
         embedding, patches = (self.module.visual_projection(part) for part in (out.pooler_output, tokens))
-        return Embedded(F.normalize(embedding, dim=-1), F.normalize(patches, dim=-1))
+        return Embedded(unit_length(embedding), unit_length(patches))

@@ -21,6 +21,7 @@ class Sizes:
     feed_forward: int = FEED_FORWARD
     image: int = WIDTHS["image"]
     text: int = WIDTHS["text"]
+    answers: int = 0  # of an answer head
 
     @property
     def features(self) -> dict[str, int]:
@@ -50,8 +51,8 @@ class FusionV2(nn.Module):
         self.encoder = nn.TransformerEncoder(layer, sizes.layers, enable_nested_tensor=False)
         self.score = nn.Linear(width, 1)
 
-    def forward(self, image: Tensor, text: Tensor, metadata: Tensor, words: Tensor) -> Tensor:
-        """Matching score.
+    def pooled(self, image: Tensor, text: Tensor, metadata: Tensor, words: Tensor) -> Tensor:
+        """The mean of the text's tokens after the joint encoder.
 
         Parameters
         ----------
@@ -63,7 +64,7 @@ class FusionV2(nn.Module):
         Returns
         -------
         Tensor
-            (batch,)
+            (batch, 256)
         """
         image, text, metadata = (
             self.project[name](part) for name, part in zip(WIDTHS, (image, text, metadata), strict=True)
@@ -73,8 +74,26 @@ class FusionV2(nn.Module):
         padding = torch.cat([words.new_zeros(image.shape[:2]), ~words, words.new_zeros(metadata.shape[:2])], 1)
         joint = self.encoder(joint, src_key_padding_mask=padding)  # (batch, token, 256)
         own = joint[:, image.shape[1] : image.shape[1] + text.shape[1]] * words[..., None]
-        score: Tensor = self.score(own.sum(1) / words.sum(1, keepdim=True))
+        mean: Tensor = own.sum(1) / words.sum(1, keepdim=True)
+        return mean
+
+    def forward(self, image: Tensor, text: Tensor, metadata: Tensor, words: Tensor) -> Tensor:
+        """Matching score (batch,); arguments as of `pooled`."""
+        score: Tensor = self.score(self.pooled(image, text, metadata, words))
         return score[:, 0]
+
+
+class FusionV2Answers(FusionV2):
+    """V2 with an answer head in the place of its matching head: one logit for each of `Sizes.answers` answers."""
+
+    def __init__(self, sizes: Sizes = IN_HOUSE) -> None:
+        super().__init__(sizes)
+        self.score = nn.Linear(sizes.width, sizes.answers)
+
+    def forward(self, image: Tensor, text: Tensor, metadata: Tensor, words: Tensor) -> Tensor:
+        """Logits (batch, answer); arguments as of `pooled`."""
+        logits: Tensor = self.score(self.pooled(image, text, metadata, words))
+        return logits
 
 
 class FusionV1(nn.Module):
@@ -90,7 +109,7 @@ class FusionV1(nn.Module):
         )
 
     def forward(self, image: Tensor, text: Tensor, metadata: Tensor, words: Tensor) -> Tensor:
-        """Matching score (batch,) of the groups' mean features; arguments as of `FusionV2`."""
+        """Matching score (batch,) of the groups' mean features; arguments as of `FusionV2.pooled`."""
         mean = (text * words[..., None]).sum(1) / words.sum(1, keepdim=True)
         features = {"image": image.mean(1), "text": mean, "metadata": metadata.mean(1)}
         score: Tensor = torch.stack([self.parts[name](features[name]) for name in WIDTHS]).sum(0)

@@ -7,7 +7,6 @@ A smaller model of the same classes says its `sizes` in config.json (see `fusion
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -20,12 +19,14 @@ from transformers import AutoModel, AutoTokenizer
 
 from attention_collapse.errors import ModelError
 from attention_collapse.files import sha256_bytes, sha256_file
+from attention_collapse.models.boundary import boundary
 from attention_collapse.models.checkpoint import load_exactly, read_state_dict, require_sha256
+from attention_collapse.models.definition import read_object, require_objects
 from attention_collapse.models.fusion import FusionV1, FusionV2, Sizes, picture_metadata
 from attention_collapse.models.hub import definition_sha256, weights_sha256
 from attention_collapse.models.interface import Batch, KindOfModel, Provenance, Without, special_ids
 from attention_collapse.models.openclip_model import OpenClipModel
-from attention_collapse.models.pretrained import LOADING_ERRORS, read_weights, weight_files
+from attention_collapse.models.pretrained import read_weights, weight_files
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.models.vocabulary import (
     ROLES,
@@ -169,18 +170,19 @@ class InHouse(KindOfModel, base=True):
             revision=None,
             parameters=sum(p.numel() for module in (fusion, encoder, images.module) for p in module.parameters()),
             untrained=spec.is_control,
+            notes=tuple(images.provenance["notes"]),
             image_processor=images.provenance["image_processor"],
         )
         return cls(name, images, (encoder, tokenizer), fusion, provenance)
 
 
 def _sizes(name: str, kind: str, root: Path) -> Sizes:
+    config = read_object(root / CONFIG)
     try:
-        config = json.loads((root / CONFIG).read_text("utf-8"))
         found, sizes = config["model_type"], Sizes(**config.get("sizes", {}))
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ModelError(
-            f"{name}: {root / CONFIG} is absent, names no model_type or has other sizes than these ({error!r})",
+            f"{name}: {root / CONFIG} names no model_type or has other sizes than these ({error!r})",
             expected=f'{CONFIG} ({{"model_type": "{kind}"}}), {WEIGHTS}, image_encoder/ and text_encoder/',
             remedy="check the path",
         ) from None
@@ -191,19 +193,18 @@ def _sizes(name: str, kind: str, root: Path) -> Sizes:
 
 def _text_encoder(name: str, folder: Path, device: str) -> tuple[Any, Any]:
     """The encoder and its tokenizer."""
-    encoder, _ = read_weights(name, folder, AutoModel, "float32", device)
+    require_objects(folder)
     require_tokenizer_files(name, folder)
-    try:
+    encoder, _ = read_weights(name, folder, AutoModel, "float32", device)
+    with boundary(
+        f"{name}: the tokenizer in {folder} cannot be loaded",
+        expected="a tokenizer of the transformers library beside the text encoder",
+        remedy="check the folder",
+    ):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except LOADING_ERRORS as error:
-        raise ModelError(
-            f"{name}: {folder} cannot be loaded ({str(error).splitlines()[0]})",
-            expected="a tokenizer of the transformers library beside the text encoder",
-            remedy="check the folder",
-        ) from None
     rows = embedding_rows(encoder)
     if rows is not None:
         require_vocabulary(name, folder, tokenizer, rows)
-    stated = json.loads((folder / CONFIG).read_text("utf-8"))
+    stated = read_object(folder / CONFIG)
     require_special_ids(name, folder, {role: stated.get(f"{role}_token_id") for role in ROLES}, tokenizer)
     return encoder, tokenizer

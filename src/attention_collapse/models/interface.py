@@ -11,6 +11,7 @@ from PIL import Image
 from torch import Tensor
 
 from attention_collapse.errors import ModelError
+from attention_collapse.models.boundary import guard
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,12 @@ class KindOfModel:
     is_likelihood
         Of a kind that scores pairs: whether its score is the caption's mean log-likelihood, which carries the caption's
         own probability. Kinds may share the answer of their common class.
+    users_code
+        Whether a user's own code prepares and scores its pairs: it may refuse a picture for what it shows. A library's
+        processor refuses a picture for its size alone.
     """
+
+    users_code: ClassVar[bool] = False
 
     own: ClassVar[tuple[str, ...]] = ("pixels", "picture", "image_encoder", "image_inputs")
 
@@ -197,7 +203,10 @@ class KindOfModel:
         return Without("its score is neither a similarity of two towers nor that of a matching head of two classes")
 
     def __init_subclass__(cls, *, base: bool = False, **options: Any) -> None:
-        """`base` marks a class that kinds share: it need not say what each of them must."""
+        """`base` marks a class that kinds share: it need not say what each of them must.
+
+        What a library or a user's function raises while a batch is prepared or run becomes a ModelError (`boundary`).
+        """
         super().__init_subclass__(**options)
         forgotten = [name for name in cls.own if name not in vars(cls)]
         if hasattr(cls, "pairs") and not hasattr(cls, "is_likelihood"):
@@ -208,6 +217,7 @@ class KindOfModel:
                 expected=f"{', '.join(cls.own)} in the class of every kind, and is_likelihood of one that scores pairs",
                 remedy="name the input or submodule, or say Without(reason): see interface.KindOfModel",
             )
+        guard(cls)
 
 
 @dataclass(frozen=True)
@@ -229,6 +239,11 @@ def named_class(found: object) -> str:
     return f"{type(found).__module__.split('.')[0]}.{type(found).__name__}"
 
 
+def unit_length(vectors: Tensor) -> Tensor:
+    """(batch, …, width) of length 1, in float32 whatever the dtype: in half precision the length itself is rounded."""
+    return torch.nn.functional.normalize(vectors.float(), dim=-1)
+
+
 def even_weights(chosen: Tensor) -> Tensor:
     """(batch, query) booleans -> float64 weights that add to 1 over each item's chosen queries."""
     return chosen.double() / chosen.sum(-1, keepdim=True).clamp_min(1)
@@ -244,15 +259,3 @@ def special_ids(tokenizer: Any) -> Tensor:
     ids, unknown = set(tokenizer.all_special_ids), getattr(tokenizer, "unk_token_id", None)
     roles = {getattr(tokenizer, f"{role}_token_id", None) for role in ("bos", "eos", "pad", "cls", "sep", "mask")}
     return torch.tensor(sorted(ids - ({unknown} - roles)))
-
-
-def require_device(name: str, device: str) -> None:
-    """ModelError if PyTorch cannot use the device."""
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:  # also what is not implemented: a RuntimeError
-        raise ModelError(
-            f"{name}: device {device!r} cannot be used ({str(error).splitlines()[0]})",
-            expected="cpu, or a device that PyTorch finds on this machine",
-            remedy="use cpu, or install a driver",
-        ) from None

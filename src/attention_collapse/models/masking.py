@@ -111,7 +111,7 @@ def games(
         item = _Masked(model, model.pairs, score, image, caption, script=script)
 
         def scores(tokens: Mask, cells: Mask, item: _Masked[Tensor] = item) -> Tensor:
-            return torch.cat([item.run(t, c).double().cpu() for t, c in _chunks(tokens, cells, batch_size)])
+            return torch.cat([item.run(t, c).cpu().double() for t, c in _chunks(tokens, cells, batch_size)])
 
         masking = f"{item.masking}; the score is P(match)" if script else item.masking
         found.append(Game(item.tokens, item.slots, item.side, masking, scores))
@@ -126,7 +126,7 @@ def _dual_games(
 
     def encode(item: _Masked[Embedded], masks: Mask) -> Tensor:
         parts = [item.run(part, part).embedding for part, _ in _chunks(masks, masks, batch_size)]
-        return torch.cat([part.double().cpu() for part in parts])  # (mask, width)
+        return torch.cat([part.cpu().double() for part in parts])  # (mask, width)
 
     def images(cells: Mask) -> Tensor:
         masks = {row.tobytes(): row for row in cells}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import difflib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -18,9 +18,19 @@ from torch import Tensor
 
 from attention_collapse.errors import ModelError
 from attention_collapse.files import sha256_file
-from attention_collapse.models.checkpoint import load_exactly, read_state_dict, require_finite, require_sha256
+from attention_collapse.models.activation import activation_notes
+from attention_collapse.models.boundary import boundary
+from attention_collapse.models.checkpoint import (
+    load_exactly,
+    read_state_dict,
+    require_finite,
+    require_sha256,
+    without_owner,
+)
+from attention_collapse.models.definition import is_there, read_object, require_objects
 from attention_collapse.models.hub import definition_sha256, hub_file, hub_folder, snapshot_revision
-from attention_collapse.models.interface import Provenance, named_class, require_device
+from attention_collapse.models.interface import Provenance, named_class
+from attention_collapse.models.picture_fit import black_and_white, require_range
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.models.vocabulary import require_tokenizer_files
 
@@ -59,15 +69,22 @@ def _tagged_file(name: str, spec: ModelSpec) -> tuple[Path, dict[str, Any]]:
 
 
 def _folder_config(name: str, folder: Path) -> dict[str, Any]:
-    try:
-        config: dict[str, Any] = json.loads((folder / CONFIG).read_text("utf-8"))
-        return {"model_cfg": dict(config["model_cfg"]), "preprocess_cfg": dict(config.get("preprocess_cfg", {}))}
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    if not is_there(folder / CONFIG):
         raise ModelError(
-            f"{name}: {folder / CONFIG} is absent or not an open_clip configuration ({error!r})",
+            f"{name}: {folder / CONFIG} is absent",
             expected=f'a folder with {CONFIG} ({{"model_cfg": …, "preprocess_cfg": …}}) and {WEIGHTS[0]}',
             remedy="check the path; `openclip-scenes` needs the repository's root as the working folder",
-        ) from None
+        )
+    require_objects(folder)
+    config = read_object(folder / CONFIG)
+    found = {"model_cfg": config.get("model_cfg"), "preprocess_cfg": config.get("preprocess_cfg", {})}
+    if wrong := [key for key, part in found.items() if not isinstance(part, dict)]:
+        raise ModelError(
+            f"{name}: {folder / CONFIG} is not an open_clip configuration: {wrong[0]} is absent or no object",
+            expected='{"model_cfg": {…}, "preprocess_cfg": {…}}',
+            remedy="compare the file with open_clip's own model_configs",
+        )
+    return {key: dict(part) for key, part in found.items()}
 
 
 def _folder_weights(name: str, folder: Path) -> Path:
@@ -85,23 +102,23 @@ def _build(name: str, architecture: str | Path, seed: int, settings: dict[str, A
     """Freshly initialised model, evaluation transform and tokenizer of an architecture (a name or a folder)."""
     known = isinstance(architecture, Path) or open_clip.get_model_config(architecture) is not None
     if not known:
+        names = {one.lower(): one for one in open_clip.list_models()}
+        near = difflib.get_close_matches(str(architecture).lower().replace("/", "-"), names, n=1)
         raise ModelError(
             f"{name}: open_clip knows no architecture {architecture!r}",
             expected="one of open_clip.list_models(), or a folder with an open_clip_config.json",
-            remedy="correct the architecture",
+            remedy=f"did you mean {names[near[0]]!r}?" if near else "correct the architecture",
         )
     preprocess = {key: settings[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in settings}
     with torch.random.fork_rng(devices=[]), _quiet():
         torch.manual_seed(seed)
         if isinstance(architecture, Path):
-            try:
+            with boundary(
+                f"{name}: {architecture / CONFIG} does not describe a model",
+                expected="an open_clip configuration whose tokenizer files lie beside it",
+                remedy="compare the file with open_clip's own model_configs",
+            ):
                 return _from_folder(name, architecture)
-            except (KeyError, TypeError, ValueError, AttributeError, OSError) as error:
-                raise ModelError(
-                    f"{name}: {architecture / CONFIG} does not describe a model ({error!r})",
-                    expected="an open_clip configuration whose tokenizer files lie beside it",
-                    remedy="compare the file with open_clip's own model_configs",
-                ) from None
         try:
             module = open_clip.create_model(
                 architecture, force_quick_gelu=bool(settings.get("quick_gelu")), force_preprocess_cfg=preprocess
@@ -147,7 +164,6 @@ def _from_folder(name: str, folder: Path) -> tuple[Any, Any, Any]:
 
 def load_parts(name: str, spec: ModelSpec, device: str) -> tuple[Any, Any, Any, Provenance]:
     """(module, image transform, tokenizer, provenance): the architecture with exactly the named weights in it."""
-    require_device(name, device)
     settings: dict[str, Any] = {}
     revision, file, architecture = spec.revision, None, None
     if spec.weights == "pretrained":
@@ -157,17 +173,18 @@ def load_parts(name: str, spec: ModelSpec, device: str) -> tuple[Any, Any, Any, 
         architecture = hub_folder(name, spec.repo or "", spec.revision, CONFIG, WEIGHTS)
         revision = snapshot_revision(architecture) or revision
     elif spec.weights == "checkpoint":
-        path = Path(spec.path or "")
-        architecture, file = (None, path) if spec.architecture else (path, None)
+        path, described = Path(spec.path or ""), _described(spec.architecture)
+        architecture, file = (described, path) if spec.architecture else (path, None)
     elif Path(spec.architecture or "").is_dir():
         architecture = Path(spec.architecture or "")
-    if isinstance(architecture, Path) and spec.weights != "untrained":
+    if isinstance(architecture, Path) and spec.weights != "untrained" and file is None:
         _folder_config(name, architecture)
         file = _folder_weights(name, architecture)
     module, transform, tokenizer = _build(name, architecture or spec.architecture or "", spec.seed or 0, settings)
-    digest = None
+    digest, notes = None, list[str]()
     if file is not None:
-        state = _in_own_names(name, module, read_state_dict(file))
+        state, notes = without_owner(read_state_dict(file), f"{name}: {file}")
+        state = _in_own_names(name, module, state)
         digest = sha256_file(file)
         require_sha256(name, file, digest, spec.sha256)
         load_exactly(module, state, f"{name}: {file}")
@@ -177,10 +194,24 @@ def load_parts(name: str, spec: ModelSpec, device: str) -> tuple[Any, Any, Any, 
         definition = _tokenizer_sha256(name, spec.architecture or "")
     module.eval().requires_grad_(False).to(device)
     parameters = sum(parameter.numel() for parameter in module.parameters())
+    with boundary(
+        f"{name}: the image transform prepares no picture",
+        expected="a preprocess_cfg that open_clip can use",
+        remedy="compare open_clip_config.json with open_clip's own",
+    ):
+        prepared = transform(black_and_white())
+    require_range(name, prepared, f"{CONFIG}: mean and std of preprocess_cfg")
     provenance = Provenance(
-        spec.origin, digest, definition, revision, parameters, spec.is_control, image_processor=named_class(transform)
-    )
+        spec.origin, digest, definition, revision, parameters, spec.is_control,
+        notes=(*notes, *activation_notes(module, file, digest)), image_processor=named_class(transform),
+    )  # fmt: skip
     return module, transform, tokenizer, provenance
+
+
+def _described(architecture: str | None) -> Path | None:
+    """The folder with the configuration of an architecture that open_clip has no name for."""
+    named = architecture is None or open_clip.get_model_config(architecture) is not None
+    return None if named or not Path(architecture or "").is_dir() else Path(architecture or "")
 
 
 def _tokenizer_sha256(name: str, architecture: str) -> str | None:

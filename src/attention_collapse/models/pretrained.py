@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from collections.abc import Mapping
+from contextlib import AbstractContextManager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -12,7 +14,10 @@ import transformers
 from transformers import AutoConfig, AutoProcessor
 
 from attention_collapse.errors import ModelError
+from attention_collapse.models.adapter import Merged, merge
+from attention_collapse.models.boundary import boundary
 from attention_collapse.models.checkpoint import require_finite, require_sha256
+from attention_collapse.models.definition import is_there, read_object, require_objects
 from attention_collapse.models.hub import (
     count_parameters,
     definition_sha256,
@@ -20,7 +25,8 @@ from attention_collapse.models.hub import (
     snapshot_revision,
     weights_sha256,
 )
-from attention_collapse.models.interface import KindOfModel, Provenance, named_class, require_device
+from attention_collapse.models.interface import KindOfModel, Provenance, named_class
+from attention_collapse.models.picture_fit import activation_notes, require_fit
 from attention_collapse.models.spec import BYTES_OF_DTYPE, ModelSpec
 from attention_collapse.models.vocabulary import (
     ROLES,
@@ -35,14 +41,19 @@ WEIGHTS = (
     "model*.safetensors",
     "pytorch_model*.bin",
 )  # in order of preference; the latter with weights_only
-LOADING_ERRORS = (OSError, ValueError, KeyError, TypeError, AttributeError, RuntimeError, ImportError)
+ADAPTER = "adapter_config.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptedProvenance(Merged, Provenance):
+    """Where the weights of a model with an adapter in them came from: `sha256` is that of the base model's."""
 
 
 def _folder(name: str, spec: ModelSpec) -> Path:
     if spec.weights == "hub":
         return hub_folder(name, spec.repo or "", spec.revision, CONFIG, WEIGHTS)
     folder = Path((spec.path if spec.weights == "checkpoint" else spec.architecture) or "")
-    if not (folder / CONFIG).is_file():
+    if not is_there(folder / CONFIG):
         raise ModelError(
             f"{name}: no {CONFIG} in {folder}",
             expected="a folder in the hub's layout: config.json, weights, processor and tokenizer files",
@@ -81,15 +92,14 @@ def load_pretrained(name: str, spec: ModelSpec, device: str, class_name: str) ->
         Class of the transformers library.
     """
     cls = getattr(transformers, class_name)
-    if device != "auto":
-        require_device(name, device)
     folder, dtype = _folder(name, spec), spec.dtype or "float32"
+    require_objects(folder)
     config = _config(name, folder, cls)
     files = [] if spec.weights == "untrained" else weight_files(folder)
     digest: str | None = None
     notes: list[str] = []
     if spec.weights == "untrained":
-        with torch.random.fork_rng(devices=[]):
+        with torch.random.fork_rng(devices=[]), _described(name, folder, cls):
             torch.manual_seed(spec.seed or 0)
             module = cls(config).to(getattr(torch, dtype))
         require_finite(name, module)
@@ -106,19 +116,23 @@ def load_pretrained(name: str, spec: ModelSpec, device: str, class_name: str) ->
         if need is not None and need > 1:
             print(f"{name}: needs about {need:.1f} GiB of memory in {dtype}", flush=True)
         module, notes = read_weights(name, folder, cls, dtype, device)
+    merged: Merged | None = None
+    if spec.adapter:
+        module, merged = merge(name, module, spec.adapter)
     if device != "auto":
         module.to(device)
     module.eval().requires_grad_(False)
     require_tokenizer_files(name, folder)
-    try:
+    with boundary(
+        f"{name}: no processor in {folder}",
+        expected="preprocessor_config.json and tokenizer files beside config.json",
+        remedy="copy them from the model that it was trained from (`processor.save_pretrained(FOLDER)`), or download "
+        "those of its repository and revision",
+    ):
         processor = _processor(folder)
-    except LOADING_ERRORS as error:
-        raise ModelError(
-            f"{name}: no processor in {folder} ({str(error).splitlines()[0]})",
-            expected="preprocessor_config.json and tokenizer files beside config.json",
-            remedy="download them from the same repository and revision",
-        ) from None
-    return module, processor, Provenance(
+    notes += require_fit(name, processor, config) + activation_notes(name, config, spec.origin)
+    about = asdict(merged) if merged else {}
+    return module, processor, (AdaptedProvenance if merged else Provenance)(
         weights=spec.origin,
         sha256=digest,
         definition_sha256=definition_sha256(folder),
@@ -127,6 +141,7 @@ def load_pretrained(name: str, spec: ModelSpec, device: str, class_name: str) ->
         untrained=spec.is_control,
         notes=tuple(notes),
         image_processor=named_class(getattr(processor, "image_processor", processor)),
+        **about,
     )  # fmt: skip
 
 
@@ -135,15 +150,18 @@ def _processor(folder: Path) -> Any:
     return cls.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
 
 
+def _described(name: str, folder: Path, cls: Any) -> AbstractContextManager[None]:
+    """Around what reads a configuration or builds a model from it."""
+    return boundary(
+        f"{name}: {folder / CONFIG} cannot be used",
+        expected=f"the configuration of a {cls.__name__}",
+        remedy="check the path and the kind; code from a repository is never run",
+    )
+
+
 def _config(name: str, folder: Path, cls: Any) -> Any:
-    try:
+    with _described(name, folder, cls):
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
-    except LOADING_ERRORS as error:
-        raise ModelError(
-            f"{name}: {folder / CONFIG} cannot be used ({str(error).splitlines()[0]})",
-            expected=f"the configuration of a {cls.__name__}",
-            remedy="check the path and the kind; code from a repository is never run",
-        ) from None
     if not isinstance(config, cls.config_class):
         raise ModelError(
             f"{name}: {folder} holds a {config.model_type!r} model",
@@ -155,6 +173,12 @@ def _config(name: str, folder: Path, cls: Any) -> Any:
 
 def read_weights(name: str, folder: Path, cls: Any, dtype: str, device: str) -> tuple[Any, list[str]]:
     """A module with every tensor from the folder's files, and notes on tensors that it does not use."""
+    if (folder / ADAPTER).is_file():  # the library would load it unasked, where PEFT is installed
+        raise ModelError(
+            f"{name}: a model and an adapter ({ADAPTER}) in {folder}",
+            expected="a model's folder, and an adapter's beside it",
+            remedy="move the adapter's files into a folder of their own, and name it as the adapter",
+        )
     placement = {"device_map": "auto"} if device == "auto" else {}
     try:
         module, info = cls.from_pretrained(
@@ -198,7 +222,7 @@ class TransformersModel(KindOfModel, base=True):
     text_config: ClassVar[str] = "text_config"  # section of config.json that says the special tokens
 
     def __init__(self, name: str, spec: ModelSpec, device: str) -> None:
-        module, self._processor, provenance = load_pretrained(name, spec, device, self.class_name)
+        module, self._processor, provenance = self._parts(name, spec, device)
         self.name, self.module, self.provenance = name, module, asdict(provenance)
         self.provenance["notes"] = (*provenance.notes, *self.notes)
         self.missing: dict[str, str] = {}
@@ -211,7 +235,7 @@ class TransformersModel(KindOfModel, base=True):
         if rows is not None:
             require_vocabulary(self.name, where, self.tokenizer, rows, self._unread())
         file = Path(where) / CONFIG  # as it was written: the library's own object fills in its defaults
-        config = json.loads(file.read_text("utf-8")) if file.is_file() else {}
+        config = read_object(file) if is_there(file) else {}
         require_special_ids(self.name, where, self._stated(config.get(self.text_config) or config), self.tokenizer)
 
     def _stated(self, config: dict[str, Any]) -> dict[str, Any]:
@@ -221,6 +245,15 @@ class TransformersModel(KindOfModel, base=True):
     def _unread(self) -> set[int]:
         """Ids that the model replaces before it looks them up."""
         return set()
+
+    def _parts(self, name: str, spec: ModelSpec, device: str) -> tuple[Any, Any, Provenance]:
+        """Module, processor and provenance. One that is in memory already (`models.given`) has them at hand."""
+        return load_pretrained(name, spec, device, self.class_name)
+
+    @classmethod
+    def without_vision(cls, _replaced: Mapping[str, tuple[str, str]]) -> str | None:
+        """Why vision's attention cannot be read where parts were replaced; None: it can, or the kind finds out."""
+        return None
 
     @classmethod
     def load(cls, name: str, spec: ModelSpec, device: str = "cpu") -> Self:

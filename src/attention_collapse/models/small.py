@@ -18,9 +18,9 @@ from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors
 from torch import nn
 
-from attention_collapse.files import json_text, write_text
+from attention_collapse.files import json_text, read_json, write_text
 from attention_collapse.models import load
-from attention_collapse.models.fusion import FusionV2, Sizes
+from attention_collapse.models.fusion import FusionV2, FusionV2Answers, Sizes
 from attention_collapse.models.scenes import write_restricted_merges
 from attention_collapse.models.spec import ModelSpec
 
@@ -232,6 +232,28 @@ def _fusion_v2(folder: Path, words: Sequence[str], seed: int) -> None:
 WRITERS: dict[str, Callable[[Path, Sequence[str], int], None]] = {
     "blip": _blip, "idefics": _idefics, "llava": _llava, "vilt": _vilt, "fusion-v2": _fusion_v2,
 }  # fmt: skip
+
+
+def write_answering(kind: str, folder: Path, words: Sequence[str], answers: Sequence[str], seed: int) -> ModelSpec:
+    """Write a small model that answers questions, fresh from `seed`; how it is loaded.
+
+    Parameters
+    ----------
+    kind
+        "fusion-v2", which gets an answer head, or a decoder.
+    words
+        Of questions and answers.
+    """
+    WRITERS[kind](folder, words, seed)
+    if kind in DECODERS:
+        return ModelSpec(kind=kind, weights="checkpoint", path=str(folder), prompt="{question}")
+    config = read_json(folder / "config.json")
+    config["sizes"]["answers"], config["answers"] = len(answers), list(answers)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        save_file(dict(FusionV2Answers(Sizes(**config["sizes"])).state_dict()), folder / "model.safetensors")
+    write_text(folder / "config.json", json_text(config))
+    return ModelSpec(kind=kind, weights="checkpoint", path=str(folder))
 
 
 def planted_spec(kind: str, folder: Path) -> ModelSpec:

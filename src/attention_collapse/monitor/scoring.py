@@ -72,4 +72,4 @@ class Scorer:
                 f"score(image, text) gave one number per pair, and the highest label is {self.highest}",
                 expected="labels 0 and 1, or one logit per candidate", remedy="return (pair, candidate) logits",
             )  # fmt: skip
-        return np.asarray(scores.detach().double().cpu().numpy(), np.float64)
+        return np.asarray(scores.detach().cpu().double().numpy(), np.float64)

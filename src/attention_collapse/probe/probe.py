@@ -115,6 +115,12 @@ class AttentionProbe:
         weights: bool = False,
         allow_unseen: bool = False,
     ) -> None:
+        if not isinstance(model, nn.Module):
+            raise ProbeError(
+                f"model is a {type(model).__name__}",
+                expected="a torch.nn.Module",
+                remedy="give the module itself; of a pipeline or processor, its model",
+            )
         self.stats: list[SiteStats] = []
         self._names = {module: name for name, module in model.named_modules()}
         self._on_stats = on_stats or self.stats.append

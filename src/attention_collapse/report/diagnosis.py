@@ -1,21 +1,29 @@
-"""What a diagnosis found, for a program (`Diagnosis.to_dict`, `table`) and for a person (`text`, `save_figure`)."""
+"""What a diagnosis found, for a program (`Diagnosis.to_dict`, `table`, `save`) and for a person (`text`)."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attention_collapse import arguments
+from attention_collapse.errors import DataError, ParamsError
+from attention_collapse.explain import unwritten
+from attention_collapse.files import csv_text, whole_file, write_json, write_text
 from attention_collapse.measures.catalogue import MEASURES
 from attention_collapse.measures.record import ATTENTION, CONTRIBUTION
 from attention_collapse.report.captions import caption_notes
+from attention_collapse.report.conclusion import Conclusion, conclude
+from attention_collapse.report.digits import fixed
+from attention_collapse.stats.few_images import too_few
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = 1  # of `Diagnosis.to_dict`
+SCHEMA = 2  # of `Diagnosis.to_dict`; docs/diagnose.md says what each number changed
+PAIRS_FORMATS = (".csv", ".parquet")
 WIDTH = max(len(measure.label) for measure in MEASURES.values()) + 2
 LISTED = 10  # skipped items that are printed
 
@@ -57,7 +65,10 @@ class Estimate:
     def of(cls, name: str, summary: Mapping[str, Any], confidence: float, reason: str = "") -> Estimate:
         """From a summary of `stats.one_sample.describe`."""
         found = without_nan({key: summary[key] for key in ("mean", "sd", "ci_low", "ci_high", "n", "n_undefined")})
-        return cls(name, confidence=confidence, reason=str(summary.get("reason", reason)), **found)
+        reason = str(summary.get("reason", reason))
+        if found["n"] and (few := too_few(found["n"])):
+            found, reason = found | {"ci_low": None, "ci_high": None}, few
+        return cls(name, confidence=confidence, reason=reason, **found)
 
     @property
     def interval(self) -> tuple[float, float] | None:
@@ -67,9 +78,40 @@ class Estimate:
     def __str__(self) -> str:
         if self.mean is None:
             return f"not defined: {self.reason or 'no image has it'}"
+        return self.numbers if self.interval else f"{self.numbers}   no interval: {self.reason}"
+
+    @property
+    def numbers(self) -> str:
+        """The mean and its interval, as far as they are there, without a reason."""
+        if self.mean is None:
+            return "not defined"
         if self.interval is None:
-            return f"{self.mean:.4f}   no interval: {self.reason}"
-        return "{:.4f}   {:.0%} CI [{:.4f}, {:.4f}]".format(self.mean, self.confidence, *self.interval)
+            return fixed(self.mean)
+        low, high = map(fixed, self.interval)
+        return f"{fixed(self.mean)}   {self.confidence:.0%} CI [{low}, {high}]"
+
+
+@dataclass(frozen=True)
+class Outputs:
+    """Where a diagnosis is written, each place checked before anything is computed; None: nowhere."""
+
+    out: Path | None = None
+    per_pair: Path | None = None
+    plots: Path | None = None
+
+    @classmethod
+    def of(cls, out: Any = None, per_pair: Any = None, plots: Any = None) -> Outputs:
+        """ParamsError for a place that cannot be written, two of one name, or a table whose name says no format."""
+        found = cls(
+            arguments.output_file("out", out),
+            arguments.output_file("per_pair", per_pair, suffixes=PAIRS_FORMATS),
+            arguments.output_folder("plots", plots),
+        )
+        if found.out and found.per_pair and found.out.resolve() == found.per_pair.resolve():
+            raise ParamsError(
+                f"out and per_pair are both {out}", expected="a file for each", remedy="name two different files"
+            )
+        return found
 
 
 @dataclass(frozen=True)
@@ -84,6 +126,10 @@ class Diagnosis:
         Where they come from: origin, hashes, revision, number of parameters, whether untrained, notes.
     settings
         What was asked for: rows, seed, partners, baselines, confidence.
+    data
+        What was measured, as of `data.fingerprint.fingerprint`, and how many hard foils it has.
+    environment
+        Versions of the packages, device, processor, and the type of the weights' numbers (`dtype`).
     n_images, n_pairs, n_truncated
         What was measured; captions longer than the model's context were cut.
     skipped
@@ -99,12 +145,16 @@ class Diagnosis:
         Tests, severity, diagnostics, the metrics of a study's stage compute_mcs, and how T-SHAP was played.
     captions
         What the model's tokenizer makes of the captions: `engine.captions.examine_captions`.
+    tables
+        "pairs" (`engine.per_pair`), "images" and "heads" (`engine.scores`), which are not part of `to_dict`.
     """
 
     model: str
     family: str
     weights: Mapping[str, Any]
     settings: Mapping[str, Any]
+    data: Mapping[str, Any]
+    environment: Mapping[str, Any]
     n_images: int
     n_pairs: int
     n_truncated: int
@@ -114,6 +164,7 @@ class Diagnosis:
     readings: Mapping[str, Any]
     details: Mapping[str, Any]
     captions: Mapping[str, Any]
+    tables: Mapping[str, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     def __getitem__(self, measure: str) -> Estimate:
         return self.estimates[measure]
@@ -133,21 +184,73 @@ class Diagnosis:
         """Everything, ready for JSON: an undefined number is None. `schema` numbers this structure."""
         data = {
             "schema": SCHEMA, "model": self.model, "family": self.family, "weights": self.weights,
-            "settings": self.settings, "n_images": self.n_images, "n_pairs": self.n_pairs,
+            "settings": self.settings, "data": self.data, "environment": self.environment,
+            "n_images": self.n_images, "n_pairs": self.n_pairs,
             "n_truncated_captions": self.n_truncated, "captions": self.captions, "skipped": list(self.skipped),
             "estimates": {
                 name: {key: value for key, value in vars(found).items() if key not in ("name", "confidence")}
                 for name, found in self.estimates.items()
             },
             "layers": self.layers, "readings": self.readings, "details": self.details,
+            "conclusion": vars(self.conclusion()),
         }  # fmt: skip
         clean: dict[str, Any] = without_nan(data)
         return clean
 
+    def conclusion(self) -> Conclusion:
+        """What may be said from these numbers, and what may not."""
+        return conclude(self)
+
+    def save(self, outputs: Outputs) -> list[Path]:
+        """Write what is asked for; returns the paths of the files.
+
+        Raises
+        ------
+        UnwrittenError
+            A file could not be written; the error's `result` is this diagnosis.
+        """
+        written: list[Path] = []
+        try:
+            if outputs.out:
+                write_json(outputs.out, self.to_dict())
+                written.append(outputs.out)
+            if outputs.per_pair:
+                self._write_pairs(outputs.per_pair)
+                written.append(outputs.per_pair)
+            if outputs.plots:
+                written += self.save_figures(outputs.plots)
+        except OSError as error:
+            raise unwritten(self, error) from error
+        return written
+
+    def _write_pairs(self, file: Path) -> None:
+        table = self.tables["pairs"]
+        if file.suffix.lower() == ".csv":
+            rows = table.astype(object).where(table.notna(), None).to_numpy().tolist()
+            write_text(file, csv_text(list(table.columns), rows))
+            return
+        with whole_file(file) as temporary:
+            table.to_parquet(temporary, index=False)
+
+    def save_figures(self, folder: str | Path) -> list[Path]:
+        """Draw the measures, the scores of each image, the layers and the heads, each as PNG and PDF into a folder."""
+        from attention_collapse.report.diagnosis_figures import draw
+
+        return draw(self, Path(folder))
+
     def save_figure(self, stem: str | Path) -> list[Path]:
-        """Draw MCS, its null and its calibrated form layer by layer; returns the paths of a PNG and a PDF."""
+        """Draw MCS, its null and its calibrated form layer by layer; returns the paths of a PNG and a PDF.
+
+        Raises DataError if the model has no layer with both entropies.
+        """
         from attention_collapse.report.figures import layer_wise_attention, save, use_style
 
+        if not self.layers:
+            raise DataError(
+                f"{self.model}: no layer has both entropies ({self['mcs'].reason})",
+                expected="a model with attention in both modalities",
+                remedy="draw what it has: save_figures",
+            )
         use_style()
         confidence = self.settings["confidence"]
         return save(layer_wise_attention(self.model, self.layers, self.settings["rows"], confidence), Path(stem))
@@ -158,9 +261,14 @@ class Diagnosis:
             f"{self.model}  ({self.family}; {self.weights['weights']}; {self.weights['parameters']:,} parameters)",
             f"{self.n_images} images, {self.n_pairs} pairs, {len(self.skipped)} skipped, rows: {self.settings['rows']}",
         ]
+        if source := self.settings.get("source"):
+            split = f", split {source['split']}" if source["split"] else ""
+            lines += [f"pairs: {source['format']}{split}", *(f"  {note}" for note in source["notes"])]
         if self.weights["untrained"]:
             lines.insert(0, "NOTE: untrained weights. This is a control, not a result about a trained model.")
         lines += [f"NOTE: {note}" for note in self.weights["notes"]]
+        if few := too_few(self.n_images):
+            lines.append(f"NOTE: no interval and no verdict: {few}")
         lines += caption_notes(self.captions, self.n_truncated)
         lines += [f"  skipped {item['kind']} {item['id']}: {item['reason']}" for item in self.skipped[:LISTED]]
         if len(self.skipped) > LISTED:
@@ -180,22 +288,28 @@ class Diagnosis:
             lines.append(f"  T-SHAP by the protocol {played['t_shap_protocol']}{ways}")
         if "n_alike" in settings:
             lines.append(f"  {settings['n_alike']} images share a caption or a file; none is another's partner or foil")
-        return "\n".join(lines)
+        return "\n".join([*lines, "", *self.conclusion().lines()])
 
     def _listed(self, about: str) -> list[str]:
         """A line per measure that is defined, and one per reason why others are not."""
         lines: list[str] = []
-        reasons: dict[str, list[str]] = {}
+        reasons: dict[str, list[str]] = {}  # sentence -> the measures it is said of
+        few = too_few(self.n_images)  # said above, once
         for name, found in self.estimates.items():
             measure = MEASURES[name]
             if measure.about != about:
                 continue
             if found.mean is None:
-                reasons.setdefault(found.reason or "no image has it", []).append(measure.label)
+                reasons.setdefault(f"not defined: {found.reason or 'no image has it'}", []).append(measure.label)
                 continue
+            if found.interval is None and found.reason != few:
+                reasons.setdefault(f"no interval: {found.reason}", []).append(measure.label)
             undefined = f"   ({found.n_undefined} undefined)" if found.n_undefined else ""
-            lines.append(f"  {measure.label:<{WIDTH}}{found}{undefined}   {measure.unit}")
-        return lines + [f"  not defined: {', '.join(labels)}: {reason}" for reason, labels in reasons.items()]
+            lines.append(f"  {measure.label:<{WIDTH}}{found.numbers}{undefined}   {measure.unit}")
+        for sentence, labels in reasons.items():
+            what, _, reason = sentence.partition(": ")
+            lines.append(f"  {what}: {', '.join(labels)}: {reason}")
+        return lines
 
     def _limits(self) -> list[str]:
         """What must be said beside the Shapley share where it is printed."""
@@ -215,10 +329,12 @@ class Diagnosis:
         difference = self.estimates["mcs_minus_null"]
         if difference.mean is None:
             return []
+        if too_few(self.n_images):
+            return []
         above, nulls = self.readings["share_of_pairs_above_0_7"], self.readings["share_of_nulls_above_0_7"]
         return [
             "",
             f"  by the original thresholds (0.3 / 0.7): {self.readings['original']}; {above:.1%} of pairs above 0.7, "
             f"where uniform attention already has {nulls:.1%}",
-            f"  against the null: {self.readings['null']} (MCS − null = {difference.mean:+.4f})",
+            f"  against the null: {self.readings['null']} (MCS − null = {fixed(difference.mean, sign=True)})",
         ]

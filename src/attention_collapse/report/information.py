@@ -5,16 +5,20 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from attention_collapse.explain import unwritten
+from attention_collapse.files import write_json
 from attention_collapse.measures import usable_information
 from attention_collapse.measures.record import records
 from attention_collapse.report.diagnosis import LISTED, Estimate, without_nan
+from attention_collapse.report.digits import fixed
 
 if TYPE_CHECKING:
     import pandas as pd
 
-SCHEMA = 1  # of `Information.to_dict`
+SCHEMA = 2  # of `Information.to_dict`; 2: no interval from fewer than 10 images
 RECORDS = records(usable_information)
 WIDTH = max(len(measure.label) for measure in RECORDS.values()) + 2
 OTHER = {"image": "text", "text": "image"}
@@ -82,6 +86,16 @@ class Information:
         clean: dict[str, Any] = without_nan(data | {"skipped": list(self.skipped)})
         return clean
 
+    def save(self, file: Path | None) -> list[Path]:
+        """Write it as JSON, if a file is given; UnwrittenError, whose `result` this is, if that cannot be."""
+        if file is None:
+            return []
+        try:
+            write_json(file, self.to_dict())
+        except OSError as error:
+            raise unwritten(self, error) from error
+        return [file]
+
     def text(self) -> str:
         """The summary that `attention-collapse information` prints."""
         lines = [self.source]
@@ -113,7 +127,8 @@ class Information:
         found = self.estimates[f"usable_information_{modality}"]
         other = OTHER[modality]
         if found.interval is None:
-            return f"the {modality} beyond the {other}: {found.mean:.4f} nats; there is no interval ({found.reason})"
+            value = "undefined" if found.mean is None else f"{fixed(found.mean)} nats"
+            return f"the {modality} beyond the {other}: {value}; there is no interval ({found.reason})"
         low, high = found.interval
         if low > 0:
             return f"the {modality} tells of the label what the {other} does not: what ignores it gives that up"

@@ -9,7 +9,7 @@ from pathlib import Path
 from textwrap import fill
 
 from attention_collapse.files import write_text
-from attention_collapse.measures import usable_information
+from attention_collapse.measures import answers, usable_information
 from attention_collapse.measures.catalogue import MEASURES, label
 from attention_collapse.measures.record import CONTRIBUTION, Measure, records
 from attention_collapse.report.latex import escape
@@ -18,7 +18,7 @@ from attention_collapse.report.markdown import code, table
 TEX = {"÷": r"$\div$", "·": "--", "≠": r"$\neq$", "φ": r"$\varphi$", "−": "$-$", ">": "$>$"}
 BEGIN, END = "<!-- measures: begin -->", "<!-- measures: end -->"
 DOCUMENTS = ("docs/measures.md",)
-WITH_LABELS = MEASURES | records(usable_information)  # also what takes labelled data, which no study has
+WITH_LABELS = MEASURES | records(answers, usable_information)  # also what takes labels, which no pair has
 DIRECTION = {-1: "falls", 0: "–", 1: "rises"}
 
 

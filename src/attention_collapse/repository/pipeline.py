@@ -155,11 +155,12 @@ def shared_stages(folders: Sequence[str] = ()) -> tuple[Stage, ...]:
 
 
 def planted_stages(
-    kinds: Sequence[str] = (), dosed: Sequence[str] = (), prevented: Sequence[str] = ()
+    kinds: Sequence[str] = (), dosed: Sequence[str] = (), prevented: Sequence[str] = (), asked: Sequence[str] = ()
 ) -> tuple[Stage, ...]:
     """The embedded study's own question: does the instrument tell the truth about models whose answer was planted?
 
-    `kinds` were trained with planted answers, `dosed` of them dose by dose, `prevented` in the ways that are compared.
+    `kinds` were trained with planted answers, `dosed` of them dose by dose, `prevented` in the ways that are compared,
+    and `asked` on questions.
     """
     of, tables = _ANY, tuple(_ANY.planted_table(kind) for kind in kinds)
     return (
@@ -180,6 +181,10 @@ def planted_stages(
             "prevention", ("prevention", "plant", "stats.confidence"),
             _posix(*(of.prevention_of(kind) for kind in prevented)), settled=_posix(of.prevention_table),
             drawn=_posix(of.prevention_plots, of.prevention_paper), metrics=_posix(of.prevention),
+        ),
+        Stage(
+            "answers", ("answers", *RESAMPLING), _posix(*(of.answers_of(kind) for kind in asked)),
+            settled=_posix(of.answers_table), drawn=_posix(of.answers_plots), metrics=_posix(of.answers),
         ),
     )  # fmt: skip
 
@@ -232,20 +237,23 @@ def pipeline(params: Params) -> str:
     stages: dict[str, Any] = {}
     dosed = params.doses.kinds if params.doses else []
     prevented = params.prevention.kinds if params.prevention else []
+    asked = params.answers.kinds if params.answers else []
     if not home:  # what is of no study, and what the embedded study alone has
         stages = {"code": CODE_STAGE.entry("."), "train_controls": _training(kinds)}
         for name, section, folder, trained in (
             ("train_doses", "doses", _ANY.doses_of("${item}"), dosed),
             ("train_prevention", "prevention", _ANY.prevention_of("${item}"), prevented),
+            ("train_answers", "answers", _ANY.answers_of("${item}"), asked),
         ):
             stages |= {name: _scoring(name, section, folder, trained)} if trained else {}
         stages["null_reference"] = NULL_STAGE.entry(".")
     named = {name for spec in params.models.values() for name in (spec.path, spec.architecture)}
     folders = sorted(name for name in named if name and name.startswith("data/"))
-    left_out = {name for name, trained in (("doses", dosed), ("prevention", prevented)) if not trained}
-    planted = (
-        [stage for stage in planted_stages(kinds, dosed, prevented) if stage.name not in left_out] if kinds else []
-    )
+    left_out = {
+        name for name, trained in (("doses", dosed), ("prevention", prevented), ("answers", asked)) if not trained
+    }
+    planted = planted_stages(kinds, dosed, prevented, asked) if kinds else ()
+    planted = tuple(stage for stage in planted if stage.name not in left_out)
     own = (*shared_stages(folders), *planted)
     stages |= {stage.name: stage.entry(wdir) for stage in own}
     plots = _plots(Study(params), "../" * home)

@@ -32,6 +32,7 @@ TARGETS = (
     ("--single-item", "validity"),
     ("--single-item", "doses"),
     ("--single-item", "prevention"),
+    ("--single-item", "answers"),
     ("--downstream", "fetch_coco"),
 )
 PIXEL_TOLERANCE = 2  # of 255: other processors round the edges of shapes differently

@@ -10,6 +10,7 @@ from attention_collapse.identity.settle import settle_frame, settle_json
 from attention_collapse.measures.attention import ATTENTION_MEASURES
 from attention_collapse.stages.run import run_stage
 from attention_collapse.study.attention import attention_table
+from attention_collapse.study.checkpoints import REFUSED
 from attention_collapse.study.layout import Study, evidence_of
 
 SHOWN = ("mcs", "mcs_null", "mcs_calibrated", "mass_share")
@@ -47,6 +48,8 @@ def main(study: Study, model: str) -> None:
             "compute_mcs", {"rows": rows}, {"attention": about["evidence_id"]}, study.spec(model).kind
         ),
     }
+    if about.get(REFUSED):  # images that the model's processor could not take
+        result |= {"n_refused": len(about[REFUSED]), REFUSED: about[REFUSED]}
     settle_json(study.scores(model), result)
     shown = ", ".join(
         f"{ATTENTION_MEASURES[key].label} {result[key]:.4f}" for key in SHOWN if math.isfinite(result[key] or math.nan)

@@ -24,6 +24,7 @@ from attention_collapse.engine.contribution import (
 )
 from attention_collapse.engine.maps import Map, attention_maps
 from attention_collapse.engine.parts import same_run
+from attention_collapse.engine.takeable import without_images
 from attention_collapse.engine.token_contribution import summarise_tokens, token_contributions
 from attention_collapse.files import sha256_file
 from attention_collapse.identity.settle import settle_frame, settle_json
@@ -31,7 +32,7 @@ from attention_collapse.measures.reliance import OF_DECISION
 from attention_collapse.models.interface import DualEncoder, Model, is_likelihood
 from attention_collapse.models.masking import not_playable
 from attention_collapse.stages.run import run_stage
-from attention_collapse.study.checkpoints import known_pins, load_recorded
+from attention_collapse.study.checkpoints import known_pins, load_recorded, refused_of
 from attention_collapse.study.layout import Study, evidence_of
 from attention_collapse.study.maps import Seen, grey, pictures_of, write_maps
 
@@ -45,7 +46,8 @@ def main(study: Study, model: str) -> None:
     """Write one model's contributions, one row per image, and their summary."""
     params, settings = study.params.contribution, study.params.extract_attention
     torch.set_num_threads(settings.threads)
-    pairs = read_study(study.pairs, study.manifest)
+    refused = refused_of(study, model)
+    pairs, _ = without_images(read_study(study.pairs, study.manifest), refused)
     spec, loaded = study.spec(model), load_recorded(study, model)
     table = study.contributions_table(model)
     inputs = {"manifest": sha256_file(study.manifest), **known_pins(loaded.provenance)}
@@ -83,6 +85,7 @@ def main(study: Study, model: str) -> None:
         "baseline": BASELINES[""],
         "baseline_mean_image": BASELINES["_mean_image"],
         **({"reliance_of": OF_DECISION} if is_likelihood(loaded) else {}),
+        **({"n_refused": len(refused)} if refused else {}),
         "confidence": study.params.stats.confidence,
         "evidence_id": evidence,
     }

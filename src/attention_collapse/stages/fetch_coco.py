@@ -7,15 +7,18 @@ from pathlib import Path
 from typing import Any
 
 from attention_collapse.data.coco import Skipped, find_annotations, image_folder
+from attention_collapse.data.convert import folder_name
 from attention_collapse.data.download import Fetcher, default_cache
 from attention_collapse.data.foils import Item
 from attention_collapse.data.pairs import (
     manifest,
     read_folder,
     require_usable,
+    with_each_picture_once,
     write_study,
 )
 from attention_collapse.data.scenes import write_scenes
+from attention_collapse.data.source import read_pairs
 from attention_collapse.engine.fetch import download, foils_of
 from attention_collapse.files import sha256_file, write_json
 from attention_collapse.stages.run import run_stage
@@ -35,19 +38,24 @@ def fetch(study: Study, fetcher: Fetcher) -> None:
             pairs, skipped, file = download(params, study.manifest, fetcher, foils)
             split = "val2017"
             official["official_annotations_sha256"] = sha256_file(file)
+            pairs = with_each_picture_once(pairs, skipped)
+        elif params.source == "folder":
+            read = read_pairs(
+                params.path, split=params.split, columns=params.columns, images=params.images, n=params.n,
+                seed=params.seed, max_pixels=params.max_pixels, foils=foils,
+            )  # fmt: skip
+            pairs, skipped, split = read.pairs, read.skipped, folder_name(read.split)
+            official["recognised_as"] = {"format": read.format, "split": read.split}
         else:
-            root = Path(params.path or "")
-            if params.source == "embedded":
-                root = Path(scratch)
-                write_scenes(root, params.n or 0, params.seed)
-            n = params.n if params.source == "folder" else None
-            pairs, skipped = read_folder(root, n=n, seed=params.seed, max_pixels=params.max_pixels, foils=foils)
+            root = Path(scratch)
+            write_scenes(root, params.n or 0, params.seed)
+            pairs, skipped = read_folder(root, max_pixels=params.max_pixels)
             split = image_folder(find_annotations(root)).name
         skipped = faulty + skipped
         require_usable(pairs, skipped, strict=params.strict, where=f"study {study.params.study}")
         annotations = write_study(study.pairs, split, pairs)
         record = manifest(study.params.study, params.source, annotations, pairs, skipped) | official
-    used = params.model_dump(exclude={"path", "annotations_url", "foils"})
+    used = params.model_dump(exclude={"path", "split", "columns", "images", "annotations_url", "foils"})
     record["evidence_id"] = evidence_of("fetch_coco", used, {"annotations": record["annotations"]["sha256"]})
     write_json(study.manifest, record)
     print(f"{len(pairs)} images, {record['n_captions']} captions, {len(skipped)} skipped -> {study.manifest}")

@@ -11,6 +11,7 @@ from pathlib import Path
 from attention_collapse.errors import AttentionCollapseError
 from attention_collapse.params import load_params
 from attention_collapse.study.layout import Study
+from attention_collapse.study.orphans import require_no_orphans
 
 
 def run_stage(main: Callable[..., None]) -> None:
@@ -24,6 +25,8 @@ def run_stage(main: Callable[..., None]) -> None:
     arguments = vars(parser.parse_args())
     try:
         given = [Study(load_params(arguments["params"]))] if takes else []
+        for study in given:
+            require_no_orphans(study)  # before an hour of work, and not in the stage that would read them
         main(*given, *([arguments["model"]] if takes == 2 else []))
     except AttentionCollapseError as error:
         print(f"error: {error}", file=sys.stderr)

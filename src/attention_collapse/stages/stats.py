@@ -5,24 +5,12 @@ from __future__ import annotations
 import pandas as pd
 
 from attention_collapse.engine.statistics import Tables, study_statistics
-from attention_collapse.errors import PipelineError
 from attention_collapse.files import read_json
 from attention_collapse.identity.settle import settle_json
 from attention_collapse.stages.run import run_stage
 from attention_collapse.study.layout import Study, evidence_of
+from attention_collapse.study.orphans import require_no_orphans
 from attention_collapse.study.tables import images_of
-
-
-def require_no_orphans(study: Study) -> None:
-    """A metrics file of a model that the parameters no longer name must not feed an aggregate."""
-    files = {path.stem: path for path in sorted((study.metrics / "mcs").glob("*.json"))}
-    orphans = [str(files[name]) for name in sorted(files.keys() - study.params.models.keys())]
-    if orphans:
-        raise PipelineError(
-            f"{', '.join(orphans)}: no such model in {study.params.params_file}",
-            expected="one metrics file for each model of the study",
-            remedy="delete the files (and data/<study>/measures/<model>), or put the model back",
-        )
 
 
 def main(study: Study) -> None:

@@ -16,9 +16,10 @@ from attention_collapse.data.pairs import read_study
 from attention_collapse.engine.attention import extract
 from attention_collapse.engine.captions import examine_captions
 from attention_collapse.engine.parts import same_run
+from attention_collapse.engine.takeable import refused_images, takeable
 from attention_collapse.files import read_json, sha256_file, whole_file
 from attention_collapse.identity.settle import settle_json
-from attention_collapse.study.checkpoints import PIN, known_pins, load_recorded
+from attention_collapse.study.checkpoints import PIN, REFUSED, known_pins, load_recorded
 from attention_collapse.study.layout import Study, evidence_of
 
 
@@ -58,6 +59,7 @@ def extract_study(study: Study, model: str) -> None:
     torch.set_num_threads(params.threads)
     pairs = read_study(study.pairs, study.manifest)
     loaded = load_recorded(study, model)
+    pairs, skipped = takeable(loaded, pairs)
     about = {key: value for key, value in loaded.provenance.items() if value is not None}
     identity, run = identity_of(study, model, about)
     work = out.with_name(f".{model}.parts")
@@ -66,13 +68,18 @@ def extract_study(study: Study, model: str) -> None:
     about |= {"evidence_id": identity, "run": run, "family": loaded.family, "missing": dict(loaded.missing)}
     about |= {"captions": captions}
     about |= {"layers": {tower: len(sites) for tower, sites in loaded.sites.items()}}
+    if skipped:
+        about[REFUSED] = refused_images(skipped)
     with whole_file(out) as temporary:
         pq.write_table(
             table.replace_schema_metadata({"attention_collapse": json.dumps(about, sort_keys=True)}), temporary
         )
     recorded = {key: about.get(key) for key in ("weights", *PIN, "parameters", "untrained", "image_processor", "notes")}
+    recorded |= {REFUSED: about[REFUSED]} if skipped else {}
     settle_json(study.checkpoint(model), recorded, params.device)
     shutil.rmtree(work)
+    for item in skipped:
+        print(f"{model}: skipped {item.kind} {item.id}: {item.reason}")
     print(
         f"{model}: {len(pairs)} images, {sum(map(len, pairs['captions']))} captions, {table.num_rows:,} rows -> {out}"
     )

@@ -13,7 +13,8 @@ from attention_collapse.models.interface import Model
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.study.layout import Study
 
-PIN = ("revision", "sha256", "definition_sha256")
+PIN = ("revision", "sha256", "definition_sha256", "adapter_sha256", "adapter_definition_sha256", "adapter_revision")
+REFUSED = "refused"  # image id -> why the model cannot take it; absent where it takes all
 
 
 def pinned(spec: ModelSpec, record: Path) -> tuple[ModelSpec, dict[str, Any]]:
@@ -56,3 +57,10 @@ def load_recorded(study: Study, model: str) -> Model:
     loaded = load(model, exact, study.params.extract_attention.device)
     require_pin(model, loaded.provenance, known, record)
     return loaded
+
+
+def refused_of(study: Study, model: str) -> dict[int, str]:
+    """The images that the model could not take when its attention was extracted, and why."""
+    record = study.checkpoint(model)
+    found = read_json(record).get(REFUSED, {}) if record.is_file() else {}
+    return {int(image): str(reason) for image, reason in found.items()}

@@ -97,6 +97,29 @@ class Layout:
         """Committed: figures of the ways to train."""
         return self.root / "plots" / f"{self.name}-prevention"
 
+    def answers_of(self, kind: str) -> Path:
+        """Committed: what every model of a kind answers that was trained on questions."""
+        return self.data / "answers" / kind
+
+    def answers_scratch(self, kind: str) -> Path:
+        """Scratch: untrained models of a kind that are about to be trained on questions."""
+        return self.data / ".answers" / kind
+
+    @property
+    def answers_table(self) -> Path:
+        """Committed: every measure of what these models answer."""
+        return self.data / "answers.csv"
+
+    @property
+    def answers(self) -> Path:
+        """Committed: what they answer, and what that depends on."""
+        return self.metrics / "answers.json"
+
+    @property
+    def answers_plots(self) -> Path:
+        """Committed: the figure of that."""
+        return self.root / "plots" / f"{self.name}-answers"
+
     @property
     def dose_table(self) -> Path:
         """Committed: what each of these models tells, and every measure of it."""

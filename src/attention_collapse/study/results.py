@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -43,20 +45,58 @@ def results_of(study: Study) -> list[Result]:
                 "fetch_coco": params.fetch_coco.model_dump(exclude_none=True),
             }
             figures = tuple(sorted((study.plots / name).glob("*.png")))
-            results.append(
-                Result(params.study, name, metrics["stage"], metrics, settings, (study.scores(name), *figures))
-            )
+            causal = study.contributions(name)
+            files = (study.scores(name), *((causal,) if causal.is_file() else ()), *figures)
+            settings |= {"contribution": params.contribution.model_dump(exclude_none=True)} if causal.is_file() else {}
+            results.append(Result(
+                params.study, name, metrics["stage"], metrics, settings, files,
+                causal=_metrics(causal) if causal.is_file() else {}, finished=_finished(study.root, files[:2]),
+            ))  # fmt: skip
     if study.statistics.is_file():
         metrics = _metrics(study.statistics, "evidence_id")
         tables = tuple(sorted(study.paper.glob("*.tex")))
         results.append(
-            Result(params.study, "stats", "stats", metrics, params.stats.model_dump(), (study.statistics, *tables))
+            Result(
+                params.study,
+                "stats",
+                "stats",
+                metrics,
+                params.stats.model_dump(),
+                (study.statistics, *tables),
+                finished=_finished(study.root, [study.statistics]),
+            )
         )
     for file, settings in ((study.decision, params.decision.model_dump()), (study.audit, {})):
         if file.is_file():
             metrics = _metrics(file)
-            results.append(Result(params.study, metrics["stage"], metrics["stage"], metrics, settings, (file,)))
+            results.append(Result(
+                params.study, metrics["stage"], metrics["stage"], metrics, settings, (file,),
+                finished=_finished(study.root, [file]),
+            ))  # fmt: skip
     return results
+
+
+def _finished(root: Path, files: Iterable[Path]) -> float:
+    """When the latest of some files was committed, in seconds since 1970; one that git does not hold: was written.
+
+    A file's own time is that of the checkout, and says nothing of when its numbers were computed.
+    """
+    return max(_committed(root, file) or file.stat().st_mtime for file in files)
+
+
+def _committed(root: Path, file: Path) -> float | None:
+    """None where git does not hold the file as it is."""
+    try:
+        changed = subprocess.run(
+            ["git", "diff", "--quiet", "HEAD", "--", file.absolute()], cwd=root, capture_output=True, check=False
+        ).returncode
+        found = subprocess.run(
+            ["git", "log", "-1", "--format=%ct", "--", file.absolute()],
+            cwd=root, capture_output=True, text=True, check=False,
+        ).stdout.strip()  # fmt: skip
+    except OSError:  # no git
+        return None
+    return float(found) if found and not changed else None
 
 
 def _metrics(file: Path, *needed: str) -> dict[str, Any]:

@@ -42,7 +42,7 @@ class Idefics(Decoder):
         return {"vision": cross, "text": tuple(text[index * interval] for index in range(len(cross)))}
 
     def _encode(self, images: list[Any], texts: list[str]) -> tuple[Any, Tensor]:
-        prompt, tokenizer = f"{self._instruction} Assistant:", self.tokenizer
+        prompt, tokenizer = f"{self.instruction} Assistant:", self.tokenizer
         inputs = self._processor(
             text=[[image, f"{prompt} {text}"] for image, text in zip(images, texts, strict=True)], padding=True,
             return_tensors="pt",

@@ -6,12 +6,20 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-import torch.nn.functional as F
 from open_clip.transformer import VisionTransformer
-from torch import Tensor
+from torch import Tensor, nn
 
 from attention_collapse.families import DUAL_ENCODER
-from attention_collapse.models.interface import Batch, Embedded, Read, Without, even_weights, one_row, special_ids
+from attention_collapse.models.interface import (
+    Batch,
+    Embedded,
+    Read,
+    Without,
+    even_weights,
+    one_row,
+    special_ids,
+    unit_length,
+)
 from attention_collapse.models.mm_shap import CLIP
 from attention_collapse.models.openclip_model import OpenClipModel
 from attention_collapse.models.sites import matching_sites
@@ -99,7 +107,7 @@ class OpenClip(OpenClipModel):
     @property
     def logit_scale(self) -> float:
         """Factor on the cosine, from the checkpoint."""
-        return float(self.module.logit_scale.exp())
+        return float(self.module.logit_scale.float().exp())
 
     @property
     def logit_bias(self) -> float:
@@ -144,24 +152,36 @@ class OpenClip(OpenClipModel):
     def embed(self, batch: Batch) -> Embedded:
         """Embeddings, and for images the patches where they are projected."""
         if "text" in batch.inputs:
-            return Embedded(self._encode_text(batch.inputs["text"]))
-        embedding = self.module.encode_image(batch.inputs["image"], normalize=True)
+            return Embedded(unit_length(self._encode_text(batch.inputs["text"])))
+        embedding = unit_length(self.module.encode_image(batch.inputs["image"], normalize=False))
         patches, self._patches = self._patches, None
-        return Embedded(embedding, None if patches is None else F.normalize(patches, dim=-1))
+        return Embedded(embedding, None if patches is None else unit_length(patches))
 
     def _encode_text(self, ids: Tensor) -> Tensor:
-        """(batch, width), unit length, of token ids of any length up to the context."""
+        """(batch, width) of token ids of any length up to the context."""
         tower, length = self._text, ids.shape[1]
         if not self._trims:
-            whole: Tensor = self.module.encode_text(ids, normalize=True)
+            whole: Tensor = self.module.encode_text(ids, normalize=False)
             return whole
-        prefix = "" if tower is self.module else "text."
+        prefix = "whole." if tower is self.module else "whole.text."
         cut = {
             f"{prefix}positional_embedding": tower.positional_embedding[:length],
             f"{prefix}attn_mask": tower.attn_mask[:length, :length],
         }
-        found: Any = torch.func.functional_call(self.module, cut, kwargs={"text": ids})  # image, text and scale
-        embedding: Tensor = found["text_features"] if isinstance(found, dict) else found[1]
+        embedding: Tensor = torch.func.functional_call(_TextAlone(self.module), cut, (ids,))
+        return embedding
+
+
+class _TextAlone(nn.Module):
+    """A model whose forward pass encodes texts, which the model's own normalises in its own dtype."""
+
+    def __init__(self, whole: Any) -> None:
+        super().__init__()
+        self.whole = whole
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """(batch, width) of (batch, token) ids."""
+        embedding: Tensor = self.whole.encode_text(ids, normalize=False)
         return embedding
 
 

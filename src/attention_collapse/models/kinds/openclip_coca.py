@@ -48,7 +48,8 @@ class CoCaDecoder(OpenClipModel):
             "text": matching_sites(name, module, r"text_decoder\.resblocks\.\d+\.attn"),
         }
         self.missing: dict[str, str] = {}
-        self.provenance["notes"] = ("the image's keys in cross-attention are the pooled tokens, not patches",)
+        pooled = "the image's keys in cross-attention are the pooled tokens, not patches"
+        self.provenance["notes"] = (*self.provenance["notes"], pooled)
 
     @property
     def token_embedding(self) -> Any:

@@ -25,12 +25,13 @@ class PaliGemma(Decoder):
     image_encoder = "model.vision_tower"
     image_inputs = Without("the prompt is written for images and captions together")
     pixels = picture = "pixel_values"
+    asks = "answer en {question}"
 
     def _unread(self) -> set[int]:
         return {self._image_token()}
 
     def _encode(self, images: list[Any], texts: list[str]) -> tuple[Any, Tensor]:
-        prompt = "<image>" + ("caption en" if self._instruction == INSTRUCTION else self._instruction)
+        prompt = "<image>" + ("caption en" if self.instruction == INSTRUCTION else self.instruction)
         inputs = self._processor(
             images=images, text=[prompt] * len(texts), suffix=texts, padding=True, return_tensors="pt"
         )

@@ -5,15 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
 
-import torch
 from PIL import Image
 from torch import Tensor
 
 from attention_collapse.errors import ModelError
 from attention_collapse.families import NO_ATTENTION
-from attention_collapse.models.declared import named_object
+from attention_collapse.models.declared import named_object, users_code
 from attention_collapse.models.interface import Batch, KindOfModel, Provenance, Without
 from attention_collapse.models.spec import ModelSpec
+from attention_collapse.models.user_scores import described, one_number_per_pair
 
 LABEL = "a scoring function"
 LIBRARY = "user"
@@ -32,6 +32,7 @@ class Scorer(KindOfModel):
     image_inputs = Without("a scoring function shows no inputs")
     tokenizer = token_embedding = None
     is_likelihood = False  # unless the function says so
+    users_code = True
     mm_shap = Without("its tokens are not known")
 
     family = NO_ATTENTION
@@ -50,16 +51,19 @@ class Scorer(KindOfModel):
     def score(self, batch: Batch) -> Tensor:
         """(batch,) the function's scores."""
         images, texts = (list(part) for part in zip(*batch.inputs, strict=True))
-        scores = torch.as_tensor(self._function(images, texts), dtype=torch.float64)
-        if scores.shape != (len(images),):
-            raise ModelError(
-                f"{self.name}: {tuple(scores.shape)} scores for {len(images)} pairs",
-                expected="one number per pair",
-                remedy="correct the scoring function",
-            )
-        return scores
+        given = [image.copy() for image in images]  # the function may draw in them, and they are scored again
+        with users_code(self.name, "the scoring function"):
+            found = self._function(given, texts)
+            return one_number_per_pair(found, len(images), where=f"{self.name}: the scoring function")
 
 
 def load(name: str, spec: ModelSpec, device: str = "cpu") -> Scorer:  # noqa: ARG001 — the user's to choose
     """The function that the user names."""
-    return Scorer(name, named_object(name, spec), Provenance(spec.origin, None, None, None, 0, untrained=False))
+    function = named_object(name, spec)
+    if not callable(function) or isinstance(function, type):
+        raise ModelError(
+            f"{name}: {spec.factory} is {'a class' if isinstance(function, type) else described(function)}",
+            expected="a function of images and texts that gives one number per pair",
+            remedy="name the function, or an object of the class with a `__call__`",
+        )
+    return Scorer(name, function, Provenance(spec.origin, None, None, None, 0, untrained=False))
