@@ -49,6 +49,17 @@ def server():
     one.http.server_close()
 
 
+@pytest.fixture
+def hub_cache(tmp_path, monkeypatch):
+    """An empty hub cache and no network, as huggingface_hub sees it; the working folder is an empty one."""
+    from huggingface_hub import constants
+
+    for name, value in (("HF_HUB_CACHE", str(tmp_path / "hub")), ("HF_HUB_OFFLINE", True)):
+        monkeypatch.setattr(constants, name, value)
+    monkeypatch.chdir(tmp_path)
+    return tmp_path / "hub"
+
+
 def photograph(path: Path, size: tuple[int, int] = (40, 30), seed: int = 0, **options: object) -> Path:
     """A noisy RGB picture."""
     pixels = np.random.default_rng(seed).integers(0, 256, (size[1], size[0], 3), dtype=np.uint8)

@@ -17,7 +17,7 @@ from attention_collapse.cli import main
 from attention_collapse.data.images import load_rgb
 from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.data.scenes import write_scenes
-from attention_collapse.diagnosis import spec_of
+from attention_collapse.diagnosis import named_of
 from attention_collapse.engine.chosen_pairs import chosen_pairs
 from attention_collapse.engine.maps import readout_attention
 from attention_collapse.engine.pair_attention import pair_attention
@@ -69,7 +69,7 @@ def test_the_weights_are_those_that_the_model_itself_tells(folder, tmp_path):
 
 
 def test_the_readout_of_an_image_tower_is_that_of_the_maps(folder, tiny_openclip):
-    model = load("tiny", spec_of(str(tiny_openclip))[1])
+    model = load("tiny", named_of(str(tiny_openclip)).spec)
     picture = load_rgb(folder / "val2017" / f"{1:012d}.jpg")[0]
     image, text = pair_attention(model, picture, "a red circle")
     batch = model.images([picture])
@@ -81,7 +81,7 @@ def test_the_readout_of_an_image_tower_is_that_of_the_maps(folder, tiny_openclip
 
 def test_a_readout_that_pools_is_the_mean_of_its_queries(folder, tmp_path):
     write_siglip(tmp_path / "siglip")
-    model = load("siglip", spec_of(str(tmp_path / "siglip"))[1])
+    model = load("siglip", named_of(str(tmp_path / "siglip")).spec)
     picture = load_rgb(folder / "val2017" / f"{1:012d}.jpg")[0]
     image, batch = pair_attention(model, picture, "a red circle")[0], model.images([picture])
     whole = readout_attention(model, batch, batch.reads[0])[0].numpy()
@@ -91,7 +91,7 @@ def test_a_readout_that_pools_is_the_mean_of_its_queries(folder, tmp_path):
 
 def test_keys_of_an_image_have_no_words_names_however_many_there_are(folder, tmp_path):
     write_blip(tmp_path / "blip")
-    model = load("blip", spec_of(str(tmp_path / "blip"))[1])
+    model = load("blip", named_of(str(tmp_path / "blip")).spec)
     for words in range(1, 17):
         cross = pair_attention(model, load_rgb(folder / "val2017" / f"{1:012d}.jpg")[0], " ".join(["on"] * words))[0]
         assert cross.others == (("class token", "other"),) and cross.side == 4
@@ -100,7 +100,7 @@ def test_keys_of_an_image_have_no_words_names_however_many_there_are(folder, tmp
 def test_the_swaps_are_scores_of_what_was_swapped(tmp_path, tiny_openclip):
     write_scenes(tmp_path / "scenes", n=8, seed=0)
     pairs = table(read_folder(tmp_path / "scenes")[0], "folder")
-    model = load("tiny", spec_of(str(tiny_openclip))[1])
+    model = load("tiny", named_of(str(tiny_openclip)).spec)
     chosen, scores = chosen_pairs(model, pairs, show=3, seed=0, batch_size=4)
 
     def score(image, text):
@@ -124,7 +124,7 @@ def test_the_swaps_are_scores_of_what_was_swapped(tmp_path, tiny_openclip):
 
 def test_a_model_that_scores_pairs_swaps_as_a_dual_encoder_does(folder, tmp_path):
     write_vilt(tmp_path / "vilt")
-    model = load("vilt", spec_of(str(tmp_path / "vilt"))[1])
+    model = load("vilt", named_of(str(tmp_path / "vilt")).spec)
     pairs = table(read_folder(folder)[0], "folder")
     chosen, _ = chosen_pairs(model, pairs, show=2, seed=0, batch_size=3)
     for one in chosen:
@@ -146,7 +146,7 @@ def test_hostile_captions_files_and_models_stay_text(tmp_path, tiny_openclip):
     })  # fmt: skip
     model = tmp_path / "<img src=x onerror=alert(2)>"
     model.symlink_to(tiny_openclip)
-    page = explore(str(model), root, t_shap=True)
+    page = explore(str(model), root, t_shap=True, max_unknown=1)
     elements = Elements(page.html)
     assert len(elements.of("script")) == 2 and not elements.of("b onmouseover")
     assert not [a for _, a, _ in elements.found if any(key.startswith("on") for key in a)]
@@ -161,7 +161,7 @@ def test_a_model_without_attention_has_the_causal_view_alone_and_says_so(folder,
         if model is None:
             write_fusion_v1(tmp_path / "v1")
             spec = {"kind": "fusion-v1", "weights": "checkpoint", "path": str(tmp_path / "v1")}
-        page = explore(spec, folder)
+        page = explore(spec, folder, max_unknown=1)
         assert "shows no attention" in page.html and "only the causal view" in page.html
         assert 'id="model"' not in page.html and data_of(page)["pairs"][0]["views"] == []
 
@@ -195,7 +195,10 @@ def test_pairs_in_another_format_are_read_as_diagnose_reads_them(folder, tmp_pat
 
 def test_what_the_pictures_are_is_said(tmp_path, folder, tiny_openclip):
     write_scenes(tmp_path / "scenes", n=4, seed=0)
-    assert "drawings rendered by this package, not photographs" in explore(str(tiny_openclip), tmp_path / "scenes").html
+    assert (
+        "drawings rendered by this package, not photographs"
+        in explore(str(tiny_openclip), tmp_path / "scenes", max_unknown=1).html
+    )
     assert "nothing there says whether they are photographs" in explore(str(tiny_openclip), folder).html
 
 
@@ -213,7 +216,7 @@ def test_why_there_is_no_twin(spec, why):
 
 
 def test_the_twin_is_the_same_architecture_with_other_weights(tiny_openclip):
-    spec = spec_of(str(tiny_openclip))[1]
+    spec = named_of(str(tiny_openclip)).spec
     own, twin = load("own", spec), load("twin", twin_spec("own", spec))
     a, b = own.module.state_dict(), twin.module.state_dict()
     assert {key: value.shape for key, value in a.items()} == {key: value.shape for key, value in b.items()}

@@ -37,6 +37,11 @@ def optional_whole(name: str, value: Any, *, least: int) -> int | None:
     return None if value is None else whole(name, value, least=least)
 
 
+def optional_number(name: str, value: Any, *, least: float, most: float) -> float | None:
+    """A number of a range, ends included, or None."""
+    return None if value is None else number(name, value, least=least, most=most)
+
+
 def seed(value: Any, name: str = "seed") -> int:
     """A seed of NumPy's generators."""
     return whole(name, value, least=0, below=SEEDS)

@@ -16,19 +16,20 @@ from attention_collapse.explain import explained
 from attention_collapse.repository.root import find_root
 from attention_collapse.streams import readable_streams
 
+MODEL = (
+    "a name from `attention-collapse models`, a checkpoint folder, a weights file, a PEFT folder, or a hub id "
+    "(organisation/name, hf-hub:organisation/name)"
+)
+
 
 def _model(arguments: argparse.Namespace) -> Any:
-    """What `--model` and `--kind` name together."""
-    from attention_collapse.registry import kinds
+    """What `--model` names together with what is said of it beside; None where no model is asked for."""
+    from attention_collapse.models.naming import Asked, resolve
 
-    model = arguments.model
-    if not arguments.kind or not model:
-        return model
-    known = kinds().get(arguments.kind)
-    factory = known is not None and known.library == "user"
-    return {"kind": arguments.kind} | (
-        {"weights": "factory", "factory": model} if factory else {"weights": "checkpoint", "path": model}
-    )
+    if not arguments.model:
+        return None
+    said = Asked(arguments.kind, arguments.architecture, arguments.revision, arguments.adapter)
+    return resolve(arguments.model, said)
 
 
 def _diagnose(arguments: argparse.Namespace) -> int:
@@ -42,7 +43,8 @@ def _diagnose(arguments: argparse.Namespace) -> int:
         _model(arguments), arguments.pairs, n=arguments.n, seed=arguments.seed, rows=arguments.rows,
         device=arguments.device, batch_size=arguments.batch_size, partners=arguments.partners,
         t_shap_protocol=arguments.t_shap_protocol, t_shap_images=arguments.t_shap_images,
-        strict=arguments.strict, work=arguments.work, progress=not arguments.quiet, **_of_source(arguments),
+        strict=arguments.strict, max_unknown=arguments.max_unknown, work=arguments.work,
+        progress=not arguments.quiet, **_of_source(arguments),
     )  # fmt: skip
     _print_then_write(result.text(), lambda: result.save(outputs))
     return 0
@@ -131,7 +133,7 @@ def _explore(arguments: argparse.Namespace) -> int:
             _model(arguments), arguments.pairs, split=arguments.split, columns=arguments.columns,
             images=arguments.images, n=arguments.n, show=arguments.show, seed=arguments.seed,
             device=arguments.device, batch_size=arguments.batch_size, twin=not arguments.no_twin,
-            t_shap=arguments.t_shap, strict=arguments.strict, out=arguments.out,
+            t_shap=arguments.t_shap, strict=arguments.strict, max_unknown=arguments.max_unknown, out=arguments.out,
         )  # fmt: skip
     print(f"{arguments.out}: {len(page.html.encode('utf-8')) / 2**20:.1f} MiB; open it in a browser")
     return 0
@@ -145,8 +147,8 @@ def _models(_: argparse.Namespace) -> int:
     for row in rows:
         print("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     print("\nLicences are noted as far as known: the model's page is what counts. Memory is that of the weights.")
-    print("A checkpoint folder in open_clip's or the hub's layout may stand in place of a name. A study pins each hub")
-    print("revision at its first run and insists on it from then on.")
+    print("A hub id, a folder, a weights file or a LoRA may stand in place of a name: docs/your_model.md. A study pins")
+    print("each hub revision at its first run and insists on it from then on.")
     return 0
 
 
@@ -358,13 +360,21 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _add_of_model(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--kind",
+        help="kind of the checkpoint, where its files are not to say it; python or scorer: package.module:function",
+    )
+    parser.add_argument(
+        "--architecture", help="of a weights file: open_clip's name (ViT-B-32), or a folder with its config"
+    )
+    parser.add_argument("--revision", help="of a hub id: the commit, 40 hex digits (also as organisation/name@commit)")
+    parser.add_argument("--adapter", help="a PEFT folder or hub id with a LoRA, merged into the model")
+
+
 def _add_diagnose(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model", required=True, help="a name from `attention-collapse models`, or a checkpoint folder"
-    )
-    parser.add_argument(
-        "--kind", help="kind of the checkpoint folder, or python / scorer for a package.module:function"
-    )
+    parser.add_argument("--model", required=True, help=MODEL)
+    _add_of_model(parser)
     parser.add_argument("--pairs", required=True, type=_path, help="pairs in any format that docs/data.md lists")
     _add_source(parser)
     parser.add_argument("--n", type=_positive, help="number of images, a seeded subset (default: all)")
@@ -386,6 +396,7 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--t-shap-images", type=_positive, default=16, help="images that T-SHAP explains (default: 16)")
     parser.add_argument("--strict", action="store_true", help="fail on an unusable image or caption")
+    _add_max_unknown(parser)
     parser.add_argument("--out", type=_path, help="also write the result as JSON")
     parser.add_argument(
         "--per-pair", type=_path, metavar="FILE", help="also write every pair's values, as .csv or .parquet by its name"
@@ -398,6 +409,13 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--quiet", action="store_true", help="tell nothing of the progress on standard error")
     parser.set_defaults(run=_diagnose)
+
+
+def _add_max_unknown(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--max-unknown", type=float, metavar="SHARE", help="share of the captions' tokens that may be unknown to the "
+        "model, 0 to 1; with more it is refused (default: 0.5)",
+    )  # fmt: skip
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
@@ -430,10 +448,8 @@ def _add_pairs(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_questions(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument(
-        "--model", required=True, help="a name from `attention-collapse models`, or a checkpoint folder"
-    )
-    parser.add_argument("--kind", help="kind of the checkpoint folder")
+    parser.add_argument("--model", required=True, help=MODEL)
+    _add_of_model(parser)
     parser.add_argument("--questions", required=True, type=_path, help="VQAv2, GQA, easy-VQA or a COCO-layout folder")
     parser.add_argument("--annotations", type=_path, help="VQAv2's second file, with the answers")
     parser.add_argument("--images", type=_path, help="folder of the images (default: beside the questions)")
@@ -445,7 +461,7 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--partners", type=_positive, default=8, help="others that lend image and question (default: 8)"
     )
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …, or auto for accelerate (default: cpu)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …, or auto: what there is (default: cpu)")
     parser.add_argument("--batch-size", type=_positive, default=32)
     parser.add_argument("--strict", action="store_true", help="fail on a question that cannot be used")
     parser.add_argument("--out", type=_path, help="also write the result as JSON")
@@ -454,10 +470,8 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
 
 def _add_explore(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--study", help="a study that has run (embedded): its overview and training views")
-    parser.add_argument("--model", help="instead: a name from `attention-collapse models`, or a checkpoint folder")
-    parser.add_argument(
-        "--kind", help="kind of the checkpoint folder, or python / scorer for a package.module:function"
-    )
+    parser.add_argument("--model", help=f"instead: {MODEL}")
+    _add_of_model(parser)
     parser.add_argument("--pairs", type=_path, help="with --model: pairs in any format that docs/data.md lists")
     parser.add_argument("--split", metavar="NAME", help="which split of a source that has several, such as val2017")
     parser.add_argument("--columns", metavar="ROLE=NAME,…", help="the columns or keys: image=…,caption=…")
@@ -465,9 +479,10 @@ def _add_explore(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--n", type=_positive, help="images that are scored, a seeded subset (default: at most 100)")
     parser.add_argument("--show", type=_positive, default=4, help="pairs on the page, chosen by a rule (default: 4)")
     parser.add_argument("--seed", type=_not_negative, default=0, help="seed of the subset and of partners (default: 0)")
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …, or auto for accelerate (default: cpu)")
+    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …, or auto: what there is (default: cpu)")
     parser.add_argument("--batch-size", type=_positive, default=32)
     parser.add_argument("--no-twin", action="store_true", help="leave out the untrained twin (a large model twice)")
+    _add_max_unknown(parser)
     parser.add_argument("--t-shap", action="store_true", help="also what each word and image cell adds to the score")
     parser.add_argument("--strict", action="store_true", help="fail on an unusable image or caption")
     parser.add_argument("--out", type=_path, required=True, help="the HTML file to write")
@@ -476,8 +491,8 @@ def _add_explore(parser: argparse.ArgumentParser) -> None:
 
 def _add_information(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", required=True, type=_path, help="CSV (image_id,label) or JSON (image id -> label)")
-    parser.add_argument("--model", help="a dual encoder from `attention-collapse models`, or a checkpoint folder")
-    parser.add_argument("--kind", help="kind of the checkpoint folder")
+    parser.add_argument("--model", help=f"a dual encoder: {MODEL}")
+    _add_of_model(parser)
     parser.add_argument("--pairs", type=_path, help="folder with annotations/captions_<split>.json")
     parser.add_argument(
         "--features", type=_path, help="instead: .npz with image_id (n,), image (n, width) and text (n, width)"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,10 +17,8 @@ from attention_collapse.identity.environment import environment
 from attention_collapse.measures.attention import ROWS
 from attention_collapse.measures.reliance import OF_DECISION
 from attention_collapse.measures.token_shapley import PERMUTATIONS
-from attention_collapse.models import load
-from attention_collapse.models.catalogue import named
+from attention_collapse.models.naming import Named, resolve
 from attention_collapse.models.protocols import PROTOCOLS
-from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Stats, parse_spec
 from attention_collapse.progress import phase, told
 from attention_collapse.report.diagnosis import Diagnosis, Estimate, Outputs
@@ -31,13 +29,15 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from attention_collapse.engine.kept import Kept
+    from attention_collapse.models.given import Given
     from attention_collapse.models.interface import Model
 
 
 def diagnose(
-    model: str | PathLike[str] | Mapping[str, Any],
+    model: Any,
     pairs: Any,
     *,
+    processor: Any = None,
     n: int | None = None,
     seed: int = 0,
     rows: str = "all",
@@ -48,6 +48,7 @@ def diagnose(
     t_shap_images: int = 16,
     threads: int | None = None,
     strict: bool = False,
+    max_unknown: float | None = None,
     split: str | None = None,
     columns: Columns = None,
     images: str | PathLike[str] | None = None,
@@ -63,7 +64,10 @@ def diagnose(
     Parameters
     ----------
     model
-        A name of `attention-collapse models`, a checkpoint folder, or a mapping as under `models` in params.yaml.
+        A name of `attention-collapse models`, a checkpoint folder, a hub id, or a mapping as under `models` in
+        params.yaml; or a model object that is in memory, which is left as it was found (docs/your_model.md).
+    processor
+        Of a model object: its processor, or for open_clip (evaluation transform, tokenizer).
     pairs
         A path of any format that docs/data.md lists, the id of a data set of the hub, or an object of `datasets`.
     n, seed
@@ -81,6 +85,9 @@ def diagnose(
         CPU threads; None leaves PyTorch's setting.
     strict
         Fail on the first unusable image or caption instead of listing it under `skipped`.
+    max_unknown
+        Share of the captions' tokens, 0 to 1, that may be unknown to the model's tokenizer; with more of them it is an
+        error. None: what the model's description says, else one half.
     split, columns, images, foils
         How the source of the pairs is read, as of `data.source.read_pairs`.
     out, per_pair, plots
@@ -106,15 +113,17 @@ def diagnose(
     asked = Asked.of(
         n=n, seed=seed, rows=rows, device=device, batch_size=batch_size, partners=partners,
         t_shap_protocol=t_shap_protocol, t_shap_images=t_shap_images, threads=threads, strict=strict,
+        max_unknown=max_unknown,
     )  # fmt: skip
     outputs, kept_in = Outputs.of(out, per_pair, plots), arguments.output_folder("work", work)
     if progress is not None:
         arguments.flag("progress", progress)
     if pairs is None or isinstance(pairs, str | PathLike):  # else an object that holds the pairs
         pairs = arguments.path("pairs", pairs)
+    chosen = source_of(model, processor)
     source = Source(pairs, {"split": split, "columns": columns, "images": images, "foils": foils})
     with told(progress):
-        result = _measured(model, source, asked, kept_in)
+        result = _measured(chosen, source, asked, kept_in)
         result.save(outputs)
     return result
 
@@ -144,6 +153,7 @@ class Asked:
     t_shap_images: int
     threads: int | None
     strict: bool
+    max_unknown: float | None
 
     @classmethod
     def of(cls, **given: Any) -> Asked:
@@ -160,6 +170,7 @@ class Asked:
             t_shap_images=arguments.whole("t_shap_images", given["t_shap_images"], least=1),
             threads=arguments.optional_whole("threads", given["threads"], least=1),
             strict=arguments.flag("strict", given["strict"]),
+            max_unknown=arguments.optional_number("max_unknown", given["max_unknown"], least=0, most=1),
         )
 
     @property
@@ -168,11 +179,12 @@ class Asked:
         return {name: getattr(self, name) for name in ("rows", "seed", "n", "batch_size", "device")}
 
 
-def _measured(model: Any, source: Source, asked: Asked, work: Path | None) -> Diagnosis:
+def _measured(model: Named | Given, source: Source, asked: Asked, work: Path | None) -> Diagnosis:
     """Read, load, observe, swap and judge, in this order."""
     import torch
 
     from attention_collapse.engine.attention import extract
+    from attention_collapse.engine.captions import examine_captions
     from attention_collapse.engine.contribution import summarise
     from attention_collapse.engine.kept import kept
     from attention_collapse.engine.takeable import takeable
@@ -181,13 +193,17 @@ def _measured(model: Any, source: Source, asked: Asked, work: Path | None) -> Di
 
     if asked.threads is not None:
         torch.set_num_threads(asked.threads)
-    name, spec = spec_of(model)
+    name = model.name
     phase(f"{name}: reading the pairs of {source}")
     read = read_pairs(source.pairs, **source.how, n=asked.n, seed=asked.seed, strict=asked.strict)
     phase(f"{name}: loading the model")
-    loaded = load(name, spec, asked.device)
+    loaded = model.load(asked.device)
+    if not isinstance(model, Named):  # an object stays where it lies
+        asked = replace(asked, device=str(next(loaded.module.parameters()).device))
     pairs, refused = takeable(loaded, table(read.pairs, read.format), strict=asked.strict)
-    parts = kept(work, loaded, spec, pairs, asked.device)
+    limit = model.spec.max_unknown if asked.max_unknown is None and model.spec else asked.max_unknown
+    captions = examine_captions(loaded, pairs, max_unknown=limit)
+    parts = kept(work, loaded, model.spec, pairs, asked.device)
     phase(f"{name}: attention of {len(pairs)} images with {sum(map(len, pairs['captions']))} captions")
     attention = extract(loaded, pairs, batch_size=asked.batch_size, **parts.of("attention")).to_pandas()
     values, about = _contributions(loaded, pairs, asked, parts)
@@ -201,8 +217,10 @@ def _measured(model: Any, source: Source, asked: Asked, work: Path | None) -> Di
         pairs,
         attention,
         Found(values, causal, tokens),
-        settings=asked.settings | {"source": read.describe(), "specification": specification(loaded, spec)} | about,
-        skipped=[asdict(item) for item in [*read.skipped, *refused]],
+        settings=asked.settings
+        | {"source": read.describe(), "specification": specification(loaded, model.spec)}
+        | about,
+        noted={"captions": captions, "skipped": [asdict(item) for item in [*read.skipped, *refused]]},
     )
 
 
@@ -259,9 +277,13 @@ def _contributions(
 
 
 def _diagnosis(
-    model: Model, pairs: Dataset, attention: pd.DataFrame, found: Found, *, settings: dict[str, Any], skipped: list[Any]
-) -> Diagnosis:
-    """Scores, statistics and readings of one model, as a study's stages make them."""
+    model: Model, pairs: Dataset, attention: pd.DataFrame, found: Found, *, settings: dict[str, Any],
+    noted: dict[str, Any],
+) -> Diagnosis:  # fmt: skip
+    """Scores, statistics and readings of one model, as a study's stages make them.
+
+    `noted`: what was found of the captions, and what was skipped.
+    """
     from attention_collapse.engine.contribution import OF_TOKENS
     from attention_collapse.engine.per_pair import per_pair
     from attention_collapse.engine.scores import by_head, by_image, score_pairs
@@ -289,7 +311,7 @@ def _diagnosis(
         data={"fingerprint": fingerprint(pairs), "n_hard_foils": sum(_count_foils(pairs))},
         environment=environment(settings["device"]) | {"dtype": _dtype(model)},
         n_images=metrics["n_images"], n_pairs=metrics["n_pairs"], n_truncated=metrics["n_truncated_captions"],
-        skipped=skipped, estimates={name: Estimate.of(name, one, params.confidence) for name, one in known.items()},
+        **noted, estimates={name: Estimate.of(name, one, params.confidence) for name, one in known.items()},
         layers=layers, readings=readings, details=details,
         tables={"pairs": per_pair(pairs, scores.pairs, rows, found.values, tokens), "images": images,
                 "heads": by_head(attention)},
@@ -320,15 +342,40 @@ def _dtype(model: Model) -> str | None:
     return ", ".join(sorted({str(one.dtype).removeprefix("torch.") for one in parameters})) or None
 
 
-def spec_of(model: Any) -> tuple[str, ModelSpec]:
-    """The name and the description of a model: a name, a checkpoint folder, or a mapping as in params.yaml."""
+def source_of(model: Any, processor: Any = None) -> Named | Given:
+    """What a model is loaded from: a word for it, a mapping as in params.yaml, or an object that is in memory."""
+    named = isinstance(model, str | PathLike | Mapping | Named)
+    if named and processor is not None:
+        raise ParamsError(
+            "processor with a model that is not in memory",
+            expected="processor with a model object: a checkpoint brings its own",
+            remedy="leave processor out, or load the model and give the object",
+        )
+    if isinstance(model, Named):
+        return model
     if isinstance(model, Mapping):
-        return "model", parse_spec(dict(model), "model")
+        return Named("model", parse_spec(dict(model), "model"))
     if isinstance(model, str | PathLike):
-        name = str(arguments.path("model", model)) if isinstance(model, PathLike) else model
-        return name, named(name)
-    raise ParamsError(
-        f"model is {arguments.shown(model)}",
-        expected="a name of `attention-collapse models`, a checkpoint folder, or a mapping as in params.yaml",
-        remedy="correct the argument",
-    )
+        return resolve(str(arguments.path("model", model)) if isinstance(model, PathLike) else model)
+    if model is None or isinstance(model, bool | int | float | bytes | list | tuple | set):
+        raise ParamsError(
+            f"model is {arguments.shown(model)}",
+            expected="a name of `attention-collapse models`, a folder, a hub id, a mapping as in params.yaml "
+            "or a model object",
+            remedy="correct the argument",
+        )
+    from attention_collapse.models.given import Given
+
+    return Given(model, processor)
+
+
+def named_of(model: Any) -> Named:
+    """The same of what can be loaded again: an object in memory is refused."""
+    found = source_of(model)
+    if not isinstance(found, Named):
+        raise ParamsError(
+            f"model is an object, {type(model).__name__}",
+            expected="a name, a checkpoint folder, a hub id, or a mapping as in params.yaml",
+            remedy="save it (`model.save_pretrained(FOLDER)`, with its processor) and give the folder",
+        )
+    return found

@@ -14,7 +14,7 @@ from attention_collapse import arguments
 from attention_collapse.data.pairs import Pair, table
 from attention_collapse.data.scenes import LICENSE
 from attention_collapse.data.source import Columns, read_pairs, recognise
-from attention_collapse.diagnosis import spec_of
+from attention_collapse.diagnosis import named_of
 from attention_collapse.errors import PipelineError
 from attention_collapse.files import write_text
 from attention_collapse.report.evidence import Evidence
@@ -95,6 +95,7 @@ def explore(
     twin: bool = True,
     t_shap: bool = False,
     strict: bool = False,
+    max_unknown: float | None = None,
     out: str | PathLike[str] | None = None,
 ) -> Page:
     """One model on a user's pairs, as a page to look with; a notebook displays what is returned.
@@ -116,6 +117,8 @@ def explore(
         Also show what each word and image cell adds to the score: some hundred passes a pair.
     strict
         Fail on the first unusable image or caption instead of listing it.
+    max_unknown
+        Share of the captions' tokens that may be unknown to the model, as of `diagnose`.
     out
         Also write the page.
 
@@ -129,8 +132,9 @@ def explore(
     AttentionCollapseError
         For anything wrong with the model, the folder or an argument.
     """
+    from attention_collapse.engine.captions import examine_captions
     from attention_collapse.engine.chosen_pairs import chosen_pairs
-    from attention_collapse.models import load
+    from attention_collapse.engine.takeable import takeable
     from attention_collapse.report.explorer.model_page import model_page
 
     target = arguments.output_file("out", out)
@@ -140,15 +144,19 @@ def explore(
     batch_size, device = arguments.whole("batch_size", batch_size, least=1), arguments.device(device)
     strict, twin = arguments.flag("strict", strict), arguments.flag("twin", twin)
     t_shap = arguments.flag("t_shap", t_shap)
-    name, spec = spec_of(model)
-    name = name if isinstance(model, str | PathLike) else spec.path or spec.factory or name
+    max_unknown = arguments.optional_number("max_unknown", max_unknown, least=0, most=1)
+    named = named_of(model)
+    spec = named.spec
+    name = named.name if isinstance(model, str | PathLike) else spec.path or spec.factory or named.name
     if n is None:
         n = min(SAMPLE, len(recognise(pairs, **how).entries)) or None  # of none, the error is that of `read_pairs`
     read = read_pairs(pairs, **how, n=n, seed=seed, strict=strict)
-    checked, skipped = read.pairs, read.skipped
-    loaded = load(name, spec, device)
+    loaded = named.load(device)
+    sample, refused = takeable(loaded, table(read.pairs, read.format), strict=strict)
+    examine_captions(loaded, sample, max_unknown=spec.max_unknown if max_unknown is None else max_unknown)
+    taken, skipped = set(sample["image_id"]), [*read.skipped, *refused]
+    checked = [pair for pair in read.pairs if pair.entry.image_id in taken]
     other, twin_why = _twin(name, spec, device) if twin else (None, "it was not asked for")
-    sample = table(checked, "folder")
     chosen, scores = chosen_pairs(loaded, sample, show=show, seed=seed, batch_size=batch_size)
     few = _first_captions(sample, HEADS)
     html = model_page(

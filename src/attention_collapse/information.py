@@ -14,7 +14,7 @@ from attention_collapse.data.coco import Skipped
 from attention_collapse.data.labelled import Features, matched, read_features, read_labels
 from attention_collapse.data.pairs import table
 from attention_collapse.data.source import read_pairs
-from attention_collapse.diagnosis import spec_of
+from attention_collapse.diagnosis import source_of
 from attention_collapse.errors import ParamsError
 from attention_collapse.measures.predictors import SEES, held_out
 from attention_collapse.params import Stats
@@ -106,17 +106,18 @@ def _embedded(
     model: str | dict[str, Any], pairs: Any, device: str, batch_size: int, *, strict: bool
 ) -> tuple[Features, dict[str, Any], list[Skipped]]:
     """Embeddings of a folder's usable images and first captions, the model's provenance, and what was not usable."""
+    from attention_collapse.engine.captions import examine_captions
     from attention_collapse.engine.information import embeddings, require_towers
     from attention_collapse.engine.takeable import takeable
-    from attention_collapse.models import load
     from attention_collapse.models.specification import specification
 
-    name, spec = spec_of(model)
+    source = source_of(model)
     read = read_pairs(pairs, strict=strict)
-    towers = require_towers(load(name, spec, device))
+    towers = require_towers(source.load(device))
     measured, refused = takeable(towers, table(read.pairs, read.format), strict=strict)
+    examine_captions(towers, measured, max_unknown=source.spec.max_unknown if source.spec else None)
     images, texts = embeddings(towers, measured, batch_size=batch_size)
-    about = {"name": name} | towers.provenance | {"specification": specification(towers, spec)}
+    about = {"name": source.name} | towers.provenance | {"specification": specification(towers, source.spec)}
     return Features(tuple(measured["image_id"]), images, texts), about, [*read.skipped, *refused]
 
 

@@ -18,7 +18,7 @@ from attention_collapse.data.questions import (
     question_manifest,
     with_candidates,
 )
-from attention_collapse.diagnosis import spec_of
+from attention_collapse.diagnosis import named_of
 from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.params import Stats
 from attention_collapse.report.diagnosis import Estimate
@@ -70,6 +70,7 @@ def answer_questions(
     batch_size = arguments.whole("batch_size", batch_size, least=1)
     seed, device, strict = arguments.seed(seed), arguments.device(device), arguments.flag("strict", strict)
     file = arguments.output_file("out", out)
+    named = named_of(model)
     second = None if annotations is None else arguments.path("annotations", annotations)
     found = read_questions(arguments.path("questions", questions), second)
     folder = _image_folder(found, None if images is None else arguments.path("images", images))
@@ -82,14 +83,13 @@ def answer_questions(
     from attention_collapse.engine.answers import summarise_answers
     from attention_collapse.models.answering import load_answering
 
-    name, spec = spec_of(model)
-    loaded, stats = load_answering(name, spec, device), Stats()
+    loaded, stats = load_answering(named.name, named.spec, device), Stats()
     table = answer_measures(loaded, usable, partners=partners, seed=seed, batch_size=batch_size)
     summary = summarise_answers(table, stats)
     data = question_manifest(found.layout, {file.name: file for file in found.files}, usable, skipped)
     settings = {"candidates": candidates, "n": n, "seed": seed, "partners": partners, "batch_size": batch_size}
     result = Answered(
-        weights={"name": name, **loaded.provenance},
+        weights={"name": named.name, **loaded.provenance},
         settings=settings | {"confidence": stats.confidence, "device": device},
         data=data,
         candidates=given,

@@ -112,7 +112,7 @@ def test_a_decoders_score_is_the_sum_over_the_answers_tokens_after_the_question(
     assert len(ids) > start + 1
     found = scores(model, [PICTURES[0]], [asked(QUESTIONS[0], "two cats")])
     assert found.item() == pytest.approx(expected, abs=1e-4)
-    assert model.model._instruction == "Describe the image."  # as it was before
+    assert model.model.instruction == "Describe the image."  # as it was before
 
 
 def test_a_prompt_puts_the_question_in_its_place(tmp_path):

@@ -24,7 +24,7 @@ from attention_collapse.engine.parts import open_parts
 from attention_collapse.errors import ProbeError
 from attention_collapse.families import NO_ATTENTION
 from attention_collapse.files import whole_file
-from attention_collapse.models.interface import Batch, DualEncoder, Embedded, Model, PairScorer, Read
+from attention_collapse.models.interface import Batch, DualEncoder, Embedded, Model, PairScorer, Read, Truncating
 from attention_collapse.probe import AttentionProbe, SiteStats
 from attention_collapse.probe.rows import average_rows, needed_rows
 from attention_collapse.progress import steps
@@ -209,17 +209,19 @@ def extract(model: Model, pairs: Dataset, *, batch_size: int, work: Path | None 
                 pq.write_table(part, temporary)
         parts.append(part)
     if model.family == NO_ATTENTION:
-        parts.append(_pairs_alone(pairs))
+        parts.append(_pairs_alone(model, pairs))
     whole = pa.concat_tables(parts, promote_options="default")
     last = pc.equal(whole["tower"], SURROGATE)  # so that the order of rows does not depend on the batch size
     return pa.concat_tables([whole.filter(pc.invert(last)), whole.filter(last)])
 
 
-def _pairs_alone(pairs: Dataset) -> pa.Table:
-    """The rows of a model without attention, so that what has no measure is still counted."""
+def _pairs_alone(model: Model, pairs: Dataset) -> pa.Table:
+    """The rows of a model without attention, so that what has no measure is still counted, and so are cut captions."""
     listed = [(i, c) for i, ids in zip(pairs["image_id"], pairs["caption_ids"], strict=True) for c in ids]
+    captions = [caption for some in pairs["captions"] for caption in some]
+    cut = model.truncated(captions) if isinstance(model, Truncating) else [False] * len(captions)
     return _table({
         "image_id": [image for image, _ in listed], "caption_id": [caption for _, caption in listed],
         "tower": ["none"] * len(listed), "layer": [0] * len(listed), "head": [0] * len(listed),
-        "n_tokens": [0] * len(listed), "truncated": [False] * len(listed),
+        "n_tokens": [0] * len(listed), "truncated": list(cut),
     })  # fmt: skip

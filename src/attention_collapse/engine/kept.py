@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 STEPS = {"attention": "attention", "contribution": "contribution", "t-shap": "token_contribution"}  # -> its module
 FOLDER = "diagnose-{identity}"
+IDENTITY = (  # of the weights, as a model's provenance says it
+    "sha256", "definition_sha256", "revision", "image_processor", "adapter_sha256", "adapter_definition_sha256",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -59,7 +62,7 @@ def kept(work: Path | None, model: Model, spec: ModelSpec | None, pairs: Dataset
     ids = json_text({"images": list(pairs["image_id"]), "captions": list(pairs["caption_ids"])})
     inputs = {"pairs": fingerprint(pairs), "ids": sha256_bytes(ids.encode()), "loader": code_id(LOADER, spec.kind)}
     inputs |= {name: code_id(f"{PACKAGE}.engine.{module}") for name, module in STEPS.items()}
-    weights = {key: about.get(key) for key in ("sha256", "definition_sha256", "revision", "image_processor")}
+    weights = {key: about.get(key) for key in IDENTITY}
     evidence = evidence_id("diagnose", {"model": spec.model_dump(exclude={"control_for"}), "weights": weights}, inputs)
     run = same_run(evidence, device)
     return Kept(work / FOLDER.format(identity=sha256_bytes(run.encode())[:16]), run)

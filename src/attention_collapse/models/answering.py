@@ -27,12 +27,14 @@ from attention_collapse.errors import ModelError
 from attention_collapse.files import read_json
 from attention_collapse.models import load
 from attention_collapse.models.decoder import Decoder
+from attention_collapse.models.device import usable_device
 from attention_collapse.models.fusion import FusionV2Answers
 from attention_collapse.models.interface import Batch, Without
 from attention_collapse.models.kinds.blip import Blip
 from attention_collapse.models.kinds.fusion_v2 import InHouseV2
 from attention_collapse.models.kinds.vilt import Vilt
 from attention_collapse.models.spec import ModelSpec
+from attention_collapse.registry import kinds
 
 BETWEEN = "\x1f"  # ASCII's unit separator: no question or answer holds it (`data.questions.is_line`)
 PLACE = "{question}"  # in a decoder's prompt
@@ -242,6 +244,7 @@ def load_answering(name: str, spec: ModelSpec, device: str = "cpu") -> Answering
     ModelError
         The kind answers no questions, or its checkpoint has another head.
     """
+    device = usable_device(name, device, kinds()[spec.kind].library)
     if spec.kind == "fusion-v2":
         answers = _answers_of(name, spec)
         return ByHead(V2Answers.load(name, spec, device), answers)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -42,7 +43,7 @@ CATALOGUE = {name: entry.spec for name, entry in ENTRIES.items()}
 KIND_OF_TYPE = {found: kind.name for kind in kinds().values() for found in kind.model_types}
 
 
-def _kind_of(folder: Path) -> str:
+def kind_of(folder: Path) -> str:
     """The kind of a checkpoint folder, from its configuration."""
     if is_there(folder / "open_clip_config.json"):
         return "openclip"
@@ -63,14 +64,25 @@ def _kind_of(folder: Path) -> str:
 
 
 def named(name: str) -> ModelSpec:
-    """The catalogue's entry, or for a path a checkpoint folder; ModelError with the near match otherwise."""
+    """The catalogue's entry, or for a path a checkpoint folder; ModelError with near matches otherwise."""
     if name in CATALOGUE:
         return CATALOGUE[name]
     if Path(name).is_dir():
-        return ModelSpec(kind=_kind_of(Path(name)), weights="checkpoint", path=name)
-    near = difflib.get_close_matches(name, CATALOGUE, n=1)
+        return ModelSpec(kind=kind_of(Path(name)), weights="checkpoint", path=name)
+    near = near_names(name)
     raise ModelError(
         f"unknown model {name!r}",
-        expected=f"one of {', '.join(CATALOGUE)}, or a checkpoint folder",
-        remedy=f"did you mean {near[0]!r}?" if near else "run `attention-collapse models` for the list",
+        expected=f"one of {', '.join(CATALOGUE)}, a checkpoint folder or file, or a hub id (organisation/name)",
+        remedy=f"did you mean {near}?" if near else "run `attention-collapse models` for the list",
     )
+
+
+def near_names(name: str, others: Iterable[str] = ()) -> str:
+    """The catalogue's names, its hub ids and other names that resemble one, most alike first, as a message lists them.
+
+    A hub id resembles by its name alone too, for people leave the organisation out.
+    """
+    known = {*CATALOGUE, *others, *(spec.repo for spec in CATALOGUE.values() if spec.repo)}
+    short = {one.rpartition("/")[2].lower(): one for one in known} | {one.lower(): one for one in known}
+    near = difflib.get_close_matches(name.lower(), short, n=3, cutoff=0.75)
+    return " or ".join(dict.fromkeys(repr(short[one]) for one in near))

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load_file
@@ -12,12 +15,17 @@ from torch import Tensor, nn
 from attention_collapse.errors import ModelError
 
 SUFFIXES = (".safetensors", ".pt", ".pth", ".bin", ".ckpt")
+# What torch.compile, FSDP and activation checkpointing put into the names of a module's tensors, at any depth.
+INSERTED = {"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"}
+EVERY_CLIP_HAS = "logit_scale"  # the tensor by which the place of a model within a larger one is known
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
-    """Tensors by name from safetensors, or from a PyTorch file that holds tensors only.
+    """Tensors by name from safetensors, or from a PyTorch file: a state dict, or a training checkpoint that holds one.
 
-    A pickle that would run code is refused: PyTorch files are read with `weights_only=True`, always.
+    A pickle that would run code is refused: PyTorch files are read with `weights_only=True`, always. What else a
+    training checkpoint holds, such as the optimiser's state, stays on the disk (its tensors are mapped, not read). The
+    names are those of the model before DDP, FSDP or torch.compile wrapped it.
     """
     if path.suffix not in SUFFIXES:
         raise ModelError(
@@ -27,26 +35,93 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
         )
     try:
         if path.suffix == ".safetensors":
-            return dict(load_file(path))
-        state = torch.load(path, map_location="cpu", weights_only=True)
+            saved: Any = dict(load_file(path))
+        else:
+            saved = torch.load(path, map_location="cpu", weights_only=True, mmap=zipfile.is_zipfile(path))
     except FileNotFoundError:
         raise ModelError(f"{path}: no such file", expected="a weights file", remedy="check the path") from None
     except Exception as error:  # a damaged file makes the readers raise anything, down to KeyError
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ModelError(
-            f"{path}: cannot be read safely ({reason})",
-            expected="safetensors, or a PyTorch file that holds tensors only",
-            remedy="convert the weights to safetensors in a place where you trust the file",
-        ) from None
-    if isinstance(state, Mapping) and isinstance(state.get("state_dict"), Mapping):
-        state = state["state_dict"]
-    if not isinstance(state, Mapping) or not state or not all(isinstance(value, Tensor) for value in state.values()):
-        raise ModelError(
-            f"{path}: holds {type(state).__name__}, not tensors by name",
-            expected="a state dict",
-            remedy="save `model.state_dict()` as safetensors",
+        raise _unsafe(path, error) from None
+    return _unwrapped(path, _state_dict(path, saved))
+
+
+def _unsafe(path: Path, error: Exception) -> ModelError:
+    """What to say of a file that holds more than tensors and plain containers, or is damaged."""
+    text = str(error) or type(error).__name__
+    classes = re.findall(r"GLOBAL ([\w.]+) was not an allowed global", text)
+    remedy = "convert the weights to safetensors in a place where you trust the file"
+    if path.suffix != ".safetensors":
+        state = "s.get('state_dict', s) if isinstance(s, dict) else s.state_dict()"
+        load = "torch.load('{0}', map_location='cpu', weights_only=False)"
+        if "TorchScript" in text:
+            load, state = "torch.jit.load('{0}', map_location='cpu')", "s.state_dict()"
+        code = f"import torch; s = {load.format(path.name)}; torch.save({state}, 'weights.pt')"
+        remedy = (
+            f'where you trust the file, for reading it so runs its code, keep its tensors alone: python -c "{code}"'
         )
-    return {str(key).removeprefix("module."): value for key, value in state.items()}
+    return ModelError(
+        f"{path}: cannot be read safely ({f'it holds {classes[0]}' if classes else text.splitlines()[0]})",
+        expected="safetensors, or a PyTorch file that holds tensors and plain containers only",
+        remedy=remedy,
+    )
+
+
+def _is_state_dict(value: object) -> bool:
+    return isinstance(value, Mapping) and bool(value) and all(isinstance(one, Tensor) for one in value.values())
+
+
+def _state_dict(path: Path, saved: Any) -> Mapping[str, Tensor]:
+    """The one state dict that a file is or holds: under "state_dict" (open_clip, Lightning), "model" or another key."""
+    if _is_state_dict(saved):
+        found: Mapping[str, Tensor] = saved
+        return found
+    held = [key for key, value in saved.items() if _is_state_dict(value)] if isinstance(saved, Mapping) else []
+    if len(held) != 1:
+        keys = f" with the keys {_listed([str(key) for key in saved])}" if isinstance(saved, Mapping) else ""
+        several = f" and {len(held)} state dicts: {', '.join(str(key) for key in held)}" if held else ""
+        raise ModelError(
+            f"{path}: holds {type(saved).__name__}, not tensors by name{keys}{several}",
+            expected="a state dict, or a training checkpoint that holds one",
+            remedy="save the model's `state_dict()` alone, as safetensors or by torch.save",
+        )
+    return _state_dict(path, saved[held[0]])
+
+
+def _unwrapped(path: Path, state: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors by the names that they had before the model was wrapped, in whatever order that was done."""
+    found: dict[str, Tensor] = {}
+    for key, value in state.items():
+        parts = [part for part in str(key).split(".") if part not in INSERTED]
+        while len(parts) > 1 and parts[0] == "module":  # DDP, once for each time that it was wrapped
+            del parts[0]
+        if (name := ".".join(parts)) in found:
+            raise ModelError(
+                f"{path}: two tensors are {name} once the wrappers' names are left out",
+                expected="the tensors of one model",
+                remedy="save the unwrapped model's `state_dict()`",
+            )
+        found[name] = value
+    return found
+
+
+def without_owner(state: Mapping[str, Tensor], where: object) -> tuple[dict[str, Tensor], list[str]]:
+    """A CLIP's tensors out of those of the module that held it as an attribute, and notes on what that held besides.
+
+    Lightning names them `model.visual.conv1.weight` for the attribute `model`. Where the model is saved by itself, the
+    tensors are what they were.
+    """
+    owners = sorted({key.removesuffix(EVERY_CLIP_HAS) for key in state if f".{key}".endswith(f".{EVERY_CLIP_HAS}")})
+    if not owners or "" in owners:
+        return dict(state), []
+    if len(owners) > 1:
+        raise ModelError(
+            f"{where}: holds several models: {', '.join(owner.rstrip('.') for owner in owners)}",
+            expected="one model",
+            remedy="save the `state_dict()` of the one that is meant alone",
+        )
+    beside = sorted(key for key in state if not key.startswith(owners[0]))
+    notes = [f"{len(beside)} tensors beside the model's are not used: {_listed(beside)}"] if beside else []
+    return {key.removeprefix(owners[0]): value for key, value in state.items() if key.startswith(owners[0])}, notes
 
 
 def _listed(names: list[str]) -> str:

@@ -54,16 +54,22 @@ class Decoder(TransformersModel, base=True):
     @contextmanager
     def instructed(self, instruction: str) -> Iterator[None]:
         """Within the context, the pairs' prompt holds this instruction."""
-        own, self._instruction = self._instruction, instruction
+        own, self.instruction = self.instruction, instruction
         try:
             yield
         finally:
-            self._instruction = own
+            self.instruction = own
 
     @property
     def token_embedding(self) -> Any:
         """The module that reads the caption's ids."""
         return self.module.get_input_embeddings()
+
+    def _stated(self, config: dict[str, Any]) -> dict[str, Any]:
+        """The start token alone: tuning for chats changes the others on purpose."""
+        said = config.get("bos_token_id")
+        default = getattr(type(self.module.config.get_text_config())(), "bos_token_id", None)  # Qwen3-VL's has none
+        return {} if said == default else {"bos": said}
 
     def _find_sites(self) -> dict[str, tuple[str, ...]]:
         sites = matching_sites(self.name, self.module, self.layers)

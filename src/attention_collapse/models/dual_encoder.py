@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import torch
 from PIL import Image
 from torch import Tensor
 
+from attention_collapse.errors import ModelError
 from attention_collapse.families import DUAL_ENCODER
 from attention_collapse.models.interface import (
     Batch,
@@ -23,9 +24,11 @@ from attention_collapse.models.interface import (
 from attention_collapse.models.pretrained import TransformersModel
 from attention_collapse.models.sites import matching_sites
 from attention_collapse.models.spec import ModelSpec
+from attention_collapse.models.vocabulary import end_token, require_end, require_start
 from attention_collapse.probe import IMAGE, OTHER, TEXT
 
 VISION, TEXT_LAYERS = (rf"{name}_model\.encoder\.layers\.\d+\.self_attn" for name in ("vision", "text"))
+COPIED = {"pad": 1, "bos": 49406, "eos": 49407}  # from CLIP, in SigLIP's configurations: not its tokenizers' ids
 PADDED = Without("its captions have no start token, and its text tower sees their padding")
 POOLED = "patches are pooled by attention, not projected into the shared space"
 
@@ -62,6 +65,31 @@ class TransformersDualEncoder(TransformersModel, base=True):
             self.missing["vision"] = "the vision tower is convolutional and has no attention"
         if not self.class_token:
             self.missing["surrogate"] = POOLED if self.vision else self.missing["vision"]
+        if self.readout == "first":
+            require_start(name, self.tokenizer)
+        self.texts(["a"])  # an end token that is not found is an error now, not after the images
+
+    def _stated(self, config: dict[str, Any]) -> dict[str, Any]:
+        if (
+            self.readout == "end"
+        ):  # CLIP: padding repeats the end token or is another; an end token of 2 is a known slip
+            slip = config.get("eos_token_id") == 2
+            return {} if slip else {role: config.get(f"{role}_token_id") for role in ("bos", "eos")}
+        stated = super()._stated(config)
+        return {role: found for role, found in stated.items() if not (self.padded_to and found == COPIED.get(role))}
+
+    @classmethod
+    def without_vision(cls, replaced: Mapping[str, tuple[str, str]]) -> str | None:
+        """Of a tower that is another's, the tokens are not known; of a text tower not even the text's inputs."""
+        for site, (now, before) in replaced.items():
+            if not site.startswith("vision_model"):
+                raise ModelError(
+                    f"{site} is {now}, where {cls.class_name} has {before}",
+                    expected="the class's own text tower, whose tokens are known",
+                    remedy="describe the model with kind: python (docs/adding.md, “A model in no table”)",
+                )
+            return f"the vision tower's tokens are not known: {site} is {now}, where {cls.class_name} has {before}"
+        return None
 
     @property
     def caption(self) -> str | Without:
@@ -114,6 +142,7 @@ class TransformersDualEncoder(TransformersModel, base=True):
         ids, real = encoded["input_ids"], encoded["attention_mask"] > 0
         if self.readout == "end":
             end = self._end(ids, config)
+            require_end(self.name, ids, end, end_token(tokenizer), captions)
             real = torch.arange(ids.shape[1]) <= end[:, None]  # padding repeats the end token in CLIP
         last = {"end": real.sum(-1) - 1, "first": torch.zeros(len(ids), dtype=torch.long)}
         readout = last.get(self.readout, torch.full((len(ids),), ids.shape[1] - 1))

@@ -15,6 +15,7 @@ from attention_collapse.models.interface import Batch, Read, even_weights, one_r
 from attention_collapse.models.pretrained import TransformersModel
 from attention_collapse.models.sites import matching_sites
 from attention_collapse.models.spec import ModelSpec
+from attention_collapse.models.vocabulary import require_start
 from attention_collapse.probe import IMAGE, OTHER, TEXT
 
 
@@ -32,6 +33,7 @@ class FusionEncoder(TransformersModel, ABC, base=True):
         super().__init__(name, spec, device)
         patterns = {"vision": self.vision, "text": self.text}
         self.sites = {tower: matching_sites(name, self.module, pattern) for tower, pattern in patterns.items()}
+        require_start(name, self.tokenizer)
 
     def pairs(self, pictures: Sequence[Image.Image], captions: Sequence[str]) -> Batch:
         """Inputs of image–caption pairs."""

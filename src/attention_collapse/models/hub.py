@@ -6,8 +6,16 @@ from collections.abc import Iterable, Sequence
 from math import prod
 from pathlib import Path
 
-from huggingface_hub import hf_hub_download, snapshot_download
-from huggingface_hub.errors import HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled
+from huggingface_hub import constants, hf_hub_download, snapshot_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    LocalEntryNotFoundError,
+    OfflineModeIsEnabled,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
 from safetensors import SafetensorError, safe_open
 
 from attention_collapse.errors import ModelError
@@ -15,12 +23,21 @@ from attention_collapse.files import sha256_bytes, sha256_file
 
 UNREACHABLE = (HfHubHTTPError, LocalEntryNotFoundError, OfflineModeIsEnabled, OSError)
 DEFINITION = ("*.json", "*.txt", "*.txt.gz", "*.model", "*.jinja")  # configuration and tokenizer
+OF_TRAINING = (
+    "trainer_state.json",
+)  # beside them in a checkpoint of the transformers Trainer, and no part of the model
+ANSWERS = (  # of the hub's, in words; the first that fits
+    (GatedRepoError, "the repository is gated: accept its terms on its page, and `hf auth login`"),
+    (RevisionNotFoundError, "the repository has no such revision"),
+    (RepositoryNotFoundError, "the hub has no such repository, or it is private"),
+)
 
 
 def unreachable(name: str, repo: str, files: str, error: Exception) -> ModelError:
     """What to say when a hub repository cannot be had."""
+    said = next((words for kind, words in ANSWERS if isinstance(error, kind)), str(error).splitlines()[0])
     return ModelError(
-        f"{name}: {files} of {repo} cannot be had ({str(error).splitlines()[0]})",
+        f"{name}: {files} of {repo} cannot be had ({said})",
         expected="the file in the local hub cache, or a connection to the hub",
         remedy=f"connect once, or download {repo} by hand into a folder and use weights: checkpoint with its path",
     )
@@ -49,14 +66,23 @@ def hub_folder(name: str, repo: str, revision: str | None, config: str, weights:
 
 
 def hub_file(name: str, repo: str, candidates: Sequence[str], revision: str | None) -> Path:
-    """The first of some files that a repository holds."""
-    problem: Exception | None = None
+    """The first of some files that a repository holds. A hub that did not answer once is not asked again."""
+    problem, answers = None, True
     for candidate in candidates:
         try:
-            return Path(hf_hub_download(repo, candidate, revision=revision))
+            return Path(hf_hub_download(repo, candidate, revision=revision, local_files_only=not answers))
         except UNREACHABLE as error:
             problem = problem or error
+            answers = (
+                answers and isinstance(error, EntryNotFoundError) and not isinstance(error, LocalEntryNotFoundError)
+            )
     raise unreachable(name, repo, candidates[0], problem or OSError("unknown"))
+
+
+def known_repositories() -> list[str]:
+    """The models whose repositories lie in the local hub cache."""
+    folders = Path(constants.HF_HUB_CACHE).glob("models--*--*")
+    return sorted(folder.name.removeprefix("models--").replace("--", "/", 1) for folder in folders)
 
 
 def snapshot_revision(path: Path) -> str | None:
@@ -79,7 +105,7 @@ def is_cached(repo: str, revision: str | None, file: str) -> bool:
 def definition_sha256(folder: Path) -> str:
     """Hash of a folder's configuration and tokenizer, which are part of what a model is, and of nothing else."""
     own = (path for path in folder.iterdir() if path.is_file() and any(path.match(kind) for kind in DEFINITION))
-    others = sorted(path for path in own if not path.name.endswith(".index.json"))
+    others = sorted(path for path in own if not path.name.endswith(".index.json") and path.name not in OF_TRAINING)
     return sha256_bytes("".join(f"{path.name} {sha256_file(path)}\n" for path in others).encode())
 
 

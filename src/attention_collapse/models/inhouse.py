@@ -28,6 +28,13 @@ from attention_collapse.models.interface import Batch, KindOfModel, Provenance, 
 from attention_collapse.models.openclip_model import OpenClipModel
 from attention_collapse.models.pretrained import read_weights, weight_files
 from attention_collapse.models.spec import ModelSpec
+from attention_collapse.models.vocabulary import (
+    ROLES,
+    embedding_rows,
+    require_special_ids,
+    require_tokenizer_files,
+    require_vocabulary,
+)
 
 CONFIG, WEIGHTS = "config.json", "model.safetensors"
 
@@ -103,8 +110,12 @@ class InHouse(KindOfModel, base=True):
             "words": words.to(self._device),
             "metadata": picture_metadata([image.size for image in pictures]).to(self._device),
         }
+        return Batch(inputs, (), {}, self.truncated(captions)), special, prepared
+
+    def truncated(self, captions: Sequence[str]) -> tuple[bool, ...]:
+        """A flag per caption: it is longer than the model's context."""
         lengths = self._tokenizer(list(captions), return_length=True, truncation=False, verbose=False)["length"]
-        return Batch(inputs, (), {}, tuple(int(length) > limit for length in lengths)), special, prepared
+        return tuple(int(length) > self._context for length in lengths)
 
     def score(self, batch: Batch) -> Tensor:
         """(batch,) the fusion module's score."""
@@ -183,6 +194,7 @@ def _sizes(name: str, kind: str, root: Path) -> Sizes:
 def _text_encoder(name: str, folder: Path, device: str) -> tuple[Any, Any]:
     """The encoder and its tokenizer."""
     require_objects(folder)
+    require_tokenizer_files(name, folder)
     encoder, _ = read_weights(name, folder, AutoModel, "float32", device)
     with boundary(
         f"{name}: the tokenizer in {folder} cannot be loaded",
@@ -190,4 +202,9 @@ def _text_encoder(name: str, folder: Path, device: str) -> tuple[Any, Any]:
         remedy="check the folder",
     ):
         tokenizer = AutoTokenizer.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
+    rows = embedding_rows(encoder)
+    if rows is not None:
+        require_vocabulary(name, folder, tokenizer, rows)
+    stated = read_object(folder / CONFIG)
+    require_special_ids(name, folder, {role: stated.get(f"{role}_token_id") for role in ROLES}, tokenizer)
     return encoder, tokenizer

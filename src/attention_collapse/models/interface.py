@@ -149,6 +149,14 @@ class PairScorer(Described, Protocol):
         """(batch,) its own matching score: an ITM logit, or the caption's mean log-likelihood in nats per token."""
 
 
+@runtime_checkable
+class Truncating(Protocol):
+    """A model that says of captions alone whether it cuts them; others say it of a batch."""
+
+    def truncated(self, captions: Sequence[str]) -> tuple[bool, ...]:
+        """A flag per caption: it is longer than the model's context."""
+
+
 Model: TypeAlias = DualEncoder | PairScorer
 
 

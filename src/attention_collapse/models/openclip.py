@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import difflib
 import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -19,12 +20,19 @@ from attention_collapse.errors import ModelError
 from attention_collapse.files import sha256_file
 from attention_collapse.models.activation import activation_notes
 from attention_collapse.models.boundary import boundary
-from attention_collapse.models.checkpoint import load_exactly, read_state_dict, require_finite, require_sha256
+from attention_collapse.models.checkpoint import (
+    load_exactly,
+    read_state_dict,
+    require_finite,
+    require_sha256,
+    without_owner,
+)
 from attention_collapse.models.definition import is_there, read_object, require_objects
 from attention_collapse.models.hub import definition_sha256, hub_file, hub_folder, snapshot_revision
 from attention_collapse.models.interface import Provenance, named_class
 from attention_collapse.models.picture_fit import black_and_white, require_range
 from attention_collapse.models.spec import ModelSpec
+from attention_collapse.models.vocabulary import require_tokenizer_files
 
 CONFIG = "open_clip_config.json"
 WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.bin")  # in order of preference
@@ -94,10 +102,12 @@ def _build(name: str, architecture: str | Path, seed: int, settings: dict[str, A
     """Freshly initialised model, evaluation transform and tokenizer of an architecture (a name or a folder)."""
     known = isinstance(architecture, Path) or open_clip.get_model_config(architecture) is not None
     if not known:
+        names = {one.lower(): one for one in open_clip.list_models()}
+        near = difflib.get_close_matches(str(architecture).lower().replace("/", "-"), names, n=1)
         raise ModelError(
             f"{name}: open_clip knows no architecture {architecture!r}",
             expected="one of open_clip.list_models(), or a folder with an open_clip_config.json",
-            remedy="correct the architecture",
+            remedy=f"did you mean {names[near[0]]!r}?" if near else "correct the architecture",
         )
     preprocess = {key: settings[key] for key in ("mean", "std", "interpolation", "resize_mode") if key in settings}
     with torch.random.fork_rng(devices=[]), _quiet():
@@ -143,6 +153,7 @@ def _from_folder(name: str, folder: Path) -> tuple[Any, Any, Any]:
     _initialise_decoder(module)
     settings = PreprocessCfg(**{**config["preprocess_cfg"], "size": module.visual.image_size})
     if text.get("hf_tokenizer_name"):
+        require_tokenizer_files(name, folder)
         tokenizer = open_clip.get_tokenizer(f"local-dir:{folder}")
     else:
         tokenizer = open_clip.SimpleTokenizer(
@@ -162,17 +173,18 @@ def load_parts(name: str, spec: ModelSpec, device: str) -> tuple[Any, Any, Any, 
         architecture = hub_folder(name, spec.repo or "", spec.revision, CONFIG, WEIGHTS)
         revision = snapshot_revision(architecture) or revision
     elif spec.weights == "checkpoint":
-        path = Path(spec.path or "")
-        architecture, file = (None, path) if spec.architecture else (path, None)
+        path, described = Path(spec.path or ""), _described(spec.architecture)
+        architecture, file = (described, path) if spec.architecture else (path, None)
     elif Path(spec.architecture or "").is_dir():
         architecture = Path(spec.architecture or "")
-    if isinstance(architecture, Path) and spec.weights != "untrained":
+    if isinstance(architecture, Path) and spec.weights != "untrained" and file is None:
         _folder_config(name, architecture)
         file = _folder_weights(name, architecture)
     module, transform, tokenizer = _build(name, architecture or spec.architecture or "", spec.seed or 0, settings)
-    digest = None
+    digest, notes = None, list[str]()
     if file is not None:
-        state = _in_own_names(name, module, read_state_dict(file))
+        state, notes = without_owner(read_state_dict(file), f"{name}: {file}")
+        state = _in_own_names(name, module, state)
         digest = sha256_file(file)
         require_sha256(name, file, digest, spec.sha256)
         load_exactly(module, state, f"{name}: {file}")
@@ -191,9 +203,15 @@ def load_parts(name: str, spec: ModelSpec, device: str) -> tuple[Any, Any, Any, 
     require_range(name, prepared, f"{CONFIG}: mean and std of preprocess_cfg")
     provenance = Provenance(
         spec.origin, digest, definition, revision, parameters, spec.is_control,
-        notes=activation_notes(module, file, digest), image_processor=named_class(transform),
+        notes=(*notes, *activation_notes(module, file, digest)), image_processor=named_class(transform),
     )  # fmt: skip
     return module, transform, tokenizer, provenance
+
+
+def _described(architecture: str | None) -> Path | None:
+    """The folder with the configuration of an architecture that open_clip has no name for."""
+    named = architecture is None or open_clip.get_model_config(architecture) is not None
+    return None if named or not Path(architecture or "").is_dir() else Path(architecture or "")
 
 
 def _tokenizer_sha256(name: str, architecture: str) -> str | None:

@@ -16,6 +16,7 @@ from attention_collapse.models.interface import Batch, KindOfModel, Provenance, 
 from attention_collapse.models.openclip import load_parts
 from attention_collapse.models.sites import matching_sites
 from attention_collapse.models.spec import ModelSpec
+from attention_collapse.models.vocabulary import embedding_rows, require_vocabulary
 from attention_collapse.probe import IMAGE, OTHER
 
 
@@ -62,6 +63,8 @@ class OpenClipModel(KindOfModel, base=True):
                 remedy="choose another OpenCLIP model, or describe this one with kind: python",
             )
         self._vision = _vision(name, module)
+        if (rows := embedding_rows(self._text)) is not None:
+            require_vocabulary(name, provenance.weights, self.tokenizer, rows)
 
     @classmethod
     def load(cls, name: str, spec: ModelSpec, device: str = "cpu") -> Self:
@@ -105,8 +108,12 @@ class OpenClipModel(KindOfModel, base=True):
         real = torch.arange(ids.shape[1]) <= end[:, None]
         return ids, real, real & ~torch.isin(ids, special), end
 
+    def cleaned(self, texts: Sequence[str]) -> list[str]:
+        """Captions as the tokenizer cleans them (case, punctuation, spaces) before it looks for tokens."""
+        return [self._tokenizer.clean_fn(text) for text in texts]
+
     def _truncated(self, texts: Sequence[str], context: int) -> tuple[bool, ...]:
         inner = getattr(self._tokenizer, "tokenizer", None)
         if inner is not None:
-            return tuple(len(inner(text, verbose=False)["input_ids"]) > context for text in texts)
+            return tuple(len(inner(text, verbose=False)["input_ids"]) > context for text in self.cleaned(texts))
         return tuple(len(self._tokenizer.encode(text)) > context - 2 for text in texts)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, ClassVar, Self
 
@@ -13,9 +14,10 @@ import transformers
 from transformers import AutoConfig, AutoProcessor
 
 from attention_collapse.errors import ModelError
+from attention_collapse.models.adapter import Merged, merge
 from attention_collapse.models.boundary import boundary
 from attention_collapse.models.checkpoint import require_finite, require_sha256
-from attention_collapse.models.definition import is_there, require_objects
+from attention_collapse.models.definition import is_there, read_object, require_objects
 from attention_collapse.models.hub import (
     count_parameters,
     definition_sha256,
@@ -26,12 +28,25 @@ from attention_collapse.models.hub import (
 from attention_collapse.models.interface import KindOfModel, Provenance, named_class
 from attention_collapse.models.picture_fit import activation_notes, require_fit
 from attention_collapse.models.spec import BYTES_OF_DTYPE, ModelSpec
+from attention_collapse.models.vocabulary import (
+    ROLES,
+    embedding_rows,
+    require_special_ids,
+    require_tokenizer_files,
+    require_vocabulary,
+)
 
 CONFIG = "config.json"
 WEIGHTS = (
     "model*.safetensors",
     "pytorch_model*.bin",
 )  # in order of preference; the latter with weights_only
+ADAPTER = "adapter_config.json"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdaptedProvenance(Merged, Provenance):
+    """Where the weights of a model with an adapter in them came from: `sha256` is that of the base model's."""
 
 
 def _folder(name: str, spec: ModelSpec) -> Path:
@@ -101,17 +116,23 @@ def load_pretrained(name: str, spec: ModelSpec, device: str, class_name: str) ->
         if need is not None and need > 1:
             print(f"{name}: needs about {need:.1f} GiB of memory in {dtype}", flush=True)
         module, notes = read_weights(name, folder, cls, dtype, device)
+    merged: Merged | None = None
+    if spec.adapter:
+        module, merged = merge(name, module, spec.adapter)
     if device != "auto":
         module.to(device)
     module.eval().requires_grad_(False)
+    require_tokenizer_files(name, folder)
     with boundary(
         f"{name}: no processor in {folder}",
         expected="preprocessor_config.json and tokenizer files beside config.json",
-        remedy="download them from the same repository and revision",
+        remedy="copy them from the model that it was trained from (`processor.save_pretrained(FOLDER)`), or download "
+        "those of its repository and revision",
     ):
         processor = _processor(folder)
     notes += require_fit(name, processor, config) + activation_notes(name, config, spec.origin)
-    return module, processor, Provenance(
+    about = asdict(merged) if merged else {}
+    return module, processor, (AdaptedProvenance if merged else Provenance)(
         weights=spec.origin,
         sha256=digest,
         definition_sha256=definition_sha256(folder),
@@ -120,6 +141,7 @@ def load_pretrained(name: str, spec: ModelSpec, device: str, class_name: str) ->
         untrained=spec.is_control,
         notes=tuple(notes),
         image_processor=named_class(getattr(processor, "image_processor", processor)),
+        **about,
     )  # fmt: skip
 
 
@@ -151,6 +173,12 @@ def _config(name: str, folder: Path, cls: Any) -> Any:
 
 def read_weights(name: str, folder: Path, cls: Any, dtype: str, device: str) -> tuple[Any, list[str]]:
     """A module with every tensor from the folder's files, and notes on tensors that it does not use."""
+    if (folder / ADAPTER).is_file():  # the library would load it unasked, where PEFT is installed
+        raise ModelError(
+            f"{name}: a model and an adapter ({ADAPTER}) in {folder}",
+            expected="a model's folder, and an adapter's beside it",
+            remedy="move the adapter's files into a folder of their own, and name it as the adapter",
+        )
     placement = {"device_map": "auto"} if device == "auto" else {}
     try:
         module, info = cls.from_pretrained(
@@ -191,12 +219,41 @@ class TransformersModel(KindOfModel, base=True):
     notes: ClassVar[tuple[str, ...]] = ()
     ids: ClassVar[str] = "input_ids"
     mask: ClassVar[str] = "attention_mask"
+    text_config: ClassVar[str] = "text_config"  # section of config.json that says the special tokens
 
     def __init__(self, name: str, spec: ModelSpec, device: str) -> None:
-        module, self._processor, provenance = load_pretrained(name, spec, device, self.class_name)
+        module, self._processor, provenance = self._parts(name, spec, device)
         self.name, self.module, self.provenance = name, module, asdict(provenance)
         self.provenance["notes"] = (*provenance.notes, *self.notes)
         self.missing: dict[str, str] = {}
+        self._require_own_tokenizer()
+
+    def _require_own_tokenizer(self) -> None:
+        """ModelError if the tokenizer cannot be the one that the model was trained with."""
+        where = self.tokenizer.name_or_path
+        rows = embedding_rows(self.module)
+        if rows is not None:
+            require_vocabulary(self.name, where, self.tokenizer, rows, self._unread())
+        file = Path(where) / CONFIG  # as it was written: the library's own object fills in its defaults
+        config = read_object(file) if is_there(file) else {}
+        require_special_ids(self.name, where, self._stated(config.get(self.text_config) or config), self.tokenizer)
+
+    def _stated(self, config: dict[str, Any]) -> dict[str, Any]:
+        """Role -> the id of a special token that a configuration of the text says, where the saying can be trusted."""
+        return {role: config.get(f"{role}_token_id") for role in ROLES}
+
+    def _unread(self) -> set[int]:
+        """Ids that the model replaces before it looks them up."""
+        return set()
+
+    def _parts(self, name: str, spec: ModelSpec, device: str) -> tuple[Any, Any, Provenance]:
+        """Module, processor and provenance. One that is in memory already (`models.given`) has them at hand."""
+        return load_pretrained(name, spec, device, self.class_name)
+
+    @classmethod
+    def without_vision(cls, _replaced: Mapping[str, tuple[str, str]]) -> str | None:
+        """Why vision's attention cannot be read where parts were replaced; None: it can, or the kind finds out."""
+        return None
 
     @classmethod
     def load(cls, name: str, spec: ModelSpec, device: str = "cpu") -> Self:

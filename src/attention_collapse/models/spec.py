@@ -14,8 +14,8 @@ TRAINED_HERE = "data/controls"  # checkpoints of stage train_controls: of a libr
 BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2}
 FIELDS_BY_WEIGHTS = {
     "pretrained": ({"architecture", "tag"}, {"revision", "sha256"}),
-    "hub": ({"repo"}, {"revision", "sha256", "dtype", "prompt"}),
-    "checkpoint": ({"path"}, {"architecture", "sha256", "dtype", "prompt"}),
+    "hub": ({"repo"}, {"revision", "sha256", "dtype", "prompt", "adapter"}),
+    "checkpoint": ({"path"}, {"architecture", "sha256", "dtype", "prompt", "adapter"}),
     "untrained": ({"architecture", "seed"}, {"control_for", "dtype", "prompt"}),
     "factory": ({"factory"}, set[str]()),
 }
@@ -30,16 +30,18 @@ class ModelSpec(BaseModel):
         `repo` (organisation/name) in the layout of the kind's library, at `revision` (40 hex digits). Without one the
         newest is taken, and a study records it and insists on it from then on.
     weights: checkpoint
-        `path` of a folder in that layout, or (open_clip) of a weights file together with `architecture`; `sha256`
-        pins it.
+        `path` of a folder in that layout, or (open_clip) of a weights file together with `architecture`, a name of
+        open_clip's or a folder with the configuration; `sha256` pins it.
     weights: untrained
         Freshly initialised `architecture` (a folder with the configuration, or an open_clip name) from `seed`.
         A control, labelled as such wherever it is reported.
     weights: factory
         `factory`, a "package.module:function" of your own, makes the model (kinds python and scorer).
 
-    `dtype` (float32 unless said) and, for decoders, `prompt` (the instruction beside the image) belong to kinds of the
-    transformers library.
+    `max_unknown` is the share of the captions' tokens, 0 to 1, that may be unknown to the model's tokenizer (one half
+    unless said). `dtype` (float32 unless said), `adapter` (a folder of PEFT's or `organisation/name@revision` on the
+    hub, a LoRA that is merged into the weights) and, for decoders, `prompt` (the instruction beside the image) belong
+    to kinds of the transformers library.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
@@ -56,7 +58,11 @@ class ModelSpec(BaseModel):
     factory: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     prompt: str | None = Field(default=None, min_length=1)
+    # Where there is none, it is part of no evidence id: those of before there were adapters stay.
+    adapter: str | None = Field(default=None, min_length=1, exclude_if=lambda value: value is None)
     control_for: str | None = None  # the model whose untrained prior this one shows
+    # A permission, which makes no number: it is part of no evidence id.
+    max_unknown: float | None = Field(default=None, ge=0, le=1, strict=False, exclude=True)
 
     @model_validator(mode="after")
     def _fields_fit(self) -> ModelSpec:
@@ -69,12 +75,14 @@ class ModelSpec(BaseModel):
         missing = sorted(name for name in needed if getattr(self, name) is None)
         if missing:
             raise ValueError(f"weights: {self.weights} needs {', '.join(missing)}")
-        given = {name for name in type(self).model_fields if getattr(self, name) is not None}
+        given = {name for name in type(self).model_fields if getattr(self, name) is not None} - {"max_unknown"}
         foreign = sorted(given - needed - optional - {"kind", "weights"})
         if library == "open_clip":
-            foreign += sorted(given & {"dtype", "prompt"})
+            foreign += sorted(given & {"dtype", "prompt", "adapter"})
         elif self.weights == "checkpoint":
             foreign += sorted(given & {"architecture"})
+        if library == "in-house":
+            foreign += sorted(given & {"adapter"})
         if foreign:
             raise ValueError(f"kind {self.kind}, weights: {self.weights} does not take {', '.join(foreign)}")
         if (library == "user") != (self.weights == "factory"):
@@ -99,10 +107,12 @@ class ModelSpec(BaseModel):
     @property
     def origin(self) -> str:
         """The weights in words."""
+        built = f" as {self.architecture}" if self.weights == "checkpoint" and self.architecture else ""
+        merged = f" with the adapter {self.adapter}" if self.adapter else ""
         return {
             "pretrained": f"open_clip {self.architecture} {self.tag}",
-            "hub": f"hub {self.repo}",
-            "checkpoint": f"checkpoint {self.path}",
+            "hub": f"hub {self.repo}{merged}",
+            "checkpoint": f"checkpoint {self.path}{built}{merged}",
             "untrained": f"UNTRAINED {self.architecture}, seed {self.seed}",
             "factory": f"factory {self.factory}",
         }[self.weights]

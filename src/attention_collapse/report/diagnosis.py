@@ -14,6 +14,7 @@ from attention_collapse.explain import unwritten
 from attention_collapse.files import csv_text, whole_file, write_json, write_text
 from attention_collapse.measures.catalogue import MEASURES
 from attention_collapse.measures.record import ATTENTION, CONTRIBUTION
+from attention_collapse.report.captions import caption_notes
 from attention_collapse.report.conclusion import Conclusion, conclude
 from attention_collapse.report.digits import fixed
 from attention_collapse.stats.few_images import too_few
@@ -142,6 +143,8 @@ class Diagnosis:
         above the reported threshold.
     details
         Tests, severity, diagnostics, the metrics of a study's stage compute_mcs, and how T-SHAP was played.
+    captions
+        What the model's tokenizer makes of the captions: `engine.captions.examine_captions`.
     tables
         "pairs" (`engine.per_pair`), "images" and "heads" (`engine.scores`), which are not part of `to_dict`.
     """
@@ -160,6 +163,7 @@ class Diagnosis:
     layers: Mapping[str, Mapping[str, Any]]
     readings: Mapping[str, Any]
     details: Mapping[str, Any]
+    captions: Mapping[str, Any]
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     def __getitem__(self, measure: str) -> Estimate:
@@ -182,7 +186,7 @@ class Diagnosis:
             "schema": SCHEMA, "model": self.model, "family": self.family, "weights": self.weights,
             "settings": self.settings, "data": self.data, "environment": self.environment,
             "n_images": self.n_images, "n_pairs": self.n_pairs,
-            "n_truncated_captions": self.n_truncated, "skipped": list(self.skipped),
+            "n_truncated_captions": self.n_truncated, "captions": self.captions, "skipped": list(self.skipped),
             "estimates": {
                 name: {key: value for key, value in vars(found).items() if key not in ("name", "confidence")}
                 for name, found in self.estimates.items()
@@ -265,8 +269,7 @@ class Diagnosis:
         lines += [f"NOTE: {note}" for note in self.weights["notes"]]
         if few := too_few(self.n_images):
             lines.append(f"NOTE: no interval and no verdict: {few}")
-        if self.n_truncated:
-            lines.append(f"{self.n_truncated} captions were longer than the context and were cut")
+        lines += caption_notes(self.captions, self.n_truncated)
         lines += [f"  skipped {item['kind']} {item['id']}: {item['reason']}" for item in self.skipped[:LISTED]]
         if len(self.skipped) > LISTED:
             lines.append(f"  … and {len(self.skipped) - LISTED} more")

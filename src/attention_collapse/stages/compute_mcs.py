@@ -43,6 +43,7 @@ def main(study: Study, model: str) -> None:
         "image_processor": about.get("image_processor"),
         "kind": study.spec(model).kind,
         "notes": about.get("notes", []),
+        "captions": about.get("captions"),
         "evidence_id": evidence_of(
             "compute_mcs", {"rows": rows}, {"attention": about["evidence_id"]}, study.spec(model).kind
         ),

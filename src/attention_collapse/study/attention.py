@@ -14,6 +14,7 @@ import torch
 
 from attention_collapse.data.pairs import read_study
 from attention_collapse.engine.attention import extract
+from attention_collapse.engine.captions import examine_captions
 from attention_collapse.engine.parts import same_run
 from attention_collapse.engine.takeable import refused_images, takeable
 from attention_collapse.files import read_json, sha256_file, whole_file
@@ -62,8 +63,10 @@ def extract_study(study: Study, model: str) -> None:
     about = {key: value for key, value in loaded.provenance.items() if value is not None}
     identity, run = identity_of(study, model, about)
     work = out.with_name(f".{model}.parts")
+    captions = examine_captions(loaded, pairs, max_unknown=study.spec(model).max_unknown)
     table = extract(loaded, pairs, batch_size=params.batch_size, work=work, identity=run)
     about |= {"evidence_id": identity, "run": run, "family": loaded.family, "missing": dict(loaded.missing)}
+    about |= {"captions": captions}
     about |= {"layers": {tower: len(sites) for tower, sites in loaded.sites.items()}}
     if skipped:
         about[REFUSED] = refused_images(skipped)

@@ -13,7 +13,7 @@ from attention_collapse.models.interface import Model
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.study.layout import Study
 
-PIN = ("revision", "sha256", "definition_sha256")
+PIN = ("revision", "sha256", "definition_sha256", "adapter_sha256", "adapter_definition_sha256", "adapter_revision")
 REFUSED = "refused"  # image id -> why the model cannot take it; absent where it takes all
 
 

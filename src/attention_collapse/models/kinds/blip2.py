@@ -38,6 +38,7 @@ class Blip2(FusionEncoder):
     image_inputs = Without("not established: the processor joins learned queries to the caption")
     pixels = picture = "pixel_values"
     mm_shap = ALBEF
+    text_config = "qformer_config"
     notes = (
         "vision's entropy is that of the learned queries' cross-attention: no text query attends to the image",
         "text's entropy is that within the caption: the text's self-attention also sees the learned queries",
@@ -51,6 +52,10 @@ class Blip2(FusionEncoder):
     @property
     def _queries(self) -> int:
         return int(self.module.config.num_query_tokens)
+
+    def _unread(self) -> set[int]:
+        image = self.module.config.image_token_index
+        return set() if image is None else {int(image)}  # the model slices the placeholders off
 
     def _context(self) -> int:
         return int(self.module.config.qformer_config.max_position_embeddings)

@@ -23,6 +23,7 @@ from attention_collapse.models.interface import (
 from attention_collapse.models.mm_shap import CLIP
 from attention_collapse.models.openclip_model import OpenClipModel
 from attention_collapse.models.sites import matching_sites
+from attention_collapse.models.vocabulary import end_token, require_end
 from attention_collapse.probe import OTHER, TEXT
 
 LABEL = "OpenCLIP"
@@ -71,6 +72,7 @@ class OpenClip(OpenClipModel):
         self._patches: Tensor | None = None
         if "surrogate" not in self.missing:
             module.visual.ln_post.register_forward_hook(self._keep_patches)
+        self.texts(["a"])  # an end token that is not found is an error now, not after the images
 
     @property
     def _pool_type(self) -> str:
@@ -117,6 +119,7 @@ class OpenClip(OpenClipModel):
         """Inputs of the text tower, (batch, token) ids; CoCa's tower appends a class token."""
         ids, real, words, end = self._tokens(captions)
         truncated = self._truncated(captions, ids.shape[1])
+        self._require_end(ids, captions)
         if self._trims:
             longest = int(end.max()) + 1
             ids, real, words = ids[:, :longest], real[:, :longest], words[:, :longest]
@@ -136,6 +139,15 @@ class OpenClip(OpenClipModel):
         read = Read("text", self.sites["text"], rows, real.sum(-1))
         groups = dict.fromkeys(self.sites["text"], torch.where(words, TEXT, OTHER))
         return Batch({"text": ids.to(self._device)}, (read,), groups, truncated)
+
+    def _require_end(self, ids: Tensor, captions: Sequence[str]) -> None:
+        """ModelError unless the query that feeds the embedding is the end token's, where the tower looks for one."""
+        tower = self._text
+        if self._pool_type not in ("argmax", "eos") or getattr(tower, "cls_emb", None) is not None:
+            return
+        wanted: Any = getattr(tower, "text_eos_id", getattr(tower, "eos_id", -1))
+        place = ids.argmax(-1) if self._pool_type == "argmax" else ids.eq(wanted).int().argmax(-1)
+        require_end(self.name, ids, place, end_token(self.tokenizer), captions)
 
     def embed(self, batch: Batch) -> Embedded:
         """Embeddings, and for images the patches where they are projected."""

@@ -27,6 +27,9 @@ class PaliGemma(Decoder):
     pixels = picture = "pixel_values"
     asks = "answer en {question}"
 
+    def _unread(self) -> set[int]:
+        return {self._image_token()}
+
     def _encode(self, images: list[Any], texts: list[str]) -> tuple[Any, Tensor]:
         prompt = "<image>" + ("caption en" if self.instruction == INSTRUCTION else self.instruction)
         inputs = self._processor(
