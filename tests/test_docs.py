@@ -13,7 +13,7 @@ from attention_collapse.files import read_json
 from attention_collapse.params import FetchCoco
 from attention_collapse.prevention import METHODS
 
-PAGES = sorted([ROOT / "README.md", *(ROOT / "docs").glob("*.md")])
+PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 MEASURES = (ROOT / "docs" / "measures.md").read_text("utf-8")
 CITATION = re.compile(r"docs/measures\.md, sections? (\d+)(?: and (\d+))?")
 
