@@ -268,9 +268,10 @@ def test_pictures_of_one_colour_in_different_files_are_one_picture(tmp_path):
     assert require_told_apart(model, table(read_folder(made)[0], "folder")) == []
 
 
-def test_a_score_that_is_no_number_is_left_to_those_who_measure(tmp_path):
+def test_a_score_that_is_no_number_is_said_as_such(tmp_path):
     model = scorer(lambda images, texts: [float("nan")] * len(texts))
-    assert require_told_apart(model, pairs_of(tmp_path / "pairs", KNOWN)) == []
+    with pytest.raises(ModelError, match="nan"):
+        require_told_apart(model, pairs_of(tmp_path / "pairs", KNOWN))
 
 
 # -- diagnose ------------------------------------------------------------------------------------

@@ -322,7 +322,7 @@ def test_an_interrupted_stage_goes_on_where_it_stopped(tmp_path, tiny_openclip, 
     from test_compute_and_stats import tiny_study
 
     coco_folder(tmp_path / "in", n=10, captions=1)
-    fused = {"kind": "blip", "weights": "checkpoint", "path": str(blip_folder)}
+    fused = {"kind": "blip", "weights": "checkpoint", "path": str(blip_folder), "max_unknown": 1.0}
     study = tiny_study(tmp_path, tiny_openclip, fused=fused)
     fetch_coco.main(study)
     extract_attention.main(study, "fused")

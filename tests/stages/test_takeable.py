@@ -45,7 +45,7 @@ def pairs(tmp_path):
 
 @pytest.mark.parametrize("kind", WRITERS)
 def test_what_a_kind_cannot_take_is_skipped_and_all_measures_see_the_same_images(kind, folders, pairs, capsys):
-    result = diagnose(str(folders / kind), pairs, partners=2, t_shap_protocol="native", t_shap_images=2)
+    result = diagnose(str(folders / kind), pairs, partners=2, max_unknown=1, t_shap_protocol="native", t_shap_images=2)
     refused = {image for image, size in (("2", THIN), ("5", TALL)) if size in REFUSED[kind]}
     skipped = {item["id"]: item for item in result.skipped}
     assert skipped.keys() == refused and all(item["kind"] == "image" and item["reason"] for item in skipped.values())
@@ -58,20 +58,30 @@ def test_what_a_kind_cannot_take_is_skipped_and_all_measures_see_the_same_images
 
 
 def test_the_numbers_are_those_of_a_folder_without_these_pictures(folders, pairs, tmp_path):
-    own = diagnose(str(folders / "vilt"), pairs, partners=2).to_dict()
+    own = diagnose(str(folders / "vilt"), pairs, partners=2, max_unknown=1).to_dict()
     rest = shutil.copytree(pairs, tmp_path / "rest")
     file = rest / "annotations" / "captions_val2017.json"
     data = json.loads(file.read_text())
     data["images"] = [image for image in data["images"] if image["id"] not in (2, 5)]
     data["annotations"] = [caption for caption in data["annotations"] if caption["image_id"] not in (2, 5)]
     file.write_text(json.dumps(data))
-    assert diagnose(str(folders / "vilt"), rest, partners=2).to_dict()["estimates"] == own["estimates"]
+    assert diagnose(str(folders / "vilt"), rest, partners=2, max_unknown=1).to_dict()["estimates"] == own["estimates"]
 
 
 def test_strict_makes_it_an_error_and_the_command_line_says_it(folders, pairs, capsys):
     with pytest.raises(DataError, match="image 2 and 1 more cannot be taken"):
-        diagnose(str(folders / "vilt"), pairs, partners=2, strict=True)
-    command = ["diagnose", "--model", str(folders / "llava-next"), "--pairs", str(pairs), "--partners", "2"]
+        diagnose(str(folders / "vilt"), pairs, partners=2, max_unknown=1, strict=True)
+    command = [
+        "diagnose",
+        "--model",
+        str(folders / "llava-next"),
+        "--pairs",
+        str(pairs),
+        "--partners",
+        "2",
+        "--max-unknown",
+        "1",
+    ]
     assert main(command) == 0
     assert "5 images, 10 pairs, 1 skipped" in capsys.readouterr().out
 
@@ -81,7 +91,7 @@ def test_a_model_that_takes_none_is_an_error_and_no_empty_result(folders, tmp_pa
     for image in (1, 2, 3):
         photograph(folder / "val2017" / f"{image:012d}.jpg", THIN, seed=image)
     with pytest.raises(ModelError, match="cannot prepare"):
-        diagnose(str(folders / "vilt"), folder, partners=2)
+        diagnose(str(folders / "vilt"), folder, partners=2, max_unknown=1)
 
 
 def test_a_partner_that_cannot_be_taken_is_none(folders, pairs):
