@@ -160,7 +160,7 @@ def test_a_network_that_fails_skips_nothing(pairs):
 def test_in_a_study_extraction_decides_and_contributions_and_statistics_follow(folders, tiny_openclip, tmp_path):
     source = coco_folder(tmp_path / "in", n=5, captions=1)
     photograph(source / "val2017" / f"{2:012d}.jpg", THIN, seed=2)
-    spec = {"kind": "llava-next", "weights": "checkpoint", "path": str(folders / "llava-next")}
+    spec = {"kind": "llava-next", "weights": "checkpoint", "path": str(folders / "llava-next"), "max_unknown": 1.0}
     study = tiny_study(tmp_path, tiny_openclip, thin=spec)
     run(study)
     record, scores = read_json(study.checkpoint("thin")), read_json(study.scores("thin"))
