@@ -24,7 +24,7 @@ from attention_collapse.study.layout import Study
 
 NAME = "mass_difference"
 root = Path(sys.argv[1])
-model = {"kind": "vilt", "weights": "checkpoint", "path": str(root / "checkpoint")}
+model = {"kind": "vilt", "weights": "checkpoint", "path": str(root / "checkpoint"), "max_unknown": 1.0}
 study = Study(
     Params.model_validate(
         {

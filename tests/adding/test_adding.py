@@ -63,7 +63,9 @@ def test_a_study_is_a_parameter_file(package):
     params["models"] = {"m": params["models"][next(iter(params["models"]))]}
     (root / "studies" / "mine").mkdir(parents=True)
     (root / "studies" / "mine" / "params.yaml").write_text(yaml.safe_dump(params))
-    for name in ("params.yaml", "dvc.yaml"):
+    drawn = [str(file.relative_to(ROOT)) for file in ROOT.glob("plots/*/*.csv")]  # a study without has not run
+    for name in ("params.yaml", "dvc.yaml", *drawn):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy(ROOT / name, root / name)
     (root / ".dvc").mkdir()
     printed = run(env, "-m", "attention_collapse.cli", "pipeline", "--write", cwd=root)

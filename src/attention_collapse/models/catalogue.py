@@ -58,7 +58,7 @@ def kind_of(folder: Path) -> str:
         raise ModelError(
             f"{folder}: model_type {found!r}",
             expected=f"one of {', '.join(KIND_OF_TYPE)}",
-            remedy="describe the model with kind: python (README, “a model in no table”)",
+            remedy="describe the model with kind: python (docs/adding.md, “A model in no table”)",
         )
     return KIND_OF_TYPE[found]
 

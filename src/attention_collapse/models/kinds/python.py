@@ -111,7 +111,7 @@ def load(name: str, spec: ModelSpec, device: str = "cpu") -> DeclaredModel:  # n
         raise ModelError(
             f"{name}: {spec.factory} returned {type(declared).__name__}",
             expected="attention_collapse.models.declared.Declared",
-            remedy="return the table that the README shows",
+            remedy="return the table that docs/adding.md shows",
         )
     declared.module.eval()
     parameters = sum(parameter.numel() for parameter in declared.module.parameters())
