@@ -105,6 +105,22 @@ def test_what_it_says_of_collapse_and_prevention_is_committed():
     assert f"({cure:.0f} %)" in readme
 
 
+def test_what_it_says_of_answers_is_committed():
+    models = read_json(ROOT / "metrics" / "embedded" / "answers.json")["models"]
+    known = [(name, found) for of_kind in models.values() for name, found in of_kind.items()]
+    readme = re.sub(r"\s+", " ", README)
+
+    def span(start, measured, measure, scale, digits):
+        values = [scale * found[measured][measure]["mean"] for name, found in known if name.startswith(start)]
+        assert len(values) == 3 and len(known) == 6
+        return f"{min(values):.{digits}f}–{max(values):.{digits}f}"
+
+    right = [span(start, "test_shifted", "answer_accuracy", 100, 0) for start in ("published", "shifted")]
+    assert f"the first get {right[0]} % of questions right and the second {right[1]} %" in readme
+    reliances = [span(start, "train", "reliance_image", 1, 2) for start in ("published", "shifted")]
+    assert f"on their own training questions: {reliances[0]} against {reliances[1]}" in readme
+
+
 def test_what_it_says_of_the_planted_models_is_committed():
     kinds = read_json(ROOT / "metrics" / "embedded" / "validity.json")
     measures = {kind: found["measures"] for kind, found in kinds["kinds"].items()}
