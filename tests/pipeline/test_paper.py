@@ -13,7 +13,7 @@ from attention_collapse.files import read_json
 from attention_collapse.report.evidence import Evidence
 
 PAPER = ROOT / "paper"
-SOURCES = [PAPER / "main.tex", *sorted((PAPER / "sections").glob("*.tex"))]
+SOURCES = [*sorted(PAPER.glob("*.tex")), *sorted((PAPER / "sections").glob("*.tex"))]
 BASE = "https://host.example/~o/a_b/blob/c0ffee"  # where links begin in the test
 PAGES = 8  # CVPR's limit, without references
 
@@ -51,29 +51,31 @@ def built(tmp_path_factory: pytest.TempPathFactory) -> Path:
     shutil.copytree(PAPER, folder / "paper", ignore=shutil.ignore_patterns("*.pdf", "*.aux", "*.bbl", "*.fdb_latexmk"))
     shutil.copytree(ROOT / "plots", folder / "plots")
     environment = os.environ | {"ATTENTION_COLLAPSE_EVIDENCE_BASE": BASE}
-    command = ["latexmk", "main.tex"]
+    command = ["latexmk", "main.tex", "supplement.tex"]
     done = subprocess.run(command, cwd=folder / "paper", capture_output=True, text=True, env=environment)
     assert done.returncode == 0, done.stdout[-3000:]
     return folder / "paper"
 
 
-def text_of(built: Path, *options: str) -> str:
+def text_of(built: Path, *options: str, pdf: str = "main.pdf") -> str:
     """The PDF's text, a form feed after each page."""
     if not shutil.which("pdftotext"):
         pytest.skip("pdftotext is not on this machine: the PDF was built, its text not read")
-    command = ["pdftotext", *options, "main.pdf", "-"]
+    command = ["pdftotext", *options, pdf, "-"]
     return subprocess.run(command, cwd=built, capture_output=True, text=True, check=True).stdout
 
 
-def test_every_reference_resolves(built):
-    log = (built / "main.log").read_text(errors="replace")
+@pytest.mark.parametrize("name", ["main", "supplement"])
+def test_every_reference_resolves(built, name):
+    log = (built / f"{name}.log").read_text(errors="replace")
     assert not re.search(r"undefined|multiply defined", log.replace("\n", ""))
-    assert "Warning--" not in (built / "main.blg").read_text()
+    assert name == "supplement" or "Warning--" not in (built / "main.blg").read_text()
     assert "??" not in text_of(built) and "[?]" not in text_of(built)
 
 
-def test_no_line_or_table_runs_out_of_its_column(built):
-    log = (built / "main.log").read_text(errors="replace")
+@pytest.mark.parametrize("name", ["main", "supplement"])
+def test_no_line_or_table_runs_out_of_its_column(built, name):
+    log = (built / f"{name}.log").read_text(errors="replace")
     assert [width for width in re.findall(r"Overfull \\hbox \(([\d.]+)pt", log) if float(width) > 2] == []
 
 
@@ -95,6 +97,20 @@ def test_the_pdf_prints_the_metrics(built):
     reference = read_json(ROOT / "metrics" / "null_reference.json")
     for tower in reference["towers"].values():
         assert f"{tower['mean']:.4f}" in text
+
+
+def test_the_supplement_prints_every_model_on_every_set(built):
+    text = text_of(built, "-layout", pdf="supplement.pdf")
+    models = read_json(ROOT / "metrics" / "embedded" / "answers.json")["models"]
+    shown = [
+        line for line in text.splitlines() if re.search(r"(its own training|as published|with shifted prior)  ", line)
+    ]
+    sets = [found for named in models.values() for one in named.values() for found in one.values()]
+    assert len(shown) >= len(sets) > 0
+    for found in sets:
+        summary = found["answer_accuracy"]
+        printed = f"{summary['mean']:.2f} [{summary['ci_low']:.2f}, {summary['ci_high']:.2f}]"
+        assert any(printed in line for line in shown)
 
 
 def test_each_number_links_to_its_line(built):

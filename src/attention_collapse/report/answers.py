@@ -11,7 +11,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from attention_collapse.registry import kind_label
+from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.figures import BOTH_COLUMNS, CAUSAL, NULL, SCORE, error_bar, number
+from attention_collapse.report.latex import given, interval, table, value
 
 SETS = {"train": "its own training", "test": "test as published", "test_shifted": "test with shifted prior"}
 TICKS = ("own\ntraining", "test", "shifted\ntest")
@@ -73,6 +75,31 @@ def answers_table(models: Mapping[str, Mapping[str, Any]]) -> str:
                 cells += [label, *(_cell(sets[key][column]) for column, _ in COLUMNS)]
                 rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"
+
+
+PAPER = ("answer_accuracy", "answer_accuracy_blind", "accuracy_constant", "accuracy_question_only", "reliance_image",
+         "answer_flip_image")  # fmt: skip
+
+
+def answers_latex(source: Evidence) -> str:
+    """The same as a table for the supplement, every number with its evidence and fewer columns."""
+    heads = dict(COLUMNS) | {"accuracy_question_only": "by the question", "reliance_image": "reliance, image"}
+    rows = []
+    for kind, named in source.data["models"].items():
+        for name, sets in named.items():
+            prior, seed = name.rsplit("-", 1)
+            about = [kind_label(kind), given(seed), "shifted" if prior == "shifted" else "as published"]
+            for key, label in SETS.items():
+                at = f"models.{kind}.{name}.{key}"
+                cells = [
+                    value(source, f"{at}.{column}.mean", 2)
+                    + (f" {interval(source, f'{at}.{column}', 2)}" if number(sets[key][column]) >= 0 else "")
+                    for column in PAPER
+                ]
+                rows.append([*about, label, *cells])
+                about = ["", "", ""]
+    columns = [("l", "model"), ("l", "seed"), ("l", "trained"), ("l", "asked"), *[("l", heads[key]) for key in PAPER]]
+    return table(columns, rows)
 
 
 def _cell(summary: Mapping[str, Any]) -> str:

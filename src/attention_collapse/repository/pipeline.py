@@ -184,7 +184,8 @@ def planted_stages(
         ),
         Stage(
             "answers", ("answers", *RESAMPLING), _posix(*(of.answers_of(kind) for kind in asked)),
-            settled=_posix(of.answers_table), drawn=_posix(of.answers_plots), metrics=_posix(of.answers),
+            settled=_posix(of.answers_table), drawn=_posix(of.answers_plots, of.answers_paper),
+            metrics=_posix(of.answers),
         ),
     )  # fmt: skip
 

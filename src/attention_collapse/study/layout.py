@@ -160,6 +160,11 @@ class Layout:
         """Committed: tables and macros of the ways to train."""
         return self.root / "paper" / "generated" / f"{self.name}-prevention"
 
+    @property
+    def answers_paper(self) -> Path:
+        """Committed: table and macros of the models that answer questions."""
+        return self.root / "paper" / "generated" / f"{self.name}-answers"
+
     def pairs_table(self, model: str) -> Path:
         """Committed: scores per image–caption pair."""
         return self.data / "measures" / model / "pairs.csv"
