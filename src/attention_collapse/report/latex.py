@@ -2,7 +2,8 @@ r"""LaTeX from metrics: one macro a number, and booktabs tables whose numbers ca
 
 `\acfile{name}{file}{run}{line}` names a metrics file and its run, and defines the run as the number `name.evidence_id`;
 each `\acdef{key}{form}{text}{line}` below it defines a number of that file. `\ac{key}` prints a number, and
-`\acval{key}{other form}{other text}` prints it in another form; paper/attention_collapse.sty says what LaTeX makes of them.
+`\acval{key}{other form}{other text}` prints it in another form; what LaTeX makes of them says
+paper/attention_collapse.sty.
 """
 
 from __future__ import annotations

@@ -37,7 +37,8 @@ def read_json_file(path: Path, how: Reading) -> Listing:
         raise DataError(
             f"{path}: {what}, which holds no captions",
             expected=LOOKED_FOR,
-            remedy="give a file of captions; questions with answers are no pairs of image and caption",
+            remedy="give a file of captions, or measure answers with `attention-collapse questions` "
+            "(docs/questions.md)",
         )
     for fitting, read in READERS:
         if fitting(data, how):
