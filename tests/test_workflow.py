@@ -34,7 +34,7 @@ def commands_of(job):
 
 
 def test_every_gate_is_there():
-    assert [words[0] for words in COMMANDS] == ["diff", "status", "evidence", "verify", "check", "verify"]
+    assert [words[0] for words in COMMANDS] == ["diff", "explore", "status", "evidence", "verify", "check", "verify"]
     lines = commands_of("reproduce")
     gates = ["ruff check .", "ruff format --check .", "mypy", "./test"]
     assert [line for line in lines if line in gates] == gates
