@@ -30,7 +30,7 @@ def diagnosis(severity=None, settings=None, n=N, readings=None, family="cross-at
         n_images=n, n_pairs=n, n_truncated=0, skipped=[],
         estimates={name: estimate(name, *value) for name, value in known.items() if value is not None}, layers={},
         readings={"original": "vision collapse", "null": "no departure from the null"} | (readings or {}),
-        details={"severity": {"reliance_share": lean | (severity or {})}},
+        details={"severity": {"reliance_share": lean | (severity or {})}}, captions={},
     )  # fmt: skip
 
 

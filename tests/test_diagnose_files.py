@@ -144,22 +144,26 @@ def test_an_interrupted_run_of_a_dual_encoder_goes_on_and_gives_the_same(scenes,
     )
     assert found.to_dict() == whole.to_dict() and 0 < rest <= len(passes) - 15
     again = count_passes(monkeypatch, OpenClip, ["embed"])
-    assert diagnose(MODEL, scenes, work=tmp_path, **OPTIONS).to_dict() == whole.to_dict() and not again
-    assert diagnose(MODEL, scenes, work=tmp_path, **OPTIONS | {"seed": 1}).to_dict() != whole.to_dict() and again
+    assert diagnose(MODEL, scenes, work=tmp_path, **OPTIONS).to_dict() == whole.to_dict()
+    assert len(again) == 2  # of the few captions and images that are tried before anything is measured
+    again.clear()
+    assert diagnose(MODEL, scenes, work=tmp_path, **OPTIONS | {"seed": 1}).to_dict() != whole.to_dict()
+    assert len(again) > 2
 
 
 def test_the_same_of_a_model_that_scores_pairs(scenes, tmp_path, monkeypatch):
     from attention_collapse.models.kinds.vilt import Vilt
 
     write_vilt(tmp_path / "vilt")
-    spec = {"kind": "vilt", "weights": "checkpoint", "path": str(tmp_path / "vilt")}
+    spec = {"kind": "vilt", "weights": "checkpoint", "path": str(tmp_path / "vilt"), "max_unknown": 1.0}
     whole = diagnose(spec, scenes, **OPTIONS)
     found, _ = interrupted(
         monkeypatch, Vilt, ["score"], 12, lambda: diagnose(spec, scenes, work=tmp_path / "parts", **OPTIONS)
     )
     assert found.to_dict() == whole.to_dict()
     passes = count_passes(monkeypatch, Vilt, ["score"])
-    assert diagnose(spec, scenes, work=tmp_path / "parts", **OPTIONS).to_dict() == whole.to_dict() and not passes
+    assert diagnose(spec, scenes, work=tmp_path / "parts", **OPTIONS).to_dict() == whole.to_dict()
+    assert len(passes) == 2  # likewise
 
 
 def test_kept_batches_of_other_data_weights_or_ids_are_not_used(scenes, tmp_path):
@@ -167,7 +171,7 @@ def test_kept_batches_of_other_data_weights_or_ids_are_not_used(scenes, tmp_path
     (work / "mine").mkdir(parents=True)
     write_vilt(tmp_path / "vilt")
     other = write_scenes(tmp_path / "other", 6, 1).parents[1]
-    vilt = {"kind": "vilt", "weights": "checkpoint", "path": str(tmp_path / "vilt")}
+    vilt = {"kind": "vilt", "weights": "checkpoint", "path": str(tmp_path / "vilt"), "max_unknown": 1.0}
     for model, pairs in ((MODEL, scenes), (MODEL, other), (vilt, scenes)):
         diagnose(model, pairs, n=6, partners=0, work=work)
     assert len(list(work.glob("diagnose-*"))) == 3 and (work / "mine").is_dir()

@@ -34,7 +34,7 @@ def commit(folder, results):
 def repository(tmp_path_factory, tiny_openclip):
     """Branches `all` and `readout`: one small model measured with either choice of query rows."""
     folder = tmp_path_factory.mktemp("repository")
-    pairs = coco_folder(tmp_path_factory.mktemp("pairs"), n=4, captions=2)
+    pairs = coco_folder(tmp_path_factory.mktemp("pairs"), n=12, captions=2)
     git(folder, "init", "-q", "-b", "all")
     (folder / ".dvc").mkdir()
     (folder / ".dvc" / "config").write_text("[core]\n    analytics = false\n    check_update = false\n")

@@ -76,11 +76,11 @@ def test_outside_a_repository_every_command_says_so(tmp_path, monkeypatch, capsy
     assert f"{tmp_path} lies in no repository" in three_parts(capsys)
 
 
-def test_every_command_but_four_works_on_a_repository():
+def test_every_command_but_those_for_a_users_own_model_and_data_works_on_a_repository():
     actions = next(a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
     elsewhere = {name for name, parser in actions.choices.items() if not parser.get_default("in_repository")}
     assert (
-        elsewhere == {"diagnose", "information", "measures", "models"}
+        elsewhere == {"diagnose", "explore", "information", "measures", "models", "pairs", "questions"}
         and {words[0] for words in COMMANDS} == set(actions.choices) - elsewhere
     )
 
