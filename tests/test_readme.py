@@ -112,7 +112,7 @@ def test_what_it_says_of_answers_is_committed():
 
     def span(start, measured, measure, scale, digits):
         values = [scale * found[measured][measure]["mean"] for name, found in known if name.startswith(start)]
-        assert len(values) == 3 and len(known) == 6
+        assert len(values) == 6 and len(known) == 12
         return f"{min(values):.{digits}f}–{max(values):.{digits}f}"
 
     right = [span(start, "test_shifted", "answer_accuracy", 100, 0) for start in ("published", "shifted")]
