@@ -106,30 +106,33 @@ def token_contributions(
     rows: list[list[Any]] = []
     masking = ""
     for i in steps(range(min(images, n)), f"{model.name} T-SHAP", "image"):
-        row, foils, drawn = pairs[i], _foil(i, same, rng) if foil else [], int(rng.integers(2**32))
+        foils, drawn = _foil(i, same, rng) if foil else [], int(rng.integers(2**32))  # drawn also where one is kept
         file = work / f"{i:06d}.json" if work else None
         if file and file.is_file():
             kept = read_json(file)
-            masking = kept["masking"]
-            rows.append([NAN if value is None else value for value in kept["row"]])
-            continue
-        captions = [row["captions"][0], *(pairs[other]["captions"][0] for other in foils)]
-        played = games(model, load_rgb(Path(row["image"]["path"]))[0], captions, batch_size, protocol)
-        try:
-            own, against = [*_values(played, permutations, drawn), UNDEFINED][:2]
-        except DataError as error:
-            got = f"{model.name}, image {row['image_id']}: {error.got}"
-            raise DataError(got, expected=error.expected, remedy=error.remedy) from None
-        masking, tokens = played[0].masking, played[0].tokens
-        pair = row["image_id"], row["caption_ids"][0]
-        shares = own.share, against.share, own.floor, *own.halves
-        rows.append([*pair, *shares, tokens, played[0].side ** 2, own.evaluations])
-        if file:
-            finite = [None if isinstance(value, float) and np.isnan(value) else value for value in rows[-1]]
-            write_text(file, json.dumps({"masking": masking, "row": finite}))  # every digit
+            masking, row = kept["masking"], [NAN if value is None else value for value in kept["row"]]
+        else:
+            captions = [pairs[i]["captions"][0], *(pairs[other]["captions"][0] for other in foils)]
+            played = games(model, load_rgb(Path(pairs[i]["image"]["path"]))[0], captions, batch_size, protocol)
+            masking, row = played[0].masking, _row(model, pairs[i], played, permutations, drawn)
+            if file:
+                finite = [None if isinstance(value, float) and np.isnan(value) else value for value in row]
+                write_text(file, json.dumps({"masking": masking, "row": finite}))  # every digit
+        rows.append(row)
     frame = pd.DataFrame(rows, columns=list(COLUMNS))
     frame.attrs |= {"masking": masking, "protocol": protocol}
     return frame
+
+
+def _row(model: Model, item: dict[str, Any], played: list[Game], permutations: int, seed: int) -> list[Any]:
+    """One image's row; `played`: the games of its caption and of a foil, if there is one."""
+    try:
+        own, against = [*_values(played, permutations, seed), UNDEFINED][:2]
+    except DataError as error:
+        got = f"{model.name}, image {item['image_id']}: {error.got}"
+        raise DataError(got, expected=error.expected, remedy=error.remedy) from None
+    pair, shares = (item["image_id"], item["caption_ids"][0]), (own.share, against.share, own.floor, *own.halves)
+    return [*pair, *shares, played[0].tokens, played[0].side ** 2, own.evaluations]
 
 
 def summarise_tokens(tokens: pd.DataFrame, stats: Stats, *, permutations: int, reason: str = "") -> dict[str, Any]:

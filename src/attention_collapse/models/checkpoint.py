@@ -49,20 +49,11 @@ def _unsafe(path: Path, error: Exception) -> ModelError:
     """What to say of a file that holds more than tensors and plain containers, or is damaged."""
     text = str(error) or type(error).__name__
     classes = re.findall(r"GLOBAL ([\w.]+) was not an allowed global", text)
-    remedy = "convert the weights to safetensors in a place where you trust the file"
-    if path.suffix != ".safetensors":
-        state = "s.get('state_dict', s) if isinstance(s, dict) else s.state_dict()"
-        load = "torch.load('{0}', map_location='cpu', weights_only=False)"
-        if "TorchScript" in text:
-            load, state = "torch.jit.load('{0}', map_location='cpu')", "s.state_dict()"
-        code = f"import torch; s = {load.format(path.name)}; torch.save({state}, 'weights.pt')"
-        remedy = (
-            f'where you trust the file, for reading it so runs its code, keep its tensors alone: python -c "{code}"'
-        )
     return ModelError(
         f"{path}: cannot be read safely ({f'it holds {classes[0]}' if classes else text.splitlines()[0]})",
         expected="safetensors, or a PyTorch file that holds tensors and plain containers only",
-        remedy=remedy,
+        remedy="reading such a file can run code, so it is not done here: in the program that wrote it, save the "
+        "tensors alone: safetensors.torch.save_file(model.state_dict(), FILE), or torch.save(model.state_dict(), FILE)",
     )
 
 
