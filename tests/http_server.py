@@ -8,25 +8,31 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from conftest import coco_folder
 
 
+def serving(answer):
+    """A server, and its address, that gives every request to a function."""
+
+    class Handler(BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def log_message(self, *args):
+            pass
+
+        def do_GET(self):
+            answer(self)
+
+        do_HEAD = do_GET  # noqa: N815 — http.server names them
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=http.serve_forever, daemon=True).start()
+    return http, f"http://127.0.0.1:{http.server_address[1]}"
+
+
 class Server:
     """Serves `files`. `faults[path]` lists what to do first: a status, or cut after so many bytes."""
 
     def __init__(self):
         self.files, self.faults, self.requests, self.delay = {}, {}, [], 0.0
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *args):
-                pass
-
-            def do_GET(self):
-                server.answer(self)
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        self.http, self.url = serving(self.answer)
 
     def answer(self, request):
         self.requests.append((request.path, request.headers.get("Range")))

@@ -2,8 +2,8 @@
 
 import hashlib
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+
+from http_server import serving
 
 
 class HubServer:
@@ -11,23 +11,7 @@ class HubServer:
 
     def __init__(self, revision):
         self.repositories, self.revision = {}, revision
-        server = self
-
-        class Handler(BaseHTTPRequestHandler):
-            protocol_version = "HTTP/1.1"
-
-            def log_message(self, *args):
-                pass
-
-            def do_GET(self):
-                server.answer(self)
-
-            def do_HEAD(self):
-                server.answer(self)
-
-        self.http = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.url = f"http://127.0.0.1:{self.http.server_address[1]}"
-        threading.Thread(target=self.http.serve_forever, daemon=True).start()
+        self.http, self.url = serving(self.answer)
 
     def answer(self, request):
         parts = request.path.split("?")[0].strip("/").split("/")

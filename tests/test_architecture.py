@@ -12,7 +12,7 @@ from imports import PACKAGE, ROOT, SRC, closure, file_of, imported
 # A room imports rooms of lower floors alone, and its own; what lies beside the rooms stands with them.
 FLOORS = (
     {"errors", "families"},
-    {"arguments", "explain", "files", "progress", "registry"},
+    {"arguments", "explain", "files", "options", "progress", "registry"},
     {"identity", "data", "probe", "measures", "stats", "prevention"},  # they know nothing of each other
     {"monitor"},  # for a user's own training: no study, no file of parameters
     {"models"},  # a model says what its tokens are in the probe's words
@@ -22,7 +22,8 @@ FLOORS = (
     {"study"},
     {"repository"},
     {"stages"},
-    {"diagnosis", "inventory", "streams"},
+    {"inputs", "inventory", "streams"},
+    {"diagnosis"},
     {"information", "exploration", "questions"},
     {"cli"},
 )

@@ -242,10 +242,10 @@ def test_every_column_of_the_file_of_pairs_is_described():
 
 
 def test_the_page_of_diagnose_knows_its_options_and_the_fewest_images():
-    from attention_collapse.cli import _parser
+    from attention_collapse.options import command_parser
     from attention_collapse.stats.few_images import FEWEST
 
     text = (ROOT / "docs" / "diagnose.md").read_text("utf-8")
-    choices = next(action.choices for action in _parser()._actions if action.choices)
+    choices = next(action.choices for action in command_parser()._actions if action.choices)
     options = {name for action in choices["diagnose"]._actions for name in action.option_strings if name[:2] == "--"}
     assert all(name in text for name in options - {"--help", "--kind"}) and f"fewer than {FEWEST} images" in text

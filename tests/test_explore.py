@@ -17,10 +17,10 @@ from attention_collapse.cli import main
 from attention_collapse.data.images import load_rgb
 from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.data.scenes import write_scenes
-from attention_collapse.diagnosis import named_of
 from attention_collapse.engine.chosen_pairs import chosen_pairs
 from attention_collapse.engine.maps import readout_attention
 from attention_collapse.engine.pair_attention import pair_attention
+from attention_collapse.inputs import named_of
 from attention_collapse.models import load
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.models.twin import twin_spec

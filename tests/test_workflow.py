@@ -7,7 +7,7 @@ import pytest
 import yaml
 from conftest import ROOT
 
-from attention_collapse.cli import _parser
+from attention_collapse.options import command_parser
 
 TEXT = (ROOT / ".github" / "workflows" / "reproduce.yml").read_text("utf-8")
 JOBS = yaml.safe_load(TEXT)["jobs"]
@@ -53,7 +53,7 @@ def test_the_numbers_are_verified_under_an_older_instruction_set_too():
 
 @pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_the_command_line_knows_the_command(words):
-    parser = _parser()
+    parser = command_parser()
     while words and (known := subcommands(parser)):
         assert words[0] in known, f"attention-collapse has no command {words[0]}: {', '.join(known)}"
         parser, words = known[words[0]], words[1:]

@@ -14,9 +14,9 @@ from attention_collapse import arguments
 from attention_collapse.data.pairs import Pair, table
 from attention_collapse.data.scenes import LICENSE
 from attention_collapse.data.source import Columns, read_pairs, recognise
-from attention_collapse.diagnosis import named_of
 from attention_collapse.errors import PipelineError
 from attention_collapse.files import write_text
+from attention_collapse.inputs import named_of
 from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.explorer.overview import overview
 from attention_collapse.report.explorer.page import Page, render
@@ -133,9 +133,7 @@ def explore(
         For anything wrong with the model, the folder or an argument.
     """
     from attention_collapse.engine.captions import examine_captions
-    from attention_collapse.engine.chosen_pairs import chosen_pairs
     from attention_collapse.engine.takeable import takeable
-    from attention_collapse.report.explorer.model_page import model_page
 
     target = arguments.output_file("out", out)
     how: dict[str, Any] = {"split": split, "columns": columns, "images": images}
@@ -157,19 +155,28 @@ def explore(
     taken, skipped = set(sample["image_id"]), [*read.skipped, *refused]
     checked = [pair for pair in read.pairs if pair.entry.image_id in taken]
     other, twin_why = _twin(name, spec, device) if twin else (None, "it was not asked for")
-    chosen, scores = chosen_pairs(loaded, sample, show=show, seed=seed, batch_size=batch_size)
-    few = _first_captions(sample, HEADS)
-    html = model_page(
-        _about(
-            loaded, spec, checked, where=read.where, there=read.n_listed, skipped=[asdict(item) for item in skipped],
-            twin=other, twin_why=twin_why, t_shap=t_shap,
-        ),
-        [_shown(loaded, other, checked, one, t_shap=t_shap, seed=seed, batch_size=batch_size) for one in chosen],
-        scores, _heads(loaded, few, batch_size) or [], _heads(other, few, batch_size),
+    about = _about(
+        loaded, spec, checked, where=read.where, there=read.n_listed, skipped=[asdict(item) for item in skipped],
+        twin=other, twin_why=twin_why, t_shap=t_shap,
     )  # fmt: skip
+    html = _page(about, loaded, other, checked, sample, show=show, seed=seed, batch_size=batch_size, t_shap=t_shap)
     if target is not None:
         write_text(target, html)
     return Page(html)
+
+
+def _page(
+    about: Any, model: Model, twin: Model | None, pairs: list[Pair], sample: Dataset, *, show: int, seed: int,
+    batch_size: int, t_shap: bool,
+) -> str:  # fmt: skip
+    """The page of a model and its twin; `sample`: the table of the pairs."""
+    from attention_collapse.engine.chosen_pairs import chosen_pairs
+    from attention_collapse.report.explorer.model_page import model_page
+
+    chosen, scores = chosen_pairs(model, sample, show=show, seed=seed, batch_size=batch_size)
+    shown = [_shown(model, twin, pairs, one, t_shap=t_shap, seed=seed, batch_size=batch_size) for one in chosen]
+    few = _first_captions(sample, HEADS)
+    return model_page(about, shown, scores, _heads(model, few, batch_size) or [], _heads(twin, few, batch_size))
 
 
 def _twin(name: str, spec: ModelSpec, device: str) -> tuple[Model | None, str]:

@@ -14,8 +14,8 @@ from attention_collapse.data.coco import Skipped
 from attention_collapse.data.labelled import Features, matched, read_features, read_labels
 from attention_collapse.data.pairs import table
 from attention_collapse.data.source import read_pairs
-from attention_collapse.diagnosis import source_of
 from attention_collapse.errors import ParamsError
+from attention_collapse.inputs import source_of
 from attention_collapse.measures.predictors import SEES, held_out
 from attention_collapse.params import Stats
 from attention_collapse.report.diagnosis import Estimate

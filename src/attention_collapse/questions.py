@@ -18,8 +18,8 @@ from attention_collapse.data.questions import (
     question_manifest,
     with_candidates,
 )
-from attention_collapse.diagnosis import named_of
 from attention_collapse.errors import DataError, ParamsError
+from attention_collapse.inputs import named_of
 from attention_collapse.params import Stats
 from attention_collapse.report.diagnosis import Estimate
 from attention_collapse.report.questions import SHOWN, Answered

@@ -11,9 +11,10 @@ from pathlib import Path
 import pytest
 from conftest import ROOT
 
-from attention_collapse.cli import _parser, main
+from attention_collapse.cli import RUN, main
 from attention_collapse.errors import AttentionCollapseError, PipelineError
 from attention_collapse.explain import explain, explained
+from attention_collapse.options import command_parser
 from attention_collapse.repository.root import find_root
 from attention_collapse.repository.verify import copy_tracked
 
@@ -76,8 +77,13 @@ def test_outside_a_repository_every_command_says_so(tmp_path, monkeypatch, capsy
     assert f"{tmp_path} lies in no repository" in three_parts(capsys)
 
 
+def test_every_command_that_can_be_written_is_run():
+    actions = next(a for a in command_parser()._actions if isinstance(a, argparse._SubParsersAction))
+    assert set(RUN) == set(actions.choices)
+
+
 def test_every_command_but_those_for_a_users_own_model_and_data_works_on_a_repository():
-    actions = next(a for a in _parser()._actions if isinstance(a, argparse._SubParsersAction))
+    actions = next(a for a in command_parser()._actions if isinstance(a, argparse._SubParsersAction))
     elsewhere = {name for name, parser in actions.choices.items() if not parser.get_default("in_repository")}
     assert (
         elsewhere == {"diagnose", "explore", "information", "measures", "models", "pairs", "questions"}

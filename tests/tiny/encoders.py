@@ -269,6 +269,22 @@ def _image_processor(folder: Path, processor: str, kind: str, **settings: Any) -
     _write_json(folder / "preprocessor_config.json", shared | names | settings)
 
 
+def _clip_processor(folder: Path) -> None:
+    """Pictures of 32 pixels a side, as CLIP's processor makes them."""
+    _image_processor(
+        folder,
+        "CLIPProcessor",
+        "CLIPImageProcessor",
+        size={"shortest_edge": 32},
+        do_center_crop=True,
+        crop_size={"height": 32, "width": 32},
+        image_mean=CLIP_MEAN,
+        image_std=CLIP_STD,
+        resample=BICUBIC,
+        do_convert_rgb=True,
+    )
+
+
 def write_clip(folder: Path) -> None:
     """CLIPModel: 4 vision layers, 3 causal text layers, both 32 wide."""
     from transformers import CLIPConfig, CLIPModel, CLIPTokenizer
@@ -290,18 +306,7 @@ def write_clip(folder: Path) -> None:
     CLIPTokenizer(vocab=vocabulary, merges=merges, model_max_length=77).save_pretrained(folder)
     _write_json(folder / "vocab.json", vocabulary)
     (folder / "merges.txt").write_text("\n".join(["#version: 0.2", *map(" ".join, merges)]) + "\n", "utf-8")
-    _image_processor(
-        folder,
-        "CLIPProcessor",
-        "CLIPImageProcessor",
-        size={"shortest_edge": 32},
-        do_center_crop=True,
-        crop_size={"height": 32, "width": 32},
-        image_mean=CLIP_MEAN,
-        image_std=CLIP_STD,
-        resample=BICUBIC,
-        do_convert_rgb=True,
-    )
+    _clip_processor(folder)
 
 
 def write_metaclip_2(folder: Path) -> None:
@@ -324,18 +329,7 @@ def write_metaclip_2(folder: Path) -> None:
     )
     _build(MetaClip2Model, config).save_pretrained(folder)
     XLMRobertaTokenizer(vocab=pieces, model_max_length=77).save_pretrained(folder)
-    _image_processor(
-        folder,
-        "CLIPProcessor",
-        "CLIPImageProcessor",
-        size={"shortest_edge": 32},
-        do_center_crop=True,
-        crop_size={"height": 32, "width": 32},
-        image_mean=CLIP_MEAN,
-        image_std=CLIP_STD,
-        resample=BICUBIC,
-        do_convert_rgb=True,
-    )
+    _clip_processor(folder)
 
 
 def _siglip_scores(model: Any) -> Any:

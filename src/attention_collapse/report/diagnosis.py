@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from attention_collapse import arguments
 from attention_collapse.errors import DataError, ParamsError
@@ -35,6 +35,24 @@ def without_nan(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [without_nan(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+class Result(Protocol):
+    """What can be written as JSON."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """Ready for JSON."""
+
+
+def save_json(result: Result, file: Path | None) -> list[Path]:
+    """Write a result, if a file is given; UnwrittenError, whose `result` it is, if that cannot be."""
+    if file is None:
+        return []
+    try:
+        write_json(file, result.to_dict())
+    except OSError as error:
+        raise unwritten(result, error) from error
+    return [file]
 
 
 @dataclass(frozen=True)

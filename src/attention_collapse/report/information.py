@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from attention_collapse.explain import unwritten
-from attention_collapse.files import write_json
 from attention_collapse.measures import usable_information
 from attention_collapse.measures.record import records
-from attention_collapse.report.diagnosis import LISTED, Estimate, without_nan
+from attention_collapse.report.diagnosis import LISTED, Estimate, save_json, without_nan
 from attention_collapse.report.digits import fixed
 
 if TYPE_CHECKING:
@@ -88,13 +86,7 @@ class Information:
 
     def save(self, file: Path | None) -> list[Path]:
         """Write it as JSON, if a file is given; UnwrittenError, whose `result` this is, if that cannot be."""
-        if file is None:
-            return []
-        try:
-            write_json(file, self.to_dict())
-        except OSError as error:
-            raise unwritten(self, error) from error
-        return [file]
+        return save_json(self, file)
 
     def text(self) -> str:
         """The summary that `attention-collapse information` prints."""

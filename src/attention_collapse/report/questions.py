@@ -8,11 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attention_collapse.explain import unwritten
-from attention_collapse.files import write_json
 from attention_collapse.measures.answers import ANSWER_MEASURES
 from attention_collapse.measures.contribution import CONTRIBUTION_MEASURES
-from attention_collapse.report.diagnosis import LISTED, Estimate, without_nan
+from attention_collapse.report.diagnosis import LISTED, Estimate, save_json, without_nan
 from attention_collapse.stats.few_images import too_few
 
 SCHEMA = 1  # of `Answered.to_dict`
@@ -59,13 +57,7 @@ class Answered:
 
     def save(self, file: Path | None) -> list[Path]:
         """Write it as JSON, if a file is given; UnwrittenError, whose `result` this is, if that cannot be."""
-        if file is None:
-            return []
-        try:
-            write_json(file, self.to_dict())
-        except OSError as error:
-            raise unwritten(self, error) from error
-        return [file]
+        return save_json(self, file)
 
     def text(self) -> str:
         """The summary that `attention-collapse questions` prints."""
