@@ -402,6 +402,30 @@ def write_llava_next(folder: Path) -> None:
     )
 
 
+def qwen_tokenizer(folder: Path, special: Iterable[str], **settings: Any) -> Tokenizer:
+    """Qwen's tokenizer with its control tokens and those of a kind."""
+    control = ["<|im_start|>", "<|im_end|>", *special]
+    tokenizer = _byte_tokenizer(QWEN2_SPLIT, ["<|endoftext|>", *control])
+    tokenizer.normalizer = normalizers.NFC()
+    _write_tokenizer(
+        folder,
+        tokenizer,
+        "Qwen2Tokenizer",
+        {
+            "add_prefix_space": False,
+            "additional_special_tokens": control,
+            "bos_token": None,
+            "eos_token": "<|im_end|>",
+            "errors": "replace",
+            "pad_token": "<|endoftext|>",
+            "split_special_tokens": False,
+            "unk_token": None,
+            **settings,
+        },
+    )
+    return tokenizer
+
+
 def _write_qwen(folder: Path, name: str, model_type: str, vision: dict[str, Any], preprocessor: dict[str, Any]) -> None:
     """A vision transformer with rotary positions and Qwen2; an image becomes as many tokens as it is large."""
     _start(
@@ -421,24 +445,8 @@ def _write_qwen(folder: Path, name: str, model_type: str, vision: dict[str, Any]
     )
     pairs = ("object_ref", "box", "quad", "vision")
     marks = [f"<|{pair}_{end}|>" for pair in pairs for end in ("start", "end")]
-    control = ["<|im_start|>", "<|im_end|>", *marks, "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"]
-    tokenizer = _byte_tokenizer(QWEN2_SPLIT, ["<|endoftext|>", *control])
-    tokenizer.normalizer = normalizers.NFC()
-    _write_tokenizer(
-        folder,
-        tokenizer,
-        "Qwen2Tokenizer",
-        {
-            "add_prefix_space": False,
-            "additional_special_tokens": control,
-            "bos_token": None,
-            "eos_token": "<|im_end|>",
-            "errors": "replace",
-            "pad_token": "<|endoftext|>",
-            "padding_side": "left",
-            "split_special_tokens": False,
-            "unk_token": None,
-        },
+    tokenizer = qwen_tokenizer(
+        folder, [*marks, "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"], padding_side="left"
     )
     _write_model(
         folder,

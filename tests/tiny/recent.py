@@ -1,16 +1,15 @@
 """Tiny checkpoint folders of the decoders that came after those of `tiny.decoders`, in the same manner."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from tokenizers import Tokenizer, normalizers
+from tokenizers import Tokenizer
 
 from tiny.decoders import (
     CLIP_MEAN,
     CLIP_STD,
     LLAMA3_SPLIT,
-    QWEN2_SPLIT,
     _add,
     _begin_with,
     _byte_tokenizer,
@@ -22,6 +21,7 @@ from tiny.decoders import (
     _write_json,
     _write_model,
     _write_tokenizer,
+    qwen_tokenizer,
 )
 
 HALF = [0.5, 0.5, 0.5]
@@ -57,30 +57,6 @@ MLLAMA_CHAT = (
 )
 
 
-def _qwen_tokenizer(folder: Path, special: Iterable[str], **settings: Any) -> Tokenizer:
-    """Qwen's tokenizer with its control tokens and those of a kind."""
-    control = ["<|im_start|>", "<|im_end|>", *special]
-    tokenizer = _byte_tokenizer(QWEN2_SPLIT, ["<|endoftext|>", *control])
-    tokenizer.normalizer = normalizers.NFC()
-    _write_tokenizer(
-        folder,
-        tokenizer,
-        "Qwen2Tokenizer",
-        {
-            "add_prefix_space": False,
-            "additional_special_tokens": control,
-            "bos_token": None,
-            "eos_token": "<|im_end|>",
-            "errors": "replace",
-            "pad_token": "<|endoftext|>",
-            "split_special_tokens": False,
-            "unk_token": None,
-            **settings,
-        },
-    )
-    return tokenizer
-
-
 def write_qwen3_vl(folder: Path) -> None:
     """Qwen3-VL (Qwen/Qwen3-VL-2B-Instruct): DeepStack from the first of two image layers; normalised queries."""
     half = {key: value for key, value in _pixels(HALF, HALF, 3).items() if key.startswith("image_")}
@@ -91,7 +67,7 @@ def write_qwen3_vl(folder: Path) -> None:
     video = {**half, **sizes, **own, "video_processor_type": "Qwen3VLVideoProcessor"}
     _write_json(folder / "video_preprocessor_config.json", video)
     marks = [f"<|{pair}_{end}|>" for pair in ("object_ref", "box", "quad", "vision") for end in ("start", "end")]
-    tokenizer = _qwen_tokenizer(folder, [*marks, "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"])
+    tokenizer = qwen_tokenizer(folder, [*marks, "<|vision_pad|>", "<|image_pad|>", "<|video_pad|>"])
     _write_model(
         folder,
         {
@@ -305,7 +281,7 @@ def write_llava_onevision(folder: Path, most_tiles: int = 9) -> None:
     )
     video = {**pixels, "video_processor_type": "LlavaOnevisionVideoProcessor"}
     _write_json(folder / "video_preprocessor_config.json", video)
-    tokenizer = _qwen_tokenizer(folder, ["<image>", "<video>"], processor_class="LlavaOnevisionProcessor")
+    tokenizer = qwen_tokenizer(folder, ["<image>", "<video>"], processor_class="LlavaOnevisionProcessor")
     vocab_size = tokenizer.get_vocab_size() + 8
     _write_model(
         folder,
@@ -348,7 +324,7 @@ def write_internvl(folder: Path) -> None:
         "start_image_token": "<img>",
         "video_token": "<video>",
     }
-    tokenizer = _qwen_tokenizer(
+    tokenizer = qwen_tokenizer(
         folder, ["<img>", "</img>", "<IMG_CONTEXT>", "<video>"], extra_special_tokens=extra, **extra
     )
     _write_model(
