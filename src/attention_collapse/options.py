@@ -195,7 +195,7 @@ def _add_pairs(parser: argparse.ArgumentParser) -> None:
     for action in (show, convert):
         action.add_argument("source", metavar="SOURCE", help="a file, a folder, a pattern of shards, or a hub id")
         _add_source(action)
-        convert.add_argument("out", metavar="OUT", type=_path, help="the folder to write, which is not there yet")
+    convert.add_argument("out", metavar="OUT", type=_path, help="the folder to write, which is not there yet")
     convert.add_argument("--n", type=_positive, help="number of images, a seeded subset (default: all)")
     convert.add_argument("--seed", type=_not_negative, default=0, help="seed of the subset (default: 0)")
     convert.add_argument("--strict", action="store_true", help="fail if anything is skipped")
