@@ -143,11 +143,16 @@ class Doses(Section):
         return self
 
 
-class Arm(Section):
-    """One way to train, of those that are compared: a method of `prevention` with its options, and how long."""
+class Way(Section):
+    """One way to train: a method of `prevention` with its options."""
 
     method: str = "erm"
     options: dict[str, float | str] = {}  # of the method
+
+
+class Arm(Way):
+    """One way to train, of those that are compared on planted cues, and how long."""
+
     steps: float = Field(default=1.0, gt=0)  # times the recipe's
     stops_early: bool = False  # at the best accuracy as trained
     balanced: bool = False  # an oracle: cues say nothing in training
@@ -206,8 +211,17 @@ class Answers(Section):
     data_seed: int = Field(ge=0)  # of the favoured answers, and of which questions are kept and measured
     questions: int = Field(ge=8)  # measured of each set, one per image
     partners: int = Field(ge=1)  # other questions that lend each an image and a wording
+    arms: dict[Annotated[str, Field(pattern=NAME)], Way] = {"erm": Way()}  # with the shifted prior; else plain alone
+    watched: int = Field(default=400, ge=8)  # held-out questions that the monitor asks while a model is trained
+    every: int = Field(default=100, ge=1)  # in steps
     threads: int = Field(default=1, ge=1)
     recipe: AnswerRecipe
+
+    @model_validator(mode="after")
+    def _gains_are_over_plain_training(self) -> Answers:
+        if self.arms.get("erm") != Way():
+            raise ValueError("arms has no plain `erm: {}`, over which gains are counted")
+        return self
 
     @model_validator(mode="after")
     def _every_kind_has_its_recipe(self) -> Answers:

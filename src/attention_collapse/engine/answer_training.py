@@ -5,13 +5,12 @@ No warm-up is needed: a question names what it asks for, so the answers themselv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from PIL import Image
 from torch import Tensor, nn
 
@@ -19,9 +18,13 @@ from attention_collapse.data.coco import normal
 from attention_collapse.data.images import load_rgb
 from attention_collapse.data.questions import Asked
 from attention_collapse.engine.planting import optimise
+from attention_collapse.errors import ParamsError
 from attention_collapse.models.answering import Answering, ByDecoder, asked, load_answering
 from attention_collapse.models.interface import Batch
 from attention_collapse.models.small import PICTURE, write_answering
+from attention_collapse.monitor import Monitor
+from attention_collapse.params import Way
+from attention_collapse.prevention import GroupReweighting, ImageChoice, Method, Plain, ProductOfExperts
 
 
 @dataclass(frozen=True)
@@ -38,6 +41,8 @@ class Posed:
         (question,) place of its wording among the wordings.
     right
         (question,) place of its answer among the answers.
+    is_favoured
+        (question,) whether that is the favoured answer of its wording.
     pixels
         (image, side, side, 3) bytes.
     names
@@ -48,13 +53,14 @@ class Posed:
     image: np.ndarray
     wording: np.ndarray
     right: np.ndarray
+    is_favoured: np.ndarray
     pixels: np.ndarray
     names: np.ndarray
 
     def of(self, chosen: np.ndarray) -> Posed:
         """Some of the questions, with the same images."""
-        ids, image, wording, right = (part[chosen] for part in (self.ids, self.image, self.wording, self.right))
-        return Posed(ids, image, wording, right, self.pixels, self.names)
+        parts = (part[chosen] for part in (self.ids, self.image, self.wording, self.right, self.is_favoured))
+        return Posed(*parts, self.pixels, self.names)
 
     def counts(self, wordings: int, answers: int) -> np.ndarray:
         """(wording, answer) how often each answer is right."""
@@ -63,7 +69,10 @@ class Posed:
         return found
 
 
-def posed(questions: Sequence[Asked], wordings: Sequence[str], answers: Sequence[str], images: Path) -> Posed:
+def posed(
+    questions: Sequence[Asked], wordings: Sequence[str], answers: Sequence[str], favoured: Mapping[str, str],
+    images: Path,
+) -> Posed:  # fmt: skip
     """Questions of one answer each as numbers, with the pixels of their images, which are read from a folder."""
     names = list(dict.fromkeys(one.file_name for one in questions))
     place = {name: index for index, name in enumerate(names)}
@@ -73,6 +82,7 @@ def posed(questions: Sequence[Asked], wordings: Sequence[str], answers: Sequence
         np.array([place[one.file_name] for one in questions]),
         np.array([said[normal(one.question)] for one in questions]),
         np.array([known[normal(one.right)] for one in questions]),
+        np.array([normal(one.right) == favoured.get(normal(one.question)) for one in questions]),
         np.stack([np.asarray(load_rgb(images / name)[0]) for name in names]),
         np.array([int(Path(name).stem) for name in names]),
     )
@@ -108,10 +118,10 @@ class Learner:
                 values[0].ndim == 1
             ) else torch.stack(values)  # fmt: skip
 
-    def logits(self, pixels: np.ndarray, wording: np.ndarray) -> Tensor:
+    def logits(self, pixels: Tensor, wording: Tensor) -> Tensor:
         """(pair, answer) of (pair, side, side, 3) bytes and (pair,) places of wordings."""
-        picture = (torch.from_numpy(pixels).permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
-        given = {key: rows[torch.from_numpy(wording)] for key, rows in self.rows.items()} | {self.pixels: picture}
+        picture = (pixels.permute(0, 3, 1, 2).float() / 255 - 0.5) / 0.5
+        given = {key: rows[wording] for key, rows in self.rows.items()} | {self.pixels: picture}
         if not self.is_decoder:
             del given["answer"]
             found: Tensor = self.model.model.score(Batch(given, (), {}, ()))
@@ -133,20 +143,76 @@ def learner(
     return Learner(model, wordings, answers)
 
 
+def method_of(way: Way, wordings: int, answers: int, seed: int) -> Method:
+    """The method of an arm, for logits of answers; a branch sees the wording alone.
+
+    Raises
+    ------
+    ParamsError
+        There is no such method for answers.
+    """
+    options = dict(way.options)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        if way.method == Plain.name:
+            return Plain(**options)
+        if way.method == ImageChoice.name:
+            return ImageChoice(seed=seed, **options)  # type: ignore[arg-type]
+        if way.method == GroupReweighting.name:
+            return GroupReweighting(**options)  # type: ignore[arg-type]
+        if way.method == ProductOfExperts.name:
+            gate = _Wordings(wordings, 1) if options.pop("gated", 0) else None
+            return ProductOfExperts(_Wordings(wordings, answers), "text", gate=gate, **options)  # type: ignore[arg-type]
+    known = (Plain, ImageChoice, GroupReweighting, ProductOfExperts)
+    raise ParamsError(
+        f"no method {way.method!r} for answers", expected=f"one of {', '.join(one.name for one in known)}",
+        remedy="leave the arm out, or correct the name",
+    )  # fmt: skip
+
+
+class _Wordings(nn.Module):
+    """Numbers for each wording of a question, without its image: 0 at first."""
+
+    def __init__(self, wordings: int, outputs: int) -> None:
+        super().__init__()
+        self.weights = nn.Embedding(wordings, outputs)
+        nn.init.zeros_(self.weights.weight)
+
+    def forward(self, wording: Tensor) -> Tensor:
+        """(pair, output) of (pair,) places; (pair,) of one output."""
+        found: Tensor = self.weights(wording)
+        return found[:, 0] if found.shape[1] == 1 else found
+
+
 def teach(
-    one: Learner, questions: Posed, *, steps: int, batch_size: int, rate: float, weight_decay: float, seed: int,
-    watch: Callable[[int], None] = lambda _: None,
+    one: Learner, questions: Posed, method: Method, *, steps: int, batch_size: int, rate: float, weight_decay: float,
+    seed: int, watch: Callable[[int], object] = lambda _: None,
 ) -> float:  # fmt: skip
-    """Train in place by the cross-entropy of the right answer; its mean over the last tenth of the steps, in nats."""
+    """Train in place by a method; the mean of its loss over the last tenth of the steps, in nats."""
     rng = np.random.default_rng([seed, 13])
 
     def loss_of() -> Tensor:
         some = questions.of(rng.choice(len(questions.ids), batch_size, replace=False))
-        logits = one.logits(some.pixels[some.image], some.wording)
-        return F.cross_entropy(logits, torch.from_numpy(some.right))
+        parts = some.pixels[some.image], some.wording, some.right, some.is_favoured.astype(np.int64)
+        return method.loss(one.logits, *map(torch.from_numpy, parts))
 
-    own = list(one.module.parameters())
-    return optimise(own, steps, weight_decay, loss_of, label="answering", rate=rate, watch=watch)
+    own = [*one.module.parameters(), *method.parameters()]
+    return optimise(
+        own, steps, weight_decay, loss_of, label="answering", rate=rate, watch=watch,
+        after_backward=method.after_backward,
+    )  # fmt: skip
+
+
+def monitor_of(one: Learner, held_out: Posed, every: int) -> Monitor:
+    """Watches a model in training on held-out questions."""
+    pairs = held_out.pixels[held_out.image], held_out.wording, held_out.right
+    return Monitor(one.logits, tuple(map(torch.from_numpy, pairs)), every=every, model=one.module, batch_size=200)
+
+
+def seen(monitor: Monitor) -> dict[str, np.ndarray]:
+    """watched.<value> (check,) of what a monitor's checks said, and of their steps; NaN: undefined."""
+    names = monitor.history[0] if monitor.history else {}
+    return {f"watched.{name}": np.array([one[name] for one in monitor.history], np.float32) for name in names}
 
 
 @torch.inference_mode()
@@ -154,6 +220,7 @@ def answered(one: Learner, pixels: np.ndarray, image: np.ndarray, wording: np.nd
     """(…, answer) log-probabilities in float64, of places of images and wordings that broadcast."""
     shape = np.broadcast_shapes(image.shape, wording.shape)
     i, w = (np.broadcast_to(part, shape).flatten() for part in (image, wording))
-    parts = [one.logits(pixels[i[s : s + 200]], w[s : s + 200]).double() for s in range(0, len(i), 200)]
+    pixels, places = torch.from_numpy(pixels), torch.from_numpy(w)
+    parts = [one.logits(pixels[i[s : s + 200]], places[s : s + 200]).double() for s in range(0, len(i), 200)]
     found: np.ndarray = torch.cat(parts).log_softmax(1).numpy().reshape(*shape, -1)
     return found

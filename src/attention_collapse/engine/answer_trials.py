@@ -28,6 +28,8 @@ class Questions:
         Prior -> those that models are trained on.
     tests
         "test" and "test_shifted".
+    held_out
+        Prior -> questions about the images of the test, with that prior: those that the monitor may ask.
     files
         Name -> sha256 of each file of questions.
     """
@@ -36,6 +38,7 @@ class Questions:
     answers: tuple[str, ...]
     trained: dict[Prior, Posed]
     tests: dict[str, Posed]
+    held_out: dict[Prior, Posed]
     files: dict[str, str]
 
     def of(self, name: str, prior: Prior) -> Posed:
@@ -61,12 +64,13 @@ def read(answers: Answers) -> Questions:
     def kept(asked: Sequence[Asked], share: float) -> np.ndarray:
         return np.array(with_prior(asked, favoured, share, answers.data_seed))
 
-    known = posed(train, wordings, listed, root / "train" / "images")
-    unseen = posed(test, wordings, listed, root / "test" / "images")
+    known = posed(train, wordings, listed, favoured, root / "train" / "images")
+    unseen = posed(test, wordings, listed, favoured, root / "test" / "images")
     return Questions(
         wordings, listed,
         {"published": known, "shifted": known.of(kept(train, answers.favoured))},
         {"test": unseen, "test_shifted": unseen.of(kept(test, 1 - answers.favoured))},
+        {"published": unseen, "shifted": unseen.of(kept(test, answers.favoured))},
         {f"{split}/questions.json": sha256_file(one.files[0]) for split, one in found.items()},
     )  # fmt: skip
 

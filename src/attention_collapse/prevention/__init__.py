@@ -9,12 +9,12 @@ from attention_collapse.prevention.branch import ProductOfExperts
 from attention_collapse.prevention.dropout import ModalityDropout
 from attention_collapse.prevention.method import Inputs, Method, Plain, Score
 from attention_collapse.prevention.modulation import GradientModulation
-from attention_collapse.prevention.swaps import Choice, SwapConsistency, SwappedNegatives
+from attention_collapse.prevention.swaps import Choice, ImageChoice, SwapConsistency, SwappedNegatives
 from attention_collapse.prevention.weighting import GroupReweighting, JustTrainTwice
 
 METHODS: tuple[type[Method], ...] = (
     Plain, ModalityDropout, GradientModulation, ProductOfExperts, JustTrainTwice, SwappedNegatives, Choice,
-    SwapConsistency, GroupReweighting,
+    ImageChoice, SwapConsistency, GroupReweighting,
 )  # fmt: skip
 
 __all__ = [
@@ -22,6 +22,7 @@ __all__ = [
     "Choice",
     "GradientModulation",
     "GroupReweighting",
+    "ImageChoice",
     "Inputs",
     "JustTrainTwice",
     "Method",

@@ -124,6 +124,53 @@ class Choice(Drawing):
         return finite(losses(own, target).mean() + self.weight * choices.mean())
 
 
+class ImageChoice(Drawing):
+    """Choose the right image for a question and its answer, beside the plain loss: `Choice` for logits of answers.
+
+    Both images stand beside the same question and the same answer, so that whatever the question says of the answer by
+    itself falls out of the difference of its log-odds. The other image is that of another pair of the batch, for which
+    the answer may happen to be right too.
+
+    Parameters
+    ----------
+    weight
+        Of the choice beside the plain loss.
+    candidates
+        Other images for each pair.
+    """
+
+    name = "image-choice"
+    source = "ours, as of `Choice`"
+    needs = "logits of answers"
+
+    def __init__(self, weight: float = 1.0, *, candidates: int = 1, seed: int = 0) -> None:
+        super().__init__(seed)
+        self.weight, self.candidates = weight, candidates
+
+    @property
+    def passes(self) -> float:
+        """One more for each candidate."""
+        return 1.0 + self.candidates if self.weight else 1.0
+
+    def loss(self, score: Score, image: Inputs, text: Inputs, target: Tensor, group: Tensor | None = None) -> Tensor:
+        """The mean cross-entropy, plus `weight` times that of the choice, in one pass."""
+        n, images, texts = len(target), image, text
+        if not self.weight:
+            return finite(losses(score(image, text), target).mean())
+        for _ in range(self.candidates):
+            images, texts = _joined(images, take(image, self.others(n))), _joined(texts, text)
+        logits = score(images, texts)
+        if logits.ndim != 2:
+            raise ParamsError(
+                f"a score of shape {tuple(logits.shape)} for {self.name}", expected="(pair, answer) logits",
+                remedy="use `Choice`, which takes the log-odds of a match",
+            )  # fmt: skip
+        right = F.one_hot(target.repeat(1 + self.candidates), logits.shape[1]).bool()
+        odds = logits[right] - logits.masked_fill(right, -torch.inf).logsumexp(1)  # of the pair's right answer
+        choice = -F.log_softmax(odds.view(1 + self.candidates, n), 0)[0]  # among its own image and the others
+        return finite(losses(logits[:n], target).mean() + self.weight * choice.mean())
+
+
 class SwapConsistency(Drawing):
     """Push the score of pairs with another pair's image to the prior. **A warning, not a remedy.**
 
