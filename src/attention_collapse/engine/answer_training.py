@@ -5,7 +5,7 @@ No warm-up is needed: a question names what it asks for, so the answers themselv
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -24,7 +24,7 @@ from attention_collapse.models.interface import Batch
 from attention_collapse.models.small import PICTURE, write_answering
 from attention_collapse.monitor import Monitor
 from attention_collapse.params import Way
-from attention_collapse.prevention import GroupReweighting, ImageChoice, Method, Plain, ProductOfExperts
+from attention_collapse.prevention import ImageChoice, Method, Plain, ProductOfExperts
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,6 @@ class Posed:
         (question,) place of its wording among the wordings.
     right
         (question,) place of its answer among the answers.
-    is_favoured
-        (question,) whether that is the favoured answer of its wording.
     pixels
         (image, side, side, 3) bytes.
     names
@@ -53,13 +51,12 @@ class Posed:
     image: np.ndarray
     wording: np.ndarray
     right: np.ndarray
-    is_favoured: np.ndarray
     pixels: np.ndarray
     names: np.ndarray
 
     def of(self, chosen: np.ndarray) -> Posed:
         """Some of the questions, with the same images."""
-        parts = (part[chosen] for part in (self.ids, self.image, self.wording, self.right, self.is_favoured))
+        parts = (part[chosen] for part in (self.ids, self.image, self.wording, self.right))
         return Posed(*parts, self.pixels, self.names)
 
     def counts(self, wordings: int, answers: int) -> np.ndarray:
@@ -69,10 +66,7 @@ class Posed:
         return found
 
 
-def posed(
-    questions: Sequence[Asked], wordings: Sequence[str], answers: Sequence[str], favoured: Mapping[str, str],
-    images: Path,
-) -> Posed:  # fmt: skip
+def posed(questions: Sequence[Asked], wordings: Sequence[str], answers: Sequence[str], images: Path) -> Posed:
     """Questions of one answer each as numbers, with the pixels of their images, which are read from a folder."""
     names = list(dict.fromkeys(one.file_name for one in questions))
     place = {name: index for index, name in enumerate(names)}
@@ -82,7 +76,6 @@ def posed(
         np.array([place[one.file_name] for one in questions]),
         np.array([said[normal(one.question)] for one in questions]),
         np.array([known[normal(one.right)] for one in questions]),
-        np.array([normal(one.right) == favoured.get(normal(one.question)) for one in questions]),
         np.stack([np.asarray(load_rgb(images / name)[0]) for name in names]),
         np.array([int(Path(name).stem) for name in names]),
     )
@@ -158,12 +151,10 @@ def method_of(way: Way, wordings: int, answers: int, seed: int) -> Method:
             return Plain(**options)
         if way.method == ImageChoice.name:
             return ImageChoice(seed=seed, **options)  # type: ignore[arg-type]
-        if way.method == GroupReweighting.name:
-            return GroupReweighting(**options)  # type: ignore[arg-type]
         if way.method == ProductOfExperts.name:
             gate = _Wordings(wordings, 1) if options.pop("gated", 0) else None
             return ProductOfExperts(_Wordings(wordings, answers), "text", gate=gate, **options)  # type: ignore[arg-type]
-    known = (Plain, ImageChoice, GroupReweighting, ProductOfExperts)
+    known = (Plain, ImageChoice, ProductOfExperts)
     raise ParamsError(
         f"no method {way.method!r} for answers", expected=f"one of {', '.join(one.name for one in known)}",
         remedy="leave the arm out, or correct the name",
@@ -193,7 +184,7 @@ def teach(
 
     def loss_of() -> Tensor:
         some = questions.of(rng.choice(len(questions.ids), batch_size, replace=False))
-        parts = some.pixels[some.image], some.wording, some.right, some.is_favoured.astype(np.int64)
+        parts = some.pixels[some.image], some.wording, some.right
         return method.loss(one.logits, *map(torch.from_numpy, parts))
 
     own = [*one.module.parameters(), *method.parameters()]

@@ -64,8 +64,8 @@ def read(answers: Answers) -> Questions:
     def kept(asked: Sequence[Asked], share: float) -> np.ndarray:
         return np.array(with_prior(asked, favoured, share, answers.data_seed))
 
-    known = posed(train, wordings, listed, favoured, root / "train" / "images")
-    unseen = posed(test, wordings, listed, favoured, root / "test" / "images")
+    known = posed(train, wordings, listed, root / "train" / "images")
+    unseen = posed(test, wordings, listed, root / "test" / "images")
     return Questions(
         wordings, listed,
         {"published": known, "shifted": known.of(kept(train, answers.favoured))},
