@@ -59,11 +59,14 @@ def main(study: Study, kind: str) -> None:
         keep(
             study.answers_of(kind), cell, tried(one, cell, questions, answers) | seen(monitor),
             stage="train_answers", parameters=parameters(cell), code=code,
-            told={"answering_loss": loss, "passes": method.passes, "monitor_share": monitor.cost(),
-                  "alarms": [asdict(alarm) for alarm in monitor.alarms], "questions": questions.files},
+            told={"answering_loss": loss, "passes": method.passes, "questions": questions.files,
+                  "alarms": [asdict(alarm) for alarm in monitor.alarms]},
         )  # fmt: skip
         shutil.rmtree(start)
-        print(f"{kind} {cell.name}: {time.monotonic() - began:.0f} s, last loss {loss:.3f} nats", flush=True)
+        print(
+            f"{kind} {cell.name}: {time.monotonic() - began:.0f} s, last loss {loss:.3f} nats, {monitor.cost():.0%} of it watched",
+            flush=True,
+        )
 
 
 if __name__ == "__main__":
