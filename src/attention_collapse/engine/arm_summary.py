@@ -9,16 +9,14 @@ from typing import Any
 import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
-from scipy import stats as scipy_stats
 
 from attention_collapse.engine.arm_alarms import CAUSES, alarms
 from attention_collapse.engine.arm_cells import BASELINE, OTHER, ArmCell
 from attention_collapse.engine.dose_scores import numbers
 from attention_collapse.engine.dose_summary import COLLAPSED, HELD_OUT, LEARNED, dose_key
+from attention_collapse.engine.paired_seeds import compared, judge, over_seeds
 from attention_collapse.params import Dose, Prevention
 from attention_collapse.stats import ties
-from attention_collapse.stats.few_models import mean_with_t
-from attention_collapse.stats.one_sample import holm
 
 Floats = NDArray[np.float64]
 TRAINED = "accuracy_trained"
@@ -46,20 +44,6 @@ def cue_key(dose: Dose) -> str:
     return f"{dose.modality}_{dose_key(dose.reliability)}"
 
 
-def _summary(values: Sequence[float], confidence: float) -> dict[str, Any]:
-    mean, low, high = mean_with_t(values, confidence)
-    return {"mean": mean, "ci_low": low, "ci_high": high}
-
-
-def _p_above(values: Floats, bound: float) -> float:
-    """One-sided p of the paired t-test that the mean is at most `bound`; NaN of fewer than two."""
-    if len(values) < 2:
-        return math.nan
-    if np.ptp(values) < 1e-9:  # of accuracies: all the same
-        return 0.0 if ties.above(values[0], bound) else 1.0
-    return float(scipy_stats.ttest_1samp(values, bound, alternative="greater").pvalue)
-
-
 def _arm(models: pd.DataFrame, baseline: pd.DataFrame, ignored: str, study: Prevention, level: float) -> dict[str, Any]:
     """One arm beside one cue: outcomes over seeds, and paired differences from plain training of the same seeds."""
     columns = {
@@ -69,26 +53,22 @@ def _arm(models: pd.DataFrame, baseline: pd.DataFrame, ignored: str, study: Prev
     }  # fmt: skip
     found: dict[str, Any] = {"n_seeds": len(models)}
     for name, column in columns.items():
-        found[name] = _summary(models[column].tolist(), level)
+        found[name] = over_seeds(models[column].tolist(), level)
     pairs = models.merge(baseline, on="seed", suffixes=("", "_erm"))
     gain = (pairs[HELD_OUT] - pairs[f"{HELD_OUT}_erm"]).to_numpy(np.float64)
     change = (pairs[TRAINED] - pairs[f"{TRAINED}_erm"]).to_numpy(np.float64)
     cost = (pairs["seconds"] / pairs["seconds_erm"]).to_numpy(np.float64)
-    found["gain"], found["change_trained"] = _summary(gain.tolist(), level), _summary(change.tolist(), level)
     found["cost"] = float(np.median(cost)) if len(cost) else math.nan
     found["n_pairs"] = len(pairs)
-    found["p_gain"] = _p_above(gain, study.rule.gain)
-    found["p_no_loss"] = _p_above(change, -study.rule.loss)
+    found |= compared(gain, change, study.rule, level)
     return found
 
 
 def summary(table: pd.DataFrame, missing: Sequence[ArmCell], study: Prevention, confidence: float) -> dict[str, Any]:
     """kind -> cue -> arm -> outcomes and verdict; and in how many kinds each arm prevents.
 
-    An arm prevents beside a cue if its gain in neutral accuracy is shown to be above the rule's (one-sided paired
-    t-test over seeds, Holm over all arms and cues of the kind) and its accuracy as trained is shown not to be worse by
-    more than the rule's loss (one-sided, at the same level). Verdicts: "prevents"; "costs accuracy", where the gain is
-    shown and the second is not; "not shown"; "undetermined" of fewer than two seeds.
+    An arm prevents beside a cue by `paired_seeds.judge`: the gain is that in neutral accuracy, what must not be lost is
+    accuracy as trained, and Holm goes over all arms and cues of the kind.
 
     Parameters
     ----------
@@ -110,22 +90,10 @@ def summary(table: pd.DataFrame, missing: Sequence[ArmCell], study: Prevention, 
                 for arm, models in arms.items()
                 if len(models)
             }
-        _judge(cues, alpha)
+        judge([found for arms in cues.values() for arm, found in arms.items() if arm != BASELINE], alpha)
         if cues:
             kinds[kind] = cues
     return {"kinds": kinds, "n_models": len(table), "n_missing": len(missing), "missing": _named(missing)}
-
-
-def _judge(cues: dict[str, Any], alpha: float) -> None:
-    """Add p_gain_holm and the verdict to every arm but the baseline."""
-    judged = [found for arms in cues.values() for arm, found in arms.items() if arm != BASELINE]
-    for found, p in zip(judged, holm([found["p_gain"] for found in judged]), strict=True):
-        found["p_gain_holm"] = p
-        if math.isnan(p):
-            found["verdict"] = "undetermined"
-            continue
-        gained, kept = ties.below(p, alpha), ties.below(found["p_no_loss"], alpha)
-        found["verdict"] = "prevents" if gained and kept else "costs accuracy" if gained else "not shown"
 
 
 def monitored(table: pd.DataFrame, study: Prevention) -> dict[str, Any]:

@@ -63,10 +63,8 @@ def main(study: Study, kind: str) -> None:
                   "alarms": [asdict(alarm) for alarm in monitor.alarms]},
         )  # fmt: skip
         shutil.rmtree(start)
-        print(
-            f"{kind} {cell.name}: {time.monotonic() - began:.0f} s, last loss {loss:.3f} nats, {monitor.cost():.0%} of it watched",
-            flush=True,
-        )
+        took = f"{time.monotonic() - began:.0f} s, {monitor.cost():.0%} of the training watched"
+        print(f"{kind} {cell.name}: {took}, last loss {loss:.3f} nats", flush=True)
 
 
 if __name__ == "__main__":

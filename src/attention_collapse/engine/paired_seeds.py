@@ -1,0 +1,70 @@
+"""Ways to train against plain training of the same seeds: differences, and the rule that says which prevents."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from scipy import stats as scipy_stats
+
+from attention_collapse.params import PreventionRule
+from attention_collapse.stats import ties
+from attention_collapse.stats.few_models import mean_with_t
+from attention_collapse.stats.one_sample import holm
+
+Floats = NDArray[np.float64]
+
+
+def over_seeds(values: Sequence[float], confidence: float) -> dict[str, float]:
+    """The mean over seeds with its t interval."""
+    mean, low, high = mean_with_t(values, confidence)
+    return {"mean": mean, "ci_low": low, "ci_high": high}
+
+
+def compared(gain: Floats, change: Floats, rule: PreventionRule, confidence: float) -> dict[str, Any]:
+    """What a way to train gains over plain training, and what it changes where that does well.
+
+    Parameters
+    ----------
+    gain, change
+        (seed,) paired differences of accuracy: where the cue does not help, and as trained.
+
+    Returns
+    -------
+    dict
+        gain, change_trained: means with their intervals; p_gain, one-sided, that the gain is at most the rule's;
+        p_no_loss, one-sided, that as much as the rule allows is lost, or more.
+    """
+    return {
+        "gain": over_seeds(gain.tolist(), confidence), "change_trained": over_seeds(change.tolist(), confidence),
+        "p_gain": _p_above(gain, rule.gain), "p_no_loss": _p_above(change, -rule.loss),
+    }  # fmt: skip
+
+
+def judge(judged: Sequence[dict[str, Any]], alpha: float) -> None:
+    """Add p_gain_holm and the verdict to what `compared` gave of all arms of a kind.
+
+    An arm prevents if its gain is shown to be above the rule's (one-sided paired t-test over seeds, by Holm over all
+    that are judged) and its accuracy as trained is shown not to be worse by more than the rule's loss (one-sided, at
+    the same level). Verdicts: "prevents"; "costs accuracy", where the gain is shown and the second is not; "not shown";
+    "undetermined" of fewer than two seeds.
+    """
+    for found, p in zip(judged, holm([found["p_gain"] for found in judged]), strict=True):
+        found["p_gain_holm"] = p
+        if math.isnan(p):
+            found["verdict"] = "undetermined"
+            continue
+        gained, kept = ties.below(p, alpha), ties.below(found["p_no_loss"], alpha)
+        found["verdict"] = "prevents" if gained and kept else "costs accuracy" if gained else "not shown"
+
+
+def _p_above(values: Floats, bound: float) -> float:
+    """One-sided p of the paired t-test that the mean is at most `bound`; NaN of fewer than two."""
+    if len(values) < 2:
+        return math.nan
+    if np.ptp(values) < 1e-9:  # of accuracies: all the same
+        return 0.0 if ties.above(values[0], bound) else 1.0
+    return float(scipy_stats.ttest_1samp(values, bound, alternative="greater").pvalue)
