@@ -165,11 +165,16 @@ class Dose(Section):
     reliability: float = Field(gt=0.5, le=1)
 
 
-class PreventionRule(Section):
-    """When a method prevents: fixed before the models of `prevention` were trained."""
+class GainRule(Section):
+    """When a method prevents in a kind: fixed before any of the models was trained."""
 
-    gain: float = Field(ge=0, lt=1)  # lower limit of the paired gain in neutral accuracy is above this
+    gain: float = Field(ge=0, lt=1)  # lower limit of the paired gain in accuracy without the cue is above this
     loss: float = Field(ge=0, lt=1)  # and accuracy as trained is not worse by more
+
+
+class PreventionRule(GainRule):
+    """The same, and when it is recommended."""
+
     kinds: int = Field(ge=1)  # recommended where it prevents in as many kinds
 
 
@@ -212,6 +217,7 @@ class Answers(Section):
     questions: int = Field(ge=8)  # measured of each set, one per image
     partners: int = Field(ge=1)  # other questions that lend each an image and a wording
     arms: dict[Annotated[str, Field(pattern=NAME)], Way] = {"erm": Way()}  # with the shifted prior; else plain alone
+    rule: GainRule
     watched: int = Field(default=400, ge=8)  # held-out questions that the monitor asks while a model is trained
     every: int = Field(default=100, ge=1)  # in steps
     threads: int = Field(default=1, ge=1)

@@ -12,6 +12,7 @@ from attention_collapse.prevention import (
     Choice,
     GradientModulation,
     GroupReweighting,
+    ImageChoice,
     JustTrainTwice,
     ModalityDropout,
     Plain,
@@ -66,6 +67,7 @@ AT_ZERO = {
     "just-train-twice": lambda model: JustTrainTwice(lambda image, text: image[:, 0], weight=1.0),
     "swapped-negatives": lambda model: SwappedNegatives(weight=0.0),
     "choice": lambda model: Choice(weight=0.0),
+    "image-choice": lambda model: ImageChoice(weight=0.0),
     "swap-consistency": lambda model: SwapConsistency(weight=0.0),
     "group-reweighting": lambda model: GroupReweighting(0.0),
     "erm": lambda model: Plain(),
@@ -114,6 +116,26 @@ def test_drawing_leaves_the_run_s_own_random_numbers_alone_and_goes_on_where_it_
     again = [one.loss(model, image, text, target).item() for one in (method, resumed)]
     assert again[0] == again[1]
     assert again[0] != make().loss(model, image, text, target).item()  # as from the start
+
+
+def test_a_choice_of_images_takes_out_what_the_question_says_by_itself():
+    """Logits that depend on the question alone: no choice, ln 2 whatever they are. An image that decides: by hand."""
+    text, target = torch.arange(4), torch.tensor([0, 1, 2, 0])
+    prior = torch.randn(4, 3, generator=torch.Generator().manual_seed(0)) * 5
+    plain = losses(prior, target).mean().item()
+    for candidates in (1, 3):
+        found = ImageChoice(candidates=candidates).loss(lambda _image, t: prior[t], torch.zeros(4, 2), text, target)
+        assert found.item() == pytest.approx(plain + math.log(1 + candidates), abs=1e-5)
+    # Each image says its own answer by a logit of 2: the log-odds of the right one are 2 − ln 2 with it, and with the
+    # other 0 − ln (e² + 1); so the choice is the softplus of their difference.
+    image, two = torch.eye(3)[[0, 1]] * 2, torch.tensor([0, 1])
+    own, other = 2 - math.log(2), -math.log(math.exp(2) + 1)
+    found = ImageChoice(2.0).loss(lambda i, _text: i, image, two, two).item()
+    expected = losses(image, two).mean().item() + 2 * math.log1p(math.exp(other - own))
+    assert found == pytest.approx(expected, abs=1e-6)
+    assert ImageChoice(candidates=3).passes == 4
+    with pytest.raises(ParamsError, match="use `Choice`"):
+        ImageChoice().loss(lambda i, _text: i[:, 0], image, two, two)
 
 
 def test_dropout_takes_each_modality_at_its_rate_never_both_and_rescales_nothing():

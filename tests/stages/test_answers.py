@@ -11,24 +11,30 @@ from PIL import Image
 
 from attention_collapse.data.question_formats import read_questions
 from attention_collapse.engine import answer_trials
+from attention_collapse.engine.answer_arms import arms, rang
 from attention_collapse.engine.answer_cells import SETS, AnswerCell, cells, parameters_of, section
 from attention_collapse.engine.answer_summary import columns, facts, most_frequent_credit, summaries
-from attention_collapse.engine.answer_training import answered, learner
+from attention_collapse.engine.answer_training import Posed, answered, learner, method_of, monitor_of, seen
 from attention_collapse.engine.answer_trials import measured, read, tried
 from attention_collapse.engine.dose_cells import read_cell
 from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.files import read_json
 from attention_collapse.models.answering import asked, load_answering
 from attention_collapse.models.small import write_answering
-from attention_collapse.params import Params, Stats, load_params
+from attention_collapse.params import GainRule, Params, Stats, Way, load_params
+from attention_collapse.report.answer_arms import alarms_table
 from attention_collapse.stages import answers as stage
 from attention_collapse.stages import train_answers
 from attention_collapse.study.layout import Study
 
 COLOURS = {"red": (250, 0, 0), "blue": (0, 0, 250), "green": (0, 250, 0)}
 ANSWERS = ("yes", "no", *COLOURS)
+NAMES = ["published-erm-0", "shifted-erm-0", "published-erm-1", "shifted-erm-1", "shifted-image-choice-0",
+         "shifted-image-choice-1"]  # fmt: skip
 WORDINGS = ("is it blue?", "is it red?", "what color is it?")
 GIVEN = {
+    "rule": {"gain": 0.05, "loss": 0.02}, "watched": 12, "every": 1,
+    "arms": {"erm": {}, "image-choice": {"method": "image-choice"}},
     "kinds": ["fusion-v2", "llava"], "seeds": [0, 1], "favoured": 0.75, "data_seed": 0, "questions": 20, "partners": 2,
     "recipe": {"steps": {"fusion-v2": 2, "llava": 2}, "learning_rate": {"fusion-v2": 1e-3, "llava": 1e-3},
                "batch_size": 8, "weight_decay": 0.0},
@@ -54,12 +60,17 @@ def easy(tmp_path, monkeypatch):
         items = []
         for number in range(n):
             colour = list(COLOURS)[number % 3]
-            Image.new("RGB", (64, 64), COLOURS[colour]).save(root / split / "images" / f"{number}.png")
+            picture = Image.new("RGB", (64, 64), COLOURS[colour])
+            picture.putpixel((63, 63), (number, 0, 0))  # no two are the same
+            picture.save(root / split / "images" / f"{number}.png")
             items += [[wording, right_of(colour, wording), number] for wording in WORDINGS]
         (root / split / "questions.json").write_text(json.dumps(items))
     (root / "answers.txt").write_text("\n".join(ANSWERS) + "\n")
     monkeypatch.setattr(answer_trials, "easy_vqa_folder", lambda: root)
     return root
+
+
+FAVOURED = {"is it blue?": "no", "is it red?": "no", "what color is it?": "red"}
 
 
 class Knows:
@@ -69,6 +80,7 @@ class Knows:
         self.function = function
 
     def logits(self, pixels, wording):
+        pixels = pixels.numpy()
         colours = [next((c for c, rgb in COLOURS.items() if tuple(p[0, 0]) == rgb), "grey") for p in pixels]
         said = [self.function(colour, WORDINGS[w]) for colour, w in zip(colours, wording, strict=True)]
         noise = np.random.default_rng(0).normal(0, 1e-3, len(ANSWERS))
@@ -77,7 +89,7 @@ class Knows:
 
 def planted(easy, function, prior="published"):
     answers = section(study(easy).params)
-    return tried(Knows(function), AnswerCell("k", prior, 0), read(answers), answers)
+    return tried(Knows(function), AnswerCell("k", prior, "erm", 0), read(answers), answers)
 
 
 def as_read(tensors):
@@ -163,30 +175,106 @@ def test_a_run_that_is_stopped_goes_on_and_the_stage_tells_what_is_there(easy, t
     with pytest.raises(KeyboardInterrupt):
         train_answers.main(run, "fusion-v2")
     out = run.answers_of("fusion-v2")
-    assert [file.name for file in out.iterdir()] == ["published-0.safetensors"]
+    assert [file.name for file in out.iterdir()] == ["published-erm-0.safetensors"]
     stage.main(run)
     result = read_json(run.answers)
     assert list(result["models"]) == ["fusion-v2"]
-    assert result["missing_models"]["fusion-v2"] == ["shifted-0", "published-1", "shifted-1"]
+    assert result["missing_models"]["fusion-v2"] == NAMES[1:]
     train_answers.main(run, "fusion-v2")
     train_answers.main(run, "fusion-v2")  # nothing is left to do
-    assert taught == [0, 0, 0, 1, 1]
+    assert taught == [0, 0, 0, 1, 1, 0, 1]
     stage.main(run)
-    assert set(read_json(run.answers)["models"]["fusion-v2"]) == {
-        f"{p}-{s}" for p in ("published", "shifted") for s in (0, 1)
-    }
-    assert (run.answers_plots / "accuracy.png").is_file()
-    tensors, about = read_cell(out / "shifted-1.safetensors")
+    result = read_json(run.answers)
+    assert list(result["models"]["fusion-v2"]) == list(result["monitor"]["fusion-v2"]) == sorted(NAMES)
+    assert list(result["arms"]["fusion-v2"]) == ["erm", "image-choice"]
+    assert {file.name for file in run.answers_plots.iterdir()} >= {"accuracy.png", "watched.png"}
+    tensors, about = read_cell(out / "shifted-image-choice-1.safetensors")
+    assert about["parameters"]["trained"] == {"method": "image-choice", "options": {}}
+    assert about["passes"] == 2
+    assert tensors["watched.step"].tolist() == [0, 1, 2]
+    assert (tensors["watched.accuracy"] * 12 % 1 < 1e-5).all()  # of 12 questions
     assert about["parameters"]["prior"] == "shifted"
     assert tensors["odds.test.text"].shape == (20, 2)
     assert set(about["questions"]) == {"train/questions.json", "test/questions.json"}
     again = study(tmp_path / "b")
     train_answers.main(again, "fusion-v2")
-    assert (again.answers_of("fusion-v2") / "shifted-1.safetensors").read_bytes() == (
-        out / "shifted-1.safetensors"
+    assert (again.answers_of("fusion-v2") / "shifted-erm-1.safetensors").read_bytes() == (
+        out / "shifted-erm-1.safetensors"
     ).read_bytes()
     with pytest.raises(DataError, match="other parameters"):
         stage.main(study(tmp_path / "a", partners=3))
+
+
+def outcomes(own, test, shifted):
+    said = {"train": own, "test": test, "test_shifted": shifted}
+    rest = {"answer_flip_image": {"mean": 0.1}, "reliance_image": {"mean": 0.2}}
+    return {name: {"answer_accuracy": {"mean": value}, **rest} for name, value in said.items()}
+
+
+def test_what_an_arm_gains_is_paired_by_seed_and_judged_by_the_rule():
+    models = {f"shifted-erm-{seed}": outcomes(0.9, 0.5, shifted) for seed, shifted in enumerate((0.1, 0.2, 0.3))}
+    models |= {f"shifted-better-{seed}": outcomes(0.91, 0.6, x) for seed, x in enumerate((0.5, 0.62, 0.7))}
+    models |= {f"shifted-dear-{seed}": outcomes(0.7, 0.6, x) for seed, x in enumerate((0.5, 0.62, 0.7))}
+    models |= {f"shifted-same-{seed}": outcomes(0.9, 0.5, x) for seed, x in enumerate((0.1, 0.21, 0.29))}
+    models |= {"shifted-once-2": outcomes(0.9, 0.6, 0.5), "published-erm-0": outcomes(0.8, 0.8, 0.8)}
+    found = arms(models, ("erm", "better", "dear", "same", "once"), GainRule(gain=0.05, loss=0.02), 0.95)
+    assert found["better"]["gain"]["mean"] == pytest.approx((0.4 + 0.42 + 0.4) / 3)
+    assert found["better"]["gain_test"]["mean"] == pytest.approx(0.1)
+    assert found["better"]["change_trained"]["mean"] == pytest.approx(0.01)
+    # Student's t of three: mean ± 4.3027 s / √3, and s = √(2/3) · 0.02 / √2 · … = 0.011547.
+    half = 4.30265 * 0.0115470 / 3**0.5
+    assert found["better"]["gain"]["ci_high"] - found["better"]["gain"]["mean"] == pytest.approx(half, rel=1e-4)
+    verdicts = {name: one.get("verdict") for name, one in found.items()}
+    assert verdicts == {
+        "erm": None, "better": "prevents", "dear": "costs accuracy", "same": "not shown", "once": "undetermined",
+    }  # fmt: skip
+    assert found["once"]["n_pairs"] == 1
+    assert found["once"]["gain"]["mean"] == pytest.approx(0.2)  # over the same seed, not over all
+    assert found["erm"]["n_seeds"] == 3  # as published is another training
+
+
+def test_alarms_are_told_by_modality_and_by_step():
+    first = {"modality": "image", "since": 100, "rang_at": 300, "ended_at": 700}
+    again = {"modality": "image", "since": 900, "rang_at": 1100, "ended_at": None}
+    found = rang({"alarms": [first, again]})
+    assert found["image"] == {"since": 100, "rang_at": 300, "ended_at": 700, "times": 2, "rings_at_end": 1}
+    assert found["text"]["times"] == found["text"]["rings_at_end"] == 0
+    assert np.isnan(found["text"]["rang_at"])
+    table = alarms_table({"llava": {"shifted-erm-0": found, "shifted-erm-1": rang({"alarms": []})}})
+    assert table.splitlines()[2] == "| LLaVA | plain, shifted prior | 2 | 1 | 300 | 1 |"
+
+
+def test_a_model_that_never_looks_rings_the_alarm_and_one_that_looks_does_not():
+    n = 240
+    wording, rare = np.arange(n) % 3, np.arange(n) % 10 == 0  # the favoured answer is right for nine in ten
+    shown = [("blue", "red", "green")[w] if other else ("green", "blue", "red")[w]
+             for w, other in zip(wording, rare, strict=True)]  # fmt: skip
+    pixels = np.stack([np.full((4, 4, 3), COLOURS[colour], np.uint8) for colour in shown])
+    pixels[:, 3, 3, 0] = np.arange(n)  # no two are the same
+    right = np.array([ANSWERS.index(right_of(c, WORDINGS[w])) for c, w in zip(shown, wording, strict=True)])
+    held_out = Posed(np.arange(n), np.arange(n), wording, right, pixels, np.arange(n))
+    for function, rings in ((right_of, False), (lambda _c, wording: FAVOURED[wording], True)):
+        one = Knows(function)
+        one.module = torch.nn.Identity()
+        monitor = monitor_of(one, held_out, 1)
+        for step in range(4):
+            monitor.step(step)
+        assert [alarm.modality for alarm in monitor.alarms] == ["image"] * rings
+        assert seen(monitor)["watched.image_unused"].tolist() == [0, 0, rings, rings]
+
+
+def test_a_branch_sees_the_wording_and_nothing_else():
+    way = Way(method="product-of-experts", options={"gated": 1, "entropy": 0.36})
+    method = method_of(way, 3, 5, seed=0)
+    assert {tuple(one.shape) for one in method.parameters()} == {(3, 5), (3, 1)}
+    assert method.entropy == 0.36
+    pixels, wording, right = torch.zeros(4, 2, 2, 3), torch.tensor([0, 1, 2, 0]), torch.tensor([4, 3, 2, 4])
+    free = torch.nn.Parameter(torch.zeros(4, 5))
+    method.loss(lambda _image, _text: free, pixels, wording, right).backward()
+    assert (method.branch.weights.weight.grad[0].argmin(), method.branch.weights.weight.grad[1].argmin()) == (4, 3)
+    assert method_of(Way(method="image-choice", options={"weight": 2.0}), 3, 5, seed=0).weight == 2
+    with pytest.raises(ParamsError, match="no method 'swapped-negatives' for answers"):
+        method_of(Way(method="swapped-negatives"), 3, 5, seed=0)
 
 
 def test_mistakes_are_named(tmp_path):
@@ -197,6 +285,8 @@ def test_mistakes_are_named(tmp_path):
     without = Study(study(tmp_path).params.model_copy(update={"answers": None}), tmp_path)
     with pytest.raises(ParamsError, match="no section answers"):
         stage.main(without)
+    with pytest.raises(ValueError, match="arms has no plain"):
+        study(tmp_path, arms={"image-choice": {"method": "image-choice"}})
     with pytest.raises(ValueError, match="recipe.steps has no vilt"):
         study(tmp_path, kinds=["vilt"])
 

@@ -12,7 +12,7 @@ import pandas as pd
 from attention_collapse.engine.answer_cells import PLAIN, parts
 from attention_collapse.engine.paired_seeds import compared, judge, over_seeds
 from attention_collapse.monitor.reading import MODALITIES
-from attention_collapse.params import PreventionRule
+from attention_collapse.params import GainRule
 
 OUTCOMES = {  # name -> set, measure
     "own_training": ("train", "answer_accuracy"), "test": ("test", "answer_accuracy"),
@@ -21,7 +21,7 @@ OUTCOMES = {  # name -> set, measure
 }  # fmt: skip
 
 
-def arms(models: Mapping[str, Any], ways: Sequence[str], rule: PreventionRule, confidence: float) -> dict[str, Any]:
+def arms(models: Mapping[str, Any], ways: Sequence[str], rule: GainRule, confidence: float) -> dict[str, Any]:
     """Arm -> outcomes over seeds of the models of one kind that were trained with the shifted prior, and the verdict.
 
     The gain is that in accuracy on the test with the shifted prior, over plain training of the same seeds; what must

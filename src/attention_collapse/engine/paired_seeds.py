@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from scipy import stats as scipy_stats
 
-from attention_collapse.params import PreventionRule
+from attention_collapse.params import GainRule
 from attention_collapse.stats import ties
 from attention_collapse.stats.few_models import mean_with_t
 from attention_collapse.stats.one_sample import holm
@@ -24,7 +24,7 @@ def over_seeds(values: Sequence[float], confidence: float) -> dict[str, float]:
     return {"mean": mean, "ci_low": low, "ci_high": high}
 
 
-def compared(gain: Floats, change: Floats, rule: PreventionRule, confidence: float) -> dict[str, Any]:
+def compared(gain: Floats, change: Floats, rule: GainRule, confidence: float) -> dict[str, Any]:
     """What a way to train gains over plain training, and what it changes where that does well.
 
     Parameters

@@ -10,6 +10,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from attention_collapse.engine.answer_cells import PRIORS, plain
 from attention_collapse.registry import kind_label
 from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.figures import BOTH_COLUMNS, CAUSAL, NULL, SCORE, error_bar, number
@@ -36,14 +37,14 @@ def answers_figure(models: Mapping[str, Mapping[str, Any]], favoured: float, con
     Parameters
     ----------
     models
-        Kind -> "<prior>-<seed>" -> set -> measure -> its summary.
+        Kind -> name of a cell -> set -> measure -> its summary; those that were trained plainly are shown.
     """
-    panels = [(kind, prior) for kind in models for prior in ("published", "shifted")]
-    panels = [(kind, prior) for kind, prior in panels if any(name.startswith(prior) for name in models[kind])]
+    of = {kind: {name: prior for name, (prior, _) in plain(named).items()} for kind, named in models.items()}
+    panels = [(kind, prior) for kind in models for prior in PRIORS if prior in of[kind].values()]
     figure = Figure(figsize=(BOTH_COLUMNS, 3.3), layout="constrained")
     drawn = figure.subplots(1, len(panels), sharey=True, squeeze=False)[0]
     for axes, (kind, prior) in zip(drawn, panels, strict=True):
-        seeds = {name: one for name, one in models[kind].items() if name.startswith(prior)}
+        seeds = {name: one for name, one in models[kind].items() if of[kind].get(name) == prior}
         _panel(axes, seeds)
         axes.set_title(f"{kind_label(kind)},\ntrained {prior if prior == 'shifted' else 'as published'}", loc="left")
         axes.set_xticks(range(len(SETS)), TICKS)
@@ -64,15 +65,14 @@ COLUMNS = (
 
 
 def answers_table(models: Mapping[str, Mapping[str, Any]]) -> str:
-    """A Markdown table of every model (as of `answers_figure`) on every set, with intervals where there are any."""
+    """A Markdown table of every plainly trained model on every set, with intervals where there are any."""
     heads = ["model", "seed", "trained", "answers", *(head for _, head in COLUMNS)]
     rows = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for kind, named in models.items():
-        for name, sets in named.items():
-            prior, seed = name.rsplit("-", 1)
+        for name, (prior, seed) in plain(named).items():
             for key, label in SETS.items():
-                cells = [kind_label(kind), seed, "shifted" if prior == "shifted" else "as published"]
-                cells += [label, *(_cell(sets[key][column]) for column, _ in COLUMNS)]
+                cells = [kind_label(kind), str(seed), "shifted" if prior == "shifted" else "as published"]
+                cells += [label, *(cell(named[name][key][column]) for column, _ in COLUMNS)]
                 rows.append("| " + " | ".join(cells) + " |")
     return "\n".join(rows) + "\n"
 
@@ -86,14 +86,13 @@ def answers_latex(source: Evidence) -> str:
     heads = dict(COLUMNS) | {"accuracy_question_only": "by the question", "reliance_image": "reliance, image"}
     rows = []
     for kind, named in source.data["models"].items():
-        for name, sets in named.items():
-            prior, seed = name.rsplit("-", 1)
-            about = [kind_label(kind), given(seed), "shifted" if prior == "shifted" else "as published"]
+        for name, (prior, seed) in plain(named).items():
+            about = [kind_label(kind), given(str(seed)), "shifted" if prior == "shifted" else "as published"]
             for key, label in SETS.items():
                 at = f"models.{kind}.{name}.{key}"
                 cells = [
                     value(source, f"{at}.{column}.mean", 2)
-                    + (f" {interval(source, f'{at}.{column}', 2)}" if number(sets[key][column]) >= 0 else "")
+                    + (f" {interval(source, f'{at}.{column}', 2)}" if number(named[name][key][column]) >= 0 else "")
                     for column in PAPER
                 ]
                 rows.append([*about, label, *cells])
@@ -102,7 +101,8 @@ def answers_latex(source: Evidence) -> str:
     return table(columns, rows)
 
 
-def _cell(summary: Mapping[str, Any]) -> str:
+def cell(summary: Mapping[str, Any]) -> str:
+    """A mean with its interval, if there is one; a dash for what is undefined."""
     if not np.isfinite(mean := number(summary)):
         return "–"
     low, high = (number(summary, end) for end in ("ci_low", "ci_high"))

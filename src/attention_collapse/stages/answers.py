@@ -10,12 +10,21 @@ import shutil
 from collections.abc import Mapping
 from typing import Any
 
-from attention_collapse.engine.answer_cells import cells, parameters_of, section
+import pandas as pd
+
+from attention_collapse.engine.answer_arms import arms, rang, watched
+from attention_collapse.engine.answer_cells import AnswerCell, cells, parameters_of, section
 from attention_collapse.engine.answer_summary import SHOWN, facts, summaries
 from attention_collapse.engine.dose_scores import read_all
 from attention_collapse.errors import DataError
 from attention_collapse.files import write_text
 from attention_collapse.identity.settle import settle_frame, settle_json
+from attention_collapse.report.answer_arms import (
+    alarms_table,
+    answer_arms_latex,
+    answer_arms_table,
+    watched_figure,
+)
 from attention_collapse.report.answers import answers_figure, answers_latex, answers_table
 from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.figures import save, use_style
@@ -30,12 +39,17 @@ def main(study: Study) -> None:
     """Write the table of models, the metrics with their intervals, the figure, and what the supplement cites."""
     answers, stats = section(study.params), study.params.stats
     models: dict[str, dict[str, Any]] = {}
+    alarms: dict[str, dict[str, Any]] = {}
+    curves: dict[str, dict[str, pd.DataFrame]] = {}
     counted: dict[str, Any] = {}
 
     def told(tensors: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, float]:
         given = about["parameters"]
         found = summaries(tensors, stats)
-        models.setdefault(given["kind"], {})[f"{given['prior']}-{given['seed']}"] = found
+        name = AnswerCell(*(given[key] for key in ("kind", "prior", "arm", "seed"))).name
+        models.setdefault(given["kind"], {})[name] = found
+        alarms.setdefault(given["kind"], {})[name] = rang(about)
+        curves.setdefault(given["kind"], {})[name] = watched(tensors)
         counted[given["prior"]] = facts(tensors)
         return {f"{name}.{key}": found[name][key]["mean"] for name in found for key in SHOWN}
 
@@ -51,19 +65,26 @@ def main(study: Study) -> None:
     for cell in missing:
         lacking.setdefault(cell.kind, []).append(cell.name)
     used = {"answers": answers.model_dump(), "stats": stats.model_dump(include={"confidence", "n_resamples", "seed"})}
+    ways, rule = tuple(answers.arms), answers.rule
     settle_json(study.answers, {
-        "models": models, "missing_models": lacking, "questions": counted, "stage": "answers",
+        "models": models, "monitor": alarms, "rule": rule.model_dump(),
+        "arms": {kind: arms(named, ways, rule, stats.confidence) for kind, named in models.items()},
+        "missing_models": lacking, "questions": counted, "stage": "answers",
         "favoured": answers.favoured, "partners": answers.partners, "confidence": stats.confidence,
         "evidence_id": evidence_of("answers", used, digests),
     })  # fmt: skip
     use_style()
     shutil.rmtree(study.answers_plots, ignore_errors=True)
     save(answers_figure(models, answers.favoured, stats.confidence), study.answers_plots / "accuracy")
+    save(watched_figure(curves, alarms), study.answers_plots / "watched")
     source = Evidence.read(study.root, study.answers, f"{study.params.study}.answers")
     shutil.rmtree(study.answers_paper, ignore_errors=True)
     write_text(study.answers_paper / "table.tex", HEADER + answers_latex(source))
+    write_text(study.answers_paper / "arms.tex", HEADER + answer_arms_latex(source))
     write_text(study.answers_paper / "numbers.tex", HEADER + macros(source))
     print(answers_table(source.data["models"]))
+    print(answer_arms_table(source.data["arms"]))
+    print(alarms_table(source.data["monitor"]))
     if missing:
         print(f"{len(missing)} of {len(missing) + len(table)} models are not trained yet")
 
