@@ -104,6 +104,24 @@ def test_a_dual_encoder_gives_its_embeddings(tmp_path, tiny_openclip, monkeypatc
         usable_information(labels, model=str(tiny_openclip), pairs=folder, folds=2, strict=True)
 
 
+def test_pairs_of_any_format_are_read_as_they_are(tmp_path, tiny_openclip):
+    """A table whose columns nobody knows gives what the folder of the same images gives."""
+    folder = coco_folder(tmp_path / "pairs", n=12, captions=1)
+    rows = [f"{i},{i:012d}.jpg,picture {i} of two red circles" for i in range(1, 13)]
+    (tmp_path / "table.csv").write_text("\n".join(["image_id,where,what", *rows]) + "\n")
+    labels = {i: "ab"[i % 2] for i in range(1, 13)}
+    given = {"model": str(tiny_openclip), "folds": 2, "components": 2}
+    one = usable_information(labels, pairs=folder, split="val2017", **given)
+    columns = {"image": "where", "caption": "what"}
+    two = usable_information(
+        labels, pairs=tmp_path / "table.csv", columns=columns, images=folder / "val2017", **given
+    )  # fmt: skip
+    assert one.n_images == two.n_images == 12
+    assert {k: v.mean for k, v in one.estimates.items()} == {k: v.mean for k, v in two.estimates.items()}
+    with pytest.raises(AttentionCollapseError, match="no split 'train2017'"):
+        usable_information(labels, pairs=folder, split="train2017", **given)
+
+
 def test_a_model_without_an_embedding_of_each_modality_alone_is_refused(tmp_path, capsys):
     folder = coco_folder(tmp_path / "pairs", n=4)
     (tmp_path / "labels.json").write_text('{"1": "a"}')

@@ -47,8 +47,9 @@ def _diagnose(arguments: argparse.Namespace) -> int:
 
 
 def _of_source(arguments: argparse.Namespace) -> dict[str, Any]:
-    """How a source of pairs is read."""
-    return {name: getattr(arguments, name) for name in ("split", "columns", "images", "foils")}
+    """How a source of pairs is read, of what the command takes."""
+    names = ("split", "columns", "images", "foils")
+    return {name: getattr(arguments, name) for name in names if hasattr(arguments, name)}
 
 
 def _pairs(arguments: argparse.Namespace) -> int:
@@ -91,7 +92,7 @@ def _information(arguments: argparse.Namespace) -> int:
         result = usable_information(
             arguments.labels, model=_model(arguments), pairs=arguments.pairs, features=arguments.features,
             folds=arguments.folds, components=arguments.components, seed=arguments.seed, device=arguments.device,
-            batch_size=arguments.batch_size, strict=arguments.strict,
+            batch_size=arguments.batch_size, strict=arguments.strict, **_of_source(arguments),
         )  # fmt: skip
     _print_then_write(result.text(), lambda: result.save(file))
     return 0

@@ -15,7 +15,7 @@ from attention_collapse.data.labelled import Features, matched, read_features, r
 from attention_collapse.data.pairs import table
 from attention_collapse.data.source import read_pairs
 from attention_collapse.errors import ParamsError
-from attention_collapse.inputs import source_of
+from attention_collapse.inputs import Source, source_of
 from attention_collapse.measures.predictors import SEES, held_out
 from attention_collapse.params import Stats
 from attention_collapse.report.diagnosis import Estimate
@@ -28,6 +28,9 @@ def usable_information(
     model: str | dict[str, Any] | None = None,
     pairs: str | Path | None = None,
     features: str | Path | Mapping[str, Any] | None = None,
+    split: str | None = None,
+    columns: str | Mapping[str, str] | None = None,
+    images: str | Path | None = None,
     folds: int = 5,
     components: int = 16,
     seed: int = 0,
@@ -43,10 +46,12 @@ def usable_information(
     labels
         A CSV file with the columns image_id and label, a JSON object of image id -> label, or a mapping.
     model, pairs
-        A dual encoder as of `diagnose`, and a COCO-layout folder: the features are its embeddings of each image and of
-        its first caption.
+        A dual encoder as of `diagnose`, and pairs in any format that docs/data.md lists: the features are its
+        embeddings of each image and of its first caption.
     features
         Instead of both: an .npz file or a mapping with image_id (n,), image (n, width) and text (n, width).
+    split, columns, images
+        How `pairs` are read, as of `diagnose`.
     folds, components, seed
         As of `measures.predictors.held_out`.
     strict
@@ -78,7 +83,8 @@ def usable_information(
         assert model is not None and pairs is not None  # noqa: S101 — required above
         if isinstance(pairs, str | PathLike):  # else an object that holds the pairs
             pairs = arguments.path("pairs", pairs)
-        found, weights, skipped = _embedded(model, pairs, device, batch_size, strict=strict)
+        how = {"split": split, "columns": columns, "images": images}
+        found, weights, skipped = _embedded(model, Source(pairs, how), device, batch_size, strict=strict)
         source = f"{weights['name']}  ({weights['weights']}; {weights['parameters']:,} parameters)"
     where = str(pairs) if pairs is not None else source
     chosen, unmatched = matched(named, found.image_ids, where=where, strict=strict)
@@ -103,16 +109,16 @@ def _require_source(model: object, pairs: object, features: object) -> None:
 
 
 def _embedded(
-    model: str | dict[str, Any], pairs: Any, device: str, batch_size: int, *, strict: bool
+    model: str | dict[str, Any], pairs: Source, device: str, batch_size: int, *, strict: bool
 ) -> tuple[Features, dict[str, Any], list[Skipped]]:
-    """Embeddings of a folder's usable images and first captions, the model's provenance, and what was not usable."""
+    """Embeddings of a source's usable images and first captions, the model's provenance, and what was not usable."""
     from attention_collapse.engine.captions import examine_captions
     from attention_collapse.engine.information import embeddings, require_towers
     from attention_collapse.engine.takeable import takeable
     from attention_collapse.models.specification import specification
 
     source = source_of(model)
-    read = read_pairs(pairs, strict=strict)
+    read = read_pairs(pairs.pairs, strict=strict, **pairs.how)
     towers = require_towers(source.load(device))
     measured, refused = takeable(towers, table(read.pairs, read.format), strict=strict)
     examine_captions(towers, measured, max_unknown=source.spec.max_unknown if source.spec else None)

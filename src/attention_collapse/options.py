@@ -130,6 +130,7 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
     _add_of_model(parser)
     parser.add_argument("--pairs", required=True, type=_path, help="pairs in any format that docs/data.md lists")
     _add_source(parser)
+    _add_foils(parser)
     parser.add_argument("--n", type=_positive, help="number of images, a seeded subset (default: all)")
     parser.add_argument("--seed", type=_not_negative, default=0, help="seed of the subset (default: 0)")
     parser.add_argument("--rows", choices=("all", "readout"), default="all", help="query rows of the headline")
@@ -180,6 +181,9 @@ def _add_source(parser: argparse.ArgumentParser) -> None:
         "--columns", metavar="ROLE=NAME,…", help="the columns or keys, where they are not known: image=…,caption=…"
     )
     parser.add_argument("--images", type=_path, metavar="DIR", help="the folder in which the names of images begin")
+
+
+def _add_foils(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--foils",
         action="append",
@@ -195,6 +199,7 @@ def _add_pairs(parser: argparse.ArgumentParser) -> None:
     for action in (show, convert):
         action.add_argument("source", metavar="SOURCE", help="a file, a folder, a pattern of shards, or a hub id")
         _add_source(action)
+        _add_foils(action)
     convert.add_argument("out", metavar="OUT", type=_path, help="the folder to write, which is not there yet")
     convert.add_argument("--n", type=_positive, help="number of images, a seeded subset (default: all)")
     convert.add_argument("--seed", type=_not_negative, default=0, help="seed of the subset (default: 0)")
@@ -244,7 +249,8 @@ def _add_information(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--labels", required=True, type=_path, help="CSV (image_id,label) or JSON (image id -> label)")
     parser.add_argument("--model", help=f"a dual encoder: {MODEL}")
     _add_of_model(parser)
-    parser.add_argument("--pairs", type=_path, help="folder with annotations/captions_<split>.json")
+    parser.add_argument("--pairs", type=_path, help="pairs in any format that docs/data.md lists")
+    _add_source(parser)
     parser.add_argument(
         "--features", type=_path, help="instead: .npz with image_id (n,), image (n, width) and text (n, width)"
     )
