@@ -13,6 +13,7 @@ from scipy import stats as scipy_stats
 
 from attention_collapse.engine.arm_alarms import CAUSES, alarms
 from attention_collapse.engine.arm_cells import BASELINE, OTHER, ArmCell
+from attention_collapse.engine.arm_curves import collapsed_at, curves
 from attention_collapse.engine.at_inference import COLUMNS, LOG_ODDS, REMEDIES, at_inference
 from attention_collapse.engine.dose_scores import numbers
 from attention_collapse.engine.dose_summary import COLLAPSED, HELD_OUT, LEARNED, dose_key
@@ -35,10 +36,11 @@ WATCHED = (BASELINE, "balanced-data")  # where models collapse, and where they m
 
 
 def told(tensors: Mapping[str, Floats], about: Mapping[str, Any]) -> dict[str, float]:
-    """What is kept of one model: those of `dose_scores.numbers` in `KEPT`, what its training took, and, of a plainly
-    trained one, what contrastive decoding makes of it."""
+    """What is kept of one model: those of `dose_scores.numbers` in `KEPT`, what its training took, when it had
+    collapsed, and, of a plainly trained one, what contrastive decoding makes of it."""
     found = numbers({name: values for name, values in tensors.items() if not name.startswith("watched.")})
     took = {name: float(about[name]) for name in TOOK}
+    took["collapsed_at"] = collapsed_at(curves(tensors))
     arm, modality = about["parameters"]["arm"], about["parameters"]["modality"]
     rang = alarms(tensors) if arm in WATCHED else dict.fromkeys(ALARMS, math.nan)
     remedied = at_inference(tensors, modality) if arm == BASELINE else dict.fromkeys(COLUMNS, math.nan)

@@ -41,7 +41,7 @@ UNCUT = f"{PAPER}-uncut"
 LOG_ODDS = "log-odds"  # no remedy: what the decision above 0 makes of the model's own score
 REMEDIES = {
     LOG_ODDS: Remedy(ContrastiveDecoding(alpha=0.0), "zero"),
-    PAPER: Remedy(ContrastiveDecoding(alpha=1.0, beta=0.1), "zero"),  # as the paper has it
+    PAPER: Remedy(ContrastiveDecoding(alpha=1.0, beta=0.1), "zero"),  # as published
     UNCUT: Remedy(ContrastiveDecoding(alpha=1.0, beta=0.0), "median"),
 }
 

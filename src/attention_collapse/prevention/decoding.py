@@ -30,7 +30,7 @@ class ContrastiveDecoding:
     alpha
         Strength, 0 or more; 0 is the model's own score, bit for bit. 1 in the paper.
     beta
-        Cut-off, 0 to 1: 0 keeps every answer, 1 the model's own choice alone. 0.1 in the paper.
+        Cut-off, 0 to 1: 0 keeps every answer, 1 the model's own choice alone. 0.1 is the default of the paper's code.
 
     Raises
     ------
