@@ -15,7 +15,7 @@ from attention_collapse.data.planted import Regime
 from attention_collapse.engine import arms
 from attention_collapse.engine.arm_alarms import alarms
 from attention_collapse.engine.arm_cells import REFUSED, ArmCell, cells, sections
-from attention_collapse.engine.arm_curves import curves
+from attention_collapse.engine.arm_curves import collapsed_at, curves
 from attention_collapse.engine.arm_summary import in_kinds, monitored, summary
 from attention_collapse.engine.dose_cells import read_cell
 from attention_collapse.engine.doses import HeldOut
@@ -151,6 +151,16 @@ def test_curves_of_a_model_that_ignores_the_image_from_the_second_check_on():
     assert found["trained"].tolist() == [1, 1] and found["neutral"].tolist() == [1, 0.5]
     assert found["image_swapped"].tolist() == [0, 1] and found["text_swapped"].tolist() == [0, 0]
     assert found["reliance_image"].tolist() == [1, 0] and found["reliance_text"].tolist() == [1, 1]
+    assert collapsed_at(found) == 20  # both right at the first check; then right as trained alone
+
+
+def test_a_model_has_collapsed_once_it_is_right_as_trained_and_fails_where_the_cue_says_nothing():
+    def at(trained, neutral):
+        return collapsed_at(pd.DataFrame({"step": [0, 20, 40], "trained": trained, "neutral": neutral}))
+
+    assert at([0.5, 0.9, 0.95], [0.5, 0.6, 0.5]) == 20  # the limits belong to it
+    assert at([0.5, 0.89, 0.95], [0.5, 0.5, 0.5]) == 40  # it knew nothing before
+    assert np.isnan(at([0.5, 0.95, 0.95], [0.5, 0.61, 0.9]))
 
 
 def watched(neutral, checks=6, n=100, learns_at=2):

@@ -9,7 +9,9 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from attention_collapse.engine.dose_scores import middle
+from attention_collapse.engine.dose_summary import COLLAPSED, LEARNED
 from attention_collapse.measures.reliance import lost_both, lost_image, lost_text, reliance_image, reliance_text
+from attention_collapse.stats import ties
 
 Floats = NDArray[np.float64]
 
@@ -43,3 +45,19 @@ def curves(tensors: Mapping[str, Floats]) -> pd.DataFrame:
             "reliance_text": float(reliance_text(changed_text, whole)),
         })  # fmt: skip
     return pd.DataFrame(rows)
+
+
+def collapsed_at(seen: pd.DataFrame) -> float:
+    """First step at which a model in training is right as trained and not where the cue says nothing; NaN: never.
+
+    That is, with `dose_summary.LEARNED` or more of the watched pairs right, and at most `COLLAPSED`.
+
+    Parameters
+    ----------
+    seen
+        As `curves` gives it.
+    """
+    learned = ~ties.below(seen["trained"].to_numpy(np.float64), LEARNED)
+    failed = ~ties.above(seen["neutral"].to_numpy(np.float64), COLLAPSED)
+    steps = seen.loc[learned & failed, "step"]
+    return float(steps.iloc[0]) if len(steps) else float("nan")

@@ -12,6 +12,8 @@ from numpy.typing import NDArray
 
 from attention_collapse.engine.arm_alarms import CAUSES, alarms
 from attention_collapse.engine.arm_cells import BASELINE, OTHER, ArmCell
+from attention_collapse.engine.arm_curves import collapsed_at, curves
+from attention_collapse.engine.at_inference import COLUMNS, LOG_ODDS, REMEDIES, at_inference
 from attention_collapse.engine.dose_scores import numbers
 from attention_collapse.engine.dose_summary import COLLAPSED, HELD_OUT, LEARNED, dose_key
 from attention_collapse.engine.paired_seeds import compared, judge, over_seeds
@@ -32,11 +34,15 @@ WATCHED = (BASELINE, "balanced-data")  # where models collapse, and where they m
 
 
 def told(tensors: Mapping[str, Floats], about: Mapping[str, Any]) -> dict[str, float]:
-    """What is kept of one model: those of `dose_scores.numbers` in `KEPT`, and what its training took."""
+    """What is kept of one model: those of `dose_scores.numbers` in `KEPT`, what its training took, when it had
+    collapsed, and, of a plainly trained one, what contrastive decoding makes of it."""
     found = numbers({name: values for name, values in tensors.items() if not name.startswith("watched.")})
     took = {name: float(about[name]) for name in TOOK}
-    rang = alarms(tensors) if about["parameters"]["arm"] in WATCHED else dict.fromkeys(ALARMS, math.nan)
-    return {name: found[name] for name in KEPT} | took | rang
+    took["collapsed_at"] = collapsed_at(curves(tensors))
+    arm, modality = about["parameters"]["arm"], about["parameters"]["modality"]
+    rang = alarms(tensors) if arm in WATCHED else dict.fromkeys(ALARMS, math.nan)
+    remedied = at_inference(tensors, modality) if arm == BASELINE else dict.fromkeys(COLUMNS, math.nan)
+    return {name: found[name] for name in KEPT} | took | rang | remedied
 
 
 def cue_key(dose: Dose) -> str:
@@ -94,6 +100,38 @@ def summary(table: pd.DataFrame, missing: Sequence[ArmCell], study: Prevention, 
         if cues:
             kinds[kind] = cues
     return {"kinds": kinds, "n_models": len(table), "n_missing": len(missing), "missing": _named(missing)}
+
+
+def remedied(table: pd.DataFrame, study: Prevention, confidence: float) -> dict[str, Any]:
+    """kind -> cue -> remedy at inference -> outcomes and verdict, of the plainly trained models, as `summary` has them.
+
+    The gain is over the same models as they are. The rule's limits are applied, with Holm's correction over the
+    remedies and cues of the kind; they were no part of the study when the rule was fixed. `LOG_ODDS` is no remedy.
+    """
+    kinds: dict[str, Any] = {}
+    for kind in study.kinds:
+        cues: dict[str, Any] = {}
+        for dose in study.doses:
+            here = _of(table, kind, dose)
+            plain = here[here["arm"] == BASELINE] if len(here) else here
+            if len(plain):
+                cues[cue_key(dose)] = {
+                    name: _remedy(plain, name, remedy.contrast.passes(study.partners), study, confidence)
+                    for name, remedy in REMEDIES.items()
+                }
+        judge([found[name] for found in cues.values() for name in REMEDIES if name != LOG_ODDS], 1 - confidence)
+        if cues:
+            kinds[kind] = cues
+    return kinds
+
+
+def _remedy(plain: pd.DataFrame, name: str, passes: float, study: Prevention, level: float) -> dict[str, Any]:
+    neutral, trained = (plain[f"{name}_{condition}"].to_numpy(np.float64) for condition in ("uninformative", "trained"))
+    gain, change = neutral - plain[HELD_OUT].to_numpy(np.float64), trained - plain[TRAINED].to_numpy(np.float64)
+    return {
+        "neutral": over_seeds(neutral.tolist(), level), "trained": over_seeds(trained.tolist(), level),
+        **compared(gain, change, study.rule, level), "n_seeds": len(plain), "passes": passes,
+    }  # fmt: skip
 
 
 def monitored(table: pd.DataFrame, study: Prevention) -> dict[str, Any]:

@@ -2,10 +2,11 @@
 
 A method takes the place of the loss: `loss = method.loss(score, image, text, target)`, where `score(image, text)` runs
 the model. After `loss.backward()` comes `method.after_backward()`, which only some methods use. Nothing of a method is
-left in the model that was trained.
+left in the model that was trained. `ContrastiveDecoding` alone is for a model that is trained already.
 """
 
 from attention_collapse.prevention.branch import ProductOfExperts
+from attention_collapse.prevention.decoding import ContrastiveDecoding
 from attention_collapse.prevention.dropout import ModalityDropout
 from attention_collapse.prevention.method import Inputs, Method, Plain, Score
 from attention_collapse.prevention.modulation import GradientModulation
@@ -20,6 +21,7 @@ METHODS: tuple[type[Method], ...] = (
 __all__ = [
     "METHODS",
     "Choice",
+    "ContrastiveDecoding",
     "GradientModulation",
     "GroupReweighting",
     "ImageChoice",

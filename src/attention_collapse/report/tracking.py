@@ -7,7 +7,7 @@ import math
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import chdir, closing, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -37,9 +37,11 @@ class Result:
     params
         What it was made with.
     files
-        To keep beside it; the metrics file is the first.
+        To keep beside it; the metrics file is the first, unless the result is a part of one.
     causal
         Of a model: its causal measures, which are logged beside the scores; empty if they were not computed.
+    series
+        Of a training: metric -> (step, value) of what was seen while it ran.
     finished
         Seconds since 1970 at which the result was committed to git, or (not committed) last written. How long it took
         is in no result, so a run starts and ends then.
@@ -52,6 +54,7 @@ class Result:
     params: Mapping[str, Any]
     files: tuple[Path, ...]
     causal: Mapping[str, Any] = field(default_factory=dict)
+    series: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
     finished: float = 0.0
 
 
@@ -69,7 +72,8 @@ def numbers_of(result: Result) -> dict[tuple[str, int], float]:
     """(metric, step) -> number: a measure's mean under its plain name, by which runs are sorted; layers are steps.
 
     `reliance_share.mean` is `reliance_share`, and its interval `reliance_share.ci_low` and `.ci_high`; `layers.01.mcs`
-    and `layer_mcs.01` are step 1 of `layers.mcs` and `layer_mcs`. Undefined numbers are in no metric.
+    and `layer_mcs.01` are step 1 of `layers.mcs` and `layer_mcs`. A series keeps its steps. Undefined numbers are in no
+    metric.
     """
     found: dict[tuple[str, int], float] = {}
     for metrics in (result.causal, result.metrics):
@@ -81,6 +85,8 @@ def numbers_of(result: Result) -> dict[tuple[str, int], float]:
             named = [part for part in parts if part != layer]
             name = ".".join(named[:-1] if named[-1] == "mean" and len(named) > 1 else named)
             found[name, int(layer or 0)] = float(value)
+    for name, points in result.series.items():
+        found |= {(name, step): value for step, value in points if math.isfinite(value)}
     return found
 
 
@@ -116,7 +122,8 @@ def mirror(results: list[Result], revision: str, uri: str | None = None) -> tupl
 
 def _mirrored(client: MlflowClient, experiment: str, result: Result, revision: str) -> bool:
     """Log a result unless it is there; whether it was logged."""
-    digest = sha256_bytes(json_text([result.metrics, dict(result.causal), FORM]).encode())  # new code, new numbers
+    told = [result.metrics, dict(result.causal), FORM, *([dict(result.series)] if result.series else [])]
+    digest = sha256_bytes(json_text(told).encode())  # new code, new numbers
     tags = {
         "evidence_id": result.metrics["evidence_id"], "dvc.stage": result.stage, "metrics.sha256": digest,
     }  # fmt: skip

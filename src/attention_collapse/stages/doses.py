@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shutil
 
+from attention_collapse.engine.at_inference import contrasted
 from attention_collapse.engine.dose_cells import cells, parameters_of, recipe_of, sections
 from attention_collapse.engine.dose_scores import numbers, read_all
 from attention_collapse.engine.dose_summary import HELD_OUT, dose_key, summary
@@ -38,8 +39,9 @@ def main(study: Study) -> None:
     doses, plant = sections(study.params)
     folders = {kind: study.doses_of(kind) for kind in doses.kinds}
     table, missing, digests = read_all(
-        cells(doses), folders, lambda cell: parameters_of(cell, doses, plant), lambda tensors, _: numbers(tensors)
-    )
+        cells(doses), folders, lambda cell: parameters_of(cell, doses, plant),
+        lambda tensors, about: numbers(tensors) | contrasted(tensors, about["parameters"]["modality"]),
+    )  # fmt: skip
     if not len(table):
         raise DataError(
             f"{study.doses_of('KIND')} holds no scores of a model", expected="those that train_doses writes",

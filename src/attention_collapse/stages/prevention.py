@@ -14,7 +14,7 @@ import pandas as pd
 
 from attention_collapse.engine.arm_cells import REFUSED, cells, parameters_of, sections
 from attention_collapse.engine.arm_curves import curves
-from attention_collapse.engine.arm_summary import in_kinds, monitored, summary, told
+from attention_collapse.engine.arm_summary import in_kinds, monitored, remedied, summary, told
 from attention_collapse.engine.dose_cells import read_cell, recipe_of
 from attention_collapse.engine.dose_scores import read_all
 from attention_collapse.errors import DataError
@@ -49,12 +49,13 @@ def main(study: Study) -> None:
     about = {
         "stage": "prevention", "confidence": confidence, "n_pairs": prevention.pairs,
         "rule": prevention.rule.model_dump(), "recommended": in_kinds(result["kinds"], prevention), "refused": REFUSED,
-        "monitor": monitored(table, prevention),
+        "monitor": monitored(table, prevention), "at_inference": remedied(table, prevention, confidence),
     }  # fmt: skip
     used = {"prevention": prevention.model_dump(), "confidence": confidence}
     used["recipes"] = {kind: recipe_of(plant, kind) for kind in prevention.kinds}
-    settle_json(study.prevention, {**result, **about, "evidence_id": evidence_of("prevention", used, digests)})
-    _draw(study, prevention, table, result["kinds"])
+    result |= about
+    settle_json(study.prevention, {**result, "evidence_id": evidence_of("prevention", used, digests)})
+    _draw(study, prevention, table, result)
     for kind, cues in result["kinds"].items():
         for cue, arms in cues.items():
             said = ", ".join(
@@ -62,18 +63,22 @@ def main(study: Study) -> None:
                 for arm, found in arms.items()
             )
             print(f"{kind}, {cue}: accuracy where the cue says nothing (* prevents): {said}")
+    for kind, cues in result["at_inference"].items():
+        for cue, remedies in cues.items():
+            said = ", ".join(f"{name} {one['neutral']['mean']:.3f}" for name, one in remedies.items())
+            print(f"{kind}, {cue}, plainly trained models at inference: {said}")
     if missing:
         print(f"{len(missing)} of {len(missing) + len(table)} models are not trained yet")
 
 
-def _draw(study: Study, prevention: Prevention, table: pd.DataFrame, kinds: Mapping[str, Any]) -> None:
+def _draw(study: Study, prevention: Prevention, table: pd.DataFrame, result: Mapping[str, Any]) -> None:
     """Figures and LaTeX."""
     use_style()
     shutil.rmtree(study.prevention_plots, ignore_errors=True)
     source = Evidence.read(study.root, study.prevention, f"{study.params.study}.prevention")
     dose = prevention.doses[0]
-    for kind, cues in kinds.items():
-        figure = arms_figure(table, cues, kind, prevention, study.params.stats.confidence)
+    for kind in result["kinds"]:
+        figure = arms_figure(table, result, kind, prevention, study.params.stats.confidence)
         save(figure, study.prevention_plots / f"arms_{kind}")
         watched: dict[str, list[pd.DataFrame]] = {}
         for cell in cells(prevention):

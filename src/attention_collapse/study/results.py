@@ -7,11 +7,14 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from attention_collapse.errors import PipelineError
 from attention_collapse.files import need, read_json
 from attention_collapse.params import load_params
 from attention_collapse.report.tracking import Result
 from attention_collapse.study.layout import Study
+from attention_collapse.study.watched import read_watched
 
 
 def all_results(root: Path = Path()) -> list[Result]:
@@ -35,7 +38,7 @@ def all_results(root: Path = Path()) -> list[Result]:
 
 
 def results_of(study: Study) -> list[Result]:
-    """One result a model, one for the statistics, the decision and the audit; empty for a study that has not run."""
+    """One result per model and way to train, and for statistics, decision and audit; empty for a study not run."""
     params, results = study.params, []
     for name, spec in params.models.items():
         if study.scores(name).is_file():
@@ -73,6 +76,37 @@ def results_of(study: Study) -> list[Result]:
                 params.study, metrics["stage"], metrics["stage"], metrics, settings, (file,),
                 finished=_finished(study.root, [file]),
             ))  # fmt: skip
+    return [*results, *_trainings(study)]
+
+
+def _trainings(study: Study) -> list[Result]:
+    """One result per way to train of the study of prevention: its outcomes, and what was seen while it was trained.
+
+    The series are means over the seeds; a step at which a seed's value is undefined is left out.
+    """
+    watched, _ = read_watched(study)
+    if not watched or not study.prevention.is_file():
+        return []
+    section, metrics, results = study.params.prevention, _metrics(study.prevention), []
+    assert section is not None  # noqa: S101 — for the type checker: `watched` is empty without it
+    finished = _finished(study.root, [study.prevention])
+    for kind, cues in watched.items():
+        for cue, arms in cues.items():
+            outcomes = metrics["kinds"].get(kind, {}).get(cue, {})
+            for arm, seeds in arms.items():
+                whole = np.stack([run.to_numpy(np.float64) for run in seeds]).mean(0)  # (check, column)
+                steps = whole[:, list(seeds[0].columns).index("step")].astype(int).tolist()
+                series = {
+                    f"training.{name}": list(zip(steps, whole[:, place].tolist(), strict=True))
+                    for place, name in enumerate(seeds[0].columns)
+                    if name != "step"
+                }
+                told = {key: metrics[key] for key in ("evidence_id", "stage")} | {"arm": arm, "kind": kind, "cue": cue}
+                settings = {"kind": kind, "cue": cue, "seeds": len(seeds), "trained": section.arms[arm].model_dump()}
+                results.append(Result(
+                    study.params.study, f"{kind}/{cue}/{arm}", metrics["stage"], {**outcomes.get(arm, {}), **told},
+                    settings, (), series=series, finished=finished,
+                ))  # fmt: skip
     return results
 
 
