@@ -19,7 +19,7 @@ from attention_collapse.study.layout import Study
 
 KIND, ARM, SEED = "fusion-v2", "swapped-negatives", 0
 CONFIDENCE = 0.99
-OUTCOMES = ("accuracy_trained", "accuracy_uninformative", "accuracy_image_swapped_trained", "reliance_image_trained")
+OUTCOMES = ("accuracy_trained", "accuracy_uninformative", "reliance_image_trained")
 
 
 def expected(values):
