@@ -67,11 +67,7 @@ def command_parser() -> argparse.ArgumentParser:
         description="Pairs of image and caption as people have them: COCO, CSV, TSV, JSON, JSON Lines, an imagefolder, "
         "saved datasets, Parquet, webdataset tars, Flickr30k, Karpathy's splits, SugarCrepe, VALSE (docs/data.md).",
     ))  # fmt: skip
-    _add_explore(
-        commands.add_parser(
-            "explore", help="write or serve a page to look with, of a study or of a model on your pairs"
-        )
-    )
+    _add_explore(commands.add_parser("explore", help="a page to look with, of a study or of a model on your pairs"))
     commands.add_parser("models", help="list the models there are")
     known = commands.add_parser("measures", help="list the measures there are, and what each means")
     known.add_argument("--write", action="store_true", help="write their table into this repository's docs instead")

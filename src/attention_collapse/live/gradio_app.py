@@ -17,7 +17,9 @@ from attention_collapse.explain import explain
 from attention_collapse.live.looker import LARGEST, LONGEST, Looker
 from attention_collapse.progress import told
 
+TITLE = "A picture and a caption of yours"
 HOST, PORT = "127.0.0.1", 7860
+HEIGHT = 1500  # pixels of the frame: all of a small model's pair
 WAITING = 16  # requests that wait for the one that runs; the next is told that the queue is full
 SWEEP, KEPT = 300, 600  # seconds: how often uploads are looked through, and after how many they are deleted
 
@@ -112,15 +114,14 @@ def is_loopback(host: str) -> bool:
 def blocks(looker: Looker, *, t_shap: bool) -> Any:
     """The application of a model that is loaded."""
     gradio = _gradio()
-    title = f"Where does {looker.model.name} look, and what does its score depend on?"
-    with gradio.Blocks(title=title, analytics_enabled=False, delete_cache=(SWEEP, KEPT)) as app:
-        gradio.HTML(f"<h1>{escape(title)}</h1><p>{escape(_introduction(looker))}</p>")
+    with gradio.Blocks(title=f"{TITLE}: {looker.name}", analytics_enabled=False, delete_cache=(SWEEP, KEPT)) as app:
+        gradio.HTML(f"<h1>{TITLE}</h1><p>{escape(_introduction(looker))}</p>")
         with gradio.Row():
-            picture = gradio.File(label=f"Picture, at most {LARGEST // 2**20} MiB", type="filepath", height=140)
+            picture = gradio.File(label=f"Picture, at most {LARGEST // 2**20} MiB", type="filepath", height=160)
             with gradio.Column():
                 caption = gradio.Textbox(label="Caption", max_length=LONGEST, lines=2, submit_btn=False)
                 tokens = gradio.Checkbox(t_shap, label="also what each word and image cell adds to the score (slow)")
-                button = gradio.Button("Look", variant="primary")
+                button = gradio.Button("Look")
         result = gradio.HTML(label="The pair")
 
         def look(picture: str | None, caption: str, contributions: bool) -> str:
@@ -134,7 +135,7 @@ def blocks(looker: Looker, *, t_shap: bool) -> Any:
 def shown(looker: Looker, picture: str | None, caption: str, *, contributions: bool) -> str:
     """The page of a pair in its frame; or what was wrong, as text that is escaped."""
     try:
-        return looker.page(picture, caption, t_shap=bool(contributions)).frame()
+        return looker.page(picture, caption, t_shap=bool(contributions)).frame(HEIGHT)
     except Exception as error:
         found = explain(error)
         if found is None:  # a fault of the program's own: its details are for whoever runs the server
@@ -144,7 +145,8 @@ def shown(looker: Looker, picture: str | None, caption: str, *, contributions: b
                 remedy="try another picture or caption; whoever runs the server finds the details on its terminal",
             )  # fmt: skip
     parts = (found.got, f"Expected: {found.expected}.", f"What to do: {found.remedy}.")
-    lines = "".join(f"<div>{escape(part)}</div>" for part in parts)
+    named = (part.replace(looker.model.name, looker.name) for part in parts)
+    lines = "".join(f"<div>{escape(part)}</div>" for part in named)
     return f'<div role="alert" style="border-left:5px solid #b34700;padding:8px 14px">{lines}</div>'
 
 

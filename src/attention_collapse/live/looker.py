@@ -90,7 +90,8 @@ class Looker:
         how = {"split": split, "columns": columns, "images": images}
         read = None if pairs is None else sampled_pairs(pairs, how, n=n, seed=seed, strict=strict)
         loaded = _loaded(named, device)
-        others, skipped = [], []
+        others: list[Pair] = []
+        skipped: list[dict[str, str]] = []
         if read is not None:
             others, _, skipped = usable_pairs(loaded, read, strict=strict, max_unknown=limit)
         other, why = twin_of(named.name, named.spec, device) if twin else (None, "it was not asked for")
@@ -99,6 +100,15 @@ class Looker:
             where="" if read is None else Path(str(read.where)).name, n_listed=0 if read is None else read.n_listed,
             mean=_mean(others), seed=seed, batch_size=batch_size, max_unknown=limit,
         )  # fmt: skip
+
+    @property
+    def name(self) -> str:
+        """What the page calls the model: of a folder or a file its name alone, for its path concerns no reader."""
+        path = Path(self.model.name)
+        return path.name if path.is_absolute() or path.exists() else self.model.name
+
+    def _told(self, text: str) -> str:
+        return text.replace(self.model.name, self.name)
 
     def page(self, picture: str | PathLike[str] | None, caption: str, *, t_shap: bool = False) -> Page:
         """The page of one pair.
@@ -142,7 +152,8 @@ class Looker:
             twin=self.twin, twin_why=self.twin_why, t_shap=t_shap,
         )  # fmt: skip
         about = replace(
-            about, given=True, n_scored=len(self.others), mean=mean,
+            about, model=self.name, given=True, n_scored=len(self.others), mean=mean,
+            weights=self._told(about.weights), twin_is=self._told(about.twin_is),
             mean_is="mean image of these pairs" if self.others else "the picture’s own mean colour",
             pictures="the one that was given" + (", and the others as they lie there" if self.others else ""),
             tokens_why="" if t_shap else "What single words and cells add to the score (T-SHAP) was not asked for.",
@@ -171,8 +182,9 @@ class Looker:
                 remedy="write what the picture might show",
             )
         if self._is_cut(pair, said):
+            tokens = f", of {read.n_tokens} tokens," if read.n_tokens is not None else ""
             raise DataError(
-                f"the caption of {len(said.split())} words is longer than the model's context, and would be cut",
+                f"the caption{tokens} is longer than the model's context, and would be cut",
                 expected="a caption that the model reads to its end",
                 remedy="shorten the caption",
             )

@@ -132,7 +132,8 @@ def model_page(
     data = {
         "heads": [_heads(grid, twins.get(grid.tower)) for grid in heads],
         "pairs": [_pair(pair, detail) for pair in shown],
-        "twin_why": about.twin_why, "mean": data_uri(about.mean, PICTURE), "mean_is": about.mean_is, "low": low, "high": high,
+        "twin_why": about.twin_why, "mean": data_uri(about.mean, PICTURE), "mean_is": about.mean_is,
+        "low": low, "high": high,
     }  # fmt: skip
     return render(
         "model.html", title=f"Where does {about.model} look, and what does its score depend on?",
