@@ -1,11 +1,14 @@
 """The live page in a real browser; skipped, with the reason, where Chromium, Playwright or Gradio is absent."""
 
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
 from conftest import ROOT
 from live_server import served
+from PIL import Image
 from test_explore_browser import CHROMIUM, browser
 from test_looker import HOSTILE_SHORT
 
@@ -93,3 +96,56 @@ def test_what_is_wrong_is_told_and_hostile_texts_do_not_run(page, scenes, tmp_pa
     look(page, tmp_path / "no.png", HOSTILE_SHORT)
     page.get_by_role("alert").get_by_text("no.png: cannot be decoded").wait_for()
     assert page.evaluate("window.hacked") is None
+
+
+CONTRASTS = """() => {
+  const parts = (text) => text.match(/[\\d.]+/g).map(Number);
+  const linear = (x) => x <= 0.04045 ? x / 12.92 : ((x + 0.055) / 1.055) ** 2.4;
+  const light = ([r, g, b]) => [r, g, b].map((x) => linear(x / 255))
+    .reduce((sum, x, i) => sum + x * [0.2126, 0.7152, 0.0722][i], 0);
+  const behind = (element) => {
+    for (let e = element; e; e = e.parentElement) {
+      const colour = parts(getComputedStyle(e).backgroundColor);
+      if (colour.length < 4 || colour[3] === 1) return colour;
+    }
+    return [255, 255, 255];
+  };
+  const walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT), found = {};
+  while (walker.nextNode()) {
+    const text = walker.currentNode.textContent.trim(), element = walker.currentNode.parentElement;
+    const seen = element.checkVisibility({ opacityProperty: true });
+    if (!text || !seen || element.closest("script, style, iframe")) continue;
+    const [a, b] = [light(parts(getComputedStyle(element).color)), light(behind(element))].sort((x, y) => y - x);
+    found[text] = (a + 0.05) / (b + 0.05);
+  }
+  return found;
+}"""
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_around_the_frame_can_be_read(page, scenes, scheme):
+    page.emulate_media(color_scheme=scheme)
+    page.reload()
+    page.get_by_role("button", name="Look").wait_for()
+    page.get_by_role("heading", name="A picture and a caption of yours").wait_for()  # which brings a style with it
+    page.wait_for_timeout(500)  # colours fade in
+    before = page.evaluate(CONTRASTS)
+    look(page, None, "two red circles")
+    page.get_by_role("alert").wait_for()
+    page.set_input_files("input[type=file]", str(next(scenes.rglob("*.png"))))
+    page.get_by_text("KB").first.wait_for()  # it has arrived
+    found = before | page.evaluate(CONTRASTS)
+    assert {"Look", "Caption", "A picture and a caption of yours", "there is no picture"} <= found.keys()
+    assert {text: ratio for text, ratio in found.items() if ratio < 4.5} == {}
+
+
+def test_the_screenshots_of_the_docs_can_be_made_anew(tmp_path):
+    subprocess.run([sys.executable, ROOT / "scripts" / "screenshots.py", tmp_path], check=True, capture_output=True)
+    for name in ("explore-study.png", "explore-live.png"):
+        sizes = []
+        for file in (tmp_path / name, ROOT / "docs" / name):
+            assert file.stat().st_size <= 150_000
+            with Image.open(file) as picture:
+                assert picture.mode == "P"
+                sizes.append(picture.size)
+        assert sizes[0] == sizes[1] and f"]({name})" in (ROOT / "docs" / "explore.md").read_text("utf-8")
