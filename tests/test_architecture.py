@@ -23,8 +23,8 @@ FLOORS = (
     {"repository"},
     {"stages"},
     {"inputs", "inventory", "streams"},
-    {"diagnosis"},
-    {"information", "exploration", "questions"},
+    {"diagnosis", "page_parts"},
+    {"information", "exploration", "live", "questions"},
     {"cli"},
 )
 DISTRIBUTIONS = {"yaml": "pyyaml", "PIL": "pillow", "open_clip": "open_clip_torch", "sklearn": "scikit-learn"}
@@ -62,8 +62,9 @@ def normal(name):
 
 
 def requirements():
-    """Name -> version of what requirements.txt pins: the runtime part, and the tools below it."""
+    """Name -> version of what is pinned: the runtime part of requirements.txt, and the tools below it and beside it."""
     parts = (ROOT / "requirements.txt").read_text().split("# Tools")
+    parts[1] += (ROOT / "requirements-explore.txt").read_text()
     return [{normal(n): v for n, v in re.findall(r"^([\w.-]+)==([\w.+!-]+)", part, re.MULTILINE)} for part in parts]
 
 
@@ -83,7 +84,7 @@ def test_every_import_is_declared_and_pinned_for_those_who_run_it():
                 continue
             name = normal(DISTRIBUTIONS.get(top, top))
             if name in extras():
-                assert path.name == f"{name}_callback.py", f"{path}: {top} is left to the user"
+                assert path.name.startswith(f"{name}_"), f"{path}: {top} is left to the user"
                 continue
             assert name not in tools, f"{path}: {top} stands in requirements.txt among the tools"
             assert name in runtime, f"{path}: {top} is not in requirements.txt"

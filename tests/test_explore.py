@@ -12,7 +12,7 @@ from report.test_explorer import HOSTILE, Elements
 from tiny.encoders import write_blip, write_siglip, write_vilt
 from tiny.inhouse import write_fusion_v1
 
-from attention_collapse import AttentionCollapseError, exploration, explore
+from attention_collapse import AttentionCollapseError, explore, page_parts
 from attention_collapse.cli import main
 from attention_collapse.data.images import load_rgb
 from attention_collapse.data.pairs import read_folder, table
@@ -167,7 +167,7 @@ def test_a_model_without_attention_has_the_causal_view_alone_and_says_so(folder,
 
 
 def test_more_pairs_than_are_scored_are_sampled_and_it_is_said(folder, tiny_openclip, monkeypatch):
-    monkeypatch.setattr(exploration, "SAMPLE", 3)
+    monkeypatch.setattr(page_parts, "SAMPLE", 3)
     page = explore(str(tiny_openclip), folder, twin=False)
     assert "5 images there, 3 scored (a sample drawn by the seed; all the rest is unseen)" in page.html
     assert data_of(page)["heads"][0]["twin"] is None and "it was not asked for" in page.html

@@ -117,6 +117,14 @@ def _questions(arguments: argparse.Namespace) -> int:
 def _explore(arguments: argparse.Namespace) -> int:
     from attention_collapse.exploration import explore, explore_study
 
+    if arguments.serve:
+        return _serve(arguments)
+    if arguments.out is None:
+        raise ParamsError(
+            "neither --out nor --serve is there",
+            expected="a file to write, or --serve for a live page",
+            remedy="name the file: --out page.html",
+        )
     if bool(arguments.study) == bool(arguments.model) or (arguments.study and arguments.pairs):
         raise ParamsError(
             "--study, or --model with --pairs, is asked for",
@@ -133,6 +141,24 @@ def _explore(arguments: argparse.Namespace) -> int:
             t_shap=arguments.t_shap, strict=arguments.strict, max_unknown=arguments.max_unknown, out=arguments.out,
         )  # fmt: skip
     print(f"{arguments.out}: {len(page.html.encode('utf-8')) / 2**20:.1f} MiB; open it in a browser")
+    return 0
+
+
+def _serve(arguments: argparse.Namespace) -> int:
+    from attention_collapse.live import serve
+
+    if not arguments.model or arguments.study or arguments.out:
+        raise ParamsError(
+            "--serve with --study or --out, or without --model",
+            expected="--serve --model NAME, with --pairs where pairs are to be swapped in; it writes no file",
+            remedy="leave out what does not belong to it",
+        )
+    serve(
+        _model(arguments), arguments.pairs, host=arguments.host, port=arguments.port, t_shap=arguments.t_shap,
+        split=arguments.split, columns=arguments.columns, images=arguments.images, n=arguments.n, seed=arguments.seed,
+        device=arguments.device, batch_size=arguments.batch_size, twin=not arguments.no_twin, strict=arguments.strict,
+        max_unknown=arguments.max_unknown,
+    )  # fmt: skip
     return 0
 
 

@@ -67,9 +67,7 @@ def command_parser() -> argparse.ArgumentParser:
         description="Pairs of image and caption as people have them: COCO, CSV, TSV, JSON, JSON Lines, an imagefolder, "
         "saved datasets, Parquet, webdataset tars, Flickr30k, Karpathy's splits, SugarCrepe, VALSE (docs/data.md).",
     ))  # fmt: skip
-    _add_explore(
-        commands.add_parser("explore", help="write a page to look with, of a study or of a model on your pairs")
-    )
+    _add_explore(commands.add_parser("explore", help="a page to look with, of a study or of a model on your pairs"))
     commands.add_parser("models", help="list the models there are")
     known = commands.add_parser("measures", help="list the measures there are, and what each means")
     known.add_argument("--write", action="store_true", help="write their table into this repository's docs instead")
@@ -242,7 +240,11 @@ def _add_explore(parser: argparse.ArgumentParser) -> None:
     _add_max_unknown(parser)
     parser.add_argument("--t-shap", action="store_true", help="also what each word and image cell adds to the score")
     parser.add_argument("--strict", action="store_true", help="fail on an unusable image or caption")
-    parser.add_argument("--out", type=_path, required=True, help="the HTML file to write")
+    parser.add_argument("--out", type=_path, help="the HTML file to write")
+    live = parser.add_argument_group("live", "instead of a file: a page that takes a picture and a caption of yours")
+    live.add_argument("--serve", action="store_true", help="serve it; --pairs are then what is swapped in, if any")
+    live.add_argument("--host", default="127.0.0.1", help="the address that is listened on (default: 127.0.0.1)")
+    live.add_argument("--port", type=_positive, default=7860, help="its port (default: 7860)")
 
 
 def _add_information(parser: argparse.ArgumentParser) -> None:

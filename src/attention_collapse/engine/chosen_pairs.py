@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, ClassVar
 
 import numpy as np
@@ -11,7 +12,7 @@ from numpy.typing import NDArray
 
 from attention_collapse.engine.alike import same_pairs
 from attention_collapse.engine.contribution import FEWEST, draws
-from attention_collapse.engine.scoring import Cells, first_foils, score_cells
+from attention_collapse.engine.scoring import Cells, first_foils, score_cells, score_texts
 from attention_collapse.models.interface import DualEncoder, Model
 
 if TYPE_CHECKING:
@@ -115,6 +116,33 @@ def chosen_pairs(model: Model, pairs: Dataset, *, show: int, seed: int, batch_si
         v |= score_cells(model, pairs, swaps.cells(at), batch_size=batch_size)
     found = [swaps.of_pair(v, position, row) for row, position in enumerate(why)]
     return [Chosen(position, tuple(why[position]), one) for position, one in zip(why, found, strict=True)], v["own"]
+
+
+def swapped_alone(model: Model, pairs: Dataset, mean: Path, *, seed: int, batch_size: int) -> Swapped:
+    """Scores of the first of some pairs as it is swapped with others, drawn by the seed, which alone are read.
+
+    Parameters
+    ----------
+    pairs
+        The table of `data.pairs.table`: the pair, and those that may stand for it; its hard foils are not scored.
+    mean
+        File of the picture that stands for the mean image.
+    """
+    swaps, captions = _Swaps.of(pairs, seed), pairs["captions"]
+    at = [0, int(swaps.image[0])] if swaps.partners else [0]
+    said = [0, int(swaps.text[0])] if swaps.partners else [0]
+    paths = [*(Path(pairs[position]["image"]["path"]) for position in at), mean]
+    wanted = {"own": (0, 0), "mean_image": (len(paths) - 1, 0)}
+    if swaps.partners:
+        wanted |= {"other_image": (1, 0), "other_text": (0, 1), "both": (1, 1)}
+    cells: Cells = {name: (np.array(image), np.array(text)) for name, (image, text) in wanted.items()}
+    texts = [captions[position][0] for position in said]
+    v = score_texts(model, paths, texts, cells, captions=len(texts), batch_size=batch_size)
+    of = {name: float(v[name]) if name in v else np.nan for name in ("other_image", "other_text", "both")}
+    return Swapped(
+        own=float(v["own"]), **of, mean_image=float(v["mean_image"]), foils=(),
+        image_from=at[1] if swaps.partners else -1, text_from=said[1] if swaps.partners else -1,
+    )  # fmt: skip
 
 
 @dataclass(frozen=True)

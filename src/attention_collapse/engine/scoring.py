@@ -61,6 +61,12 @@ class _Pictures:
         return Image.fromarray((self._total / len(self.paths)).round().astype(np.uint8))
 
 
+def mean_picture(paths: list[Path]) -> Image.Image:
+    """The mean of some files' pictures as it is scored, `MEAN_SIDE` pixels a side."""
+    pictures = _Pictures(paths)
+    return pictures[len(paths)]
+
+
 def _grid(
     model: DualEncoder, pictures: _Pictures, texts: list[str], captions: int, *, batch_size: int, work: Path | None
 ) -> np.ndarray:

@@ -200,7 +200,7 @@
         button.setAttribute("aria-pressed", "true");
         const kind = row.dataset.image;
         shown.src = kind === "image" ? shown.dataset.other : kind === "mean" ? data.mean : own;
-        shown.alt = kind === "image" ? "The picture of another pair" : kind === "mean" ? "The mean of all pictures" : "The pair’s own picture";
+        shown.alt = kind === "image" ? "The picture of another pair" : kind === "mean" ? data.mean_is : "The pair’s own picture";
         said.textContent = row.dataset.caption || said.dataset.own;
       });
     });

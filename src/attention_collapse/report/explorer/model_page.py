@@ -89,10 +89,11 @@ class About:
         What the model's score is, with its unit.
     missing
         Tower -> why the model has no attention there.
-    mean
-        The mean of the pictures that were scored.
-    mean
-        The mean of the pictures that were scored.
+    mean, mean_is
+        What stands for the mean image, and what it is called: the mean of the pictures that were scored, unless another
+        is said.
+    given
+        Whether the one pair was given by the reader; else the pairs are chosen from `folder` by a rule.
     twin_why
         Why there is no untrained twin; "" where there is one, which `twin_is` then describes.
     tokens_why
@@ -116,6 +117,8 @@ class About:
     twin_why: str = ""
     twin_is: str = ""
     tokens_why: str = ""
+    mean_is: str = "mean image"
+    given: bool = False
 
 
 def model_page(
@@ -129,12 +132,13 @@ def model_page(
     data = {
         "heads": [_heads(grid, twins.get(grid.tower)) for grid in heads],
         "pairs": [_pair(pair, detail) for pair in shown],
-        "twin_why": about.twin_why, "mean": data_uri(about.mean, PICTURE), "low": low, "high": high,
+        "twin_why": about.twin_why, "mean": data_uri(about.mean, PICTURE), "mean_is": about.mean_is,
+        "low": low, "high": high,
     }  # fmt: skip
     return render(
         "model.html", title=f"Where does {about.model} look, and what does its score depend on?",
         scripts=["page.js", "model.js"], data=data, about=about, rule=RULE, detail=detail.note,
-        pairs=[_static(pair, low, high) for pair in shown],
+        pairs=[_static(pair, low, high, about.mean_is) for pair in shown],
     )  # fmt: skip
 
 
@@ -175,14 +179,14 @@ def _pair(pair: Shown, detail: Detail) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _static(pair: Shown, low: float, high: float) -> dict[str, Any]:
+def _static(pair: Shown, low: float, high: float, mean_is: str) -> dict[str, Any]:
     """What the template writes of a pair: readable without the script, which makes buttons of its rows."""
     found = pair.scores
     rows = [
         ("as it is", found.own, None, None), ("another image", found.other_image, "image", None),
         ("another text", found.other_text, None, pair.other_caption),
         ("another image and another text", found.both, "image", pair.other_caption),
-        ("mean image", found.mean_image, "mean", None),
+        (mean_is, found.mean_image, "mean", None),
         *[(f"hard foil: {changed}" if changed else "hard foil", score, None, caption)
           for score, (caption, changed) in zip(found.foils, pair.foils, strict=True)],
     ]  # fmt: skip

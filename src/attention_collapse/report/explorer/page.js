@@ -126,7 +126,7 @@
     const name = decodeURIComponent(location.hash.slice(1));
     if (!name || !(name.includes("=") || go(name))) show(views[0].id); // with a sign of equality: model.js reads it
   };
-  if (views.length) show(views[0].id);
+  if (views.length) show(document.getElementById("main").dataset.first || views[0].id);
   window.addEventListener("hashchange", start);
   if (location.hash) start();
 })();

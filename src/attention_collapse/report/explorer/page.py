@@ -67,12 +67,15 @@ class Page:
     def __init__(self, html: str) -> None:
         self.html = html
 
-    def _repr_html_(self) -> str:
-        """The page in a frame that may run its own scripts and nothing else."""
+    def frame(self, height: int = HEIGHT) -> str:
+        """The page in a frame, so many pixels high, that may run its own scripts and nothing else."""
         return (
             f'<iframe title="attention-collapse explore" sandbox="allow-scripts" srcdoc="{escape(self.html)}" '
-            f'style="width:100%;height:{HEIGHT}px;border:1px solid #999"></iframe>'
+            f'style="width:100%;height:{height}px;border:1px solid #999"></iframe>'
         )
+
+    def _repr_html_(self) -> str:
+        return self.frame()
 
     def __repr__(self) -> str:
         return f"<Page of {len(self.html.encode('utf-8')) / 2**20:.1f} MiB; .html is its text>"
