@@ -72,7 +72,7 @@ def mcs_minus_null(mcs: ArrayLike, mcs_null: ArrayLike) -> Floats:
 
 
 def layer_imbalance(mcs: ArrayLike) -> Floats:
-    """|2 · mcs − 1| of a layer: 0 (balanced) to 1."""
+    """`|2 · mcs − 1|` of a layer: 0 (balanced) to 1."""
     return np.abs(2.0 * np.asarray(mcs, np.float64) - 1.0)
 
 

@@ -24,7 +24,7 @@ class TwoPlayer:
 
     @property
     def share(self) -> Floats:
-        """|image| / (|image| + |text|): 0 (text alone) to 1 (image alone), NaN where both are 0."""
+        """`|image| / (|image| + |text|)`: 0 (text alone) to 1 (image alone), NaN where both are 0."""
         return shapley_share(self.image, self.text)
 
 
@@ -65,7 +65,7 @@ def interaction(both: Floats, image: Floats, text: Floats, neither: Floats) -> F
 
 
 def shapley_share(shapley_image: ArrayLike, shapley_text: ArrayLike) -> Floats:
-    """|image| / (|image| + |text|), 0 (text alone) to 1 (image alone), NaN where both are 0."""
+    """`|image| / (|image| + |text|)`, 0 (text alone) to 1 (image alone), NaN where both are 0."""
     a, b = np.abs(np.asarray(shapley_image, np.float64)), np.abs(np.asarray(shapley_text, np.float64))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(a + b > 0, a / (a + b), np.nan)

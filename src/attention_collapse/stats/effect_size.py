@@ -20,7 +20,7 @@ def cohen_d_interval(t: float, n: int, confidence: float = 0.95) -> tuple[float,
     """Interval of Cohen's d of one sample (or of paired differences, d_z) from its t statistic, in sd.
 
     The limits are the noncentrality parameters under which the observed t is the upper and the lower tail's quantile,
-    over √n (Steiger & Fouladi 1997; R: MBESS::conf.limits.nct). NaN for |t| above 10,000.
+    over √n (Steiger & Fouladi 1997; R: MBESS::conf.limits.nct). NaN for `|t|` above 10,000.
     """
     if not abs(t) <= LARGEST_T:
         return math.nan, math.nan
