@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-import pingouin as pg
 from scipy import stats
 
 from attention_collapse.stats import ties
+from attention_collapse.stats.power import images_needed, t_test_power
 
 READINGS = {"sd": "± is the sd over images", "half_width": "± is the half-width of the interval"}
 
@@ -57,12 +57,6 @@ def effect(mean: float, reference: float, sd: float) -> float:
     return (mean - reference) / sd
 
 
-def _power(d: float, alpha: float, n: int | None = None, power: float | None = None) -> float:
-    """Power of the two-sided one-sample t-test, or the n for a power (noncentral t, by pingouin)."""
-    found: float = pg.power_ttest(d=d, n=n, power=power, alpha=alpha, contrast="one-sample", alternative="two-sided")
-    return float(found)
-
-
 def implied(reported: Reported) -> dict[str, dict[str, Any]]:
     """Claim -> about, reported, implied (in the same unit), from (what implies it), consistent; and what lies between.
 
@@ -82,7 +76,7 @@ def implied(reported: Reported) -> dict[str, dict[str, Any]]:
         "mcs": claim("mean MCS", r.mcs, (r.ci_low + r.ci_high) / 2, "the centre of the reported interval"),
         "cohen_d": _effect_size(r),
         "interval": _interval(r),
-        "power": claim("power of the test", r.power, _power(r.cohen_d, r.alpha, n=r.n), "n and d"),
+        "power": claim("power of the test", r.power, t_test_power(r.cohen_d, r.n, alpha=r.alpha), "n and d"),
         "middle_third": {
             "about": "MCS of the middle third of the layers",
             "reported": None,
@@ -96,8 +90,8 @@ def implied(reported: Reported) -> dict[str, dict[str, Any]]:
             "seconds a sample", r.seconds, latency, "the reported latency", ratio=r.seconds / latency
         ),
         "planned_n": claim(
-            "images for the planned power", r.planned_n, math.ceil(_power(r.planned_d, r.alpha, power=r.planned_power)),
-            "the planned d and power",
+            "images for the planned power", r.planned_n,
+            images_needed(r.planned_d, power=r.planned_power, alpha=r.alpha)[0], "the planned d and power",
         ),
     }  # fmt: skip
 

@@ -217,12 +217,12 @@ def one_sample(
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction over one family; NaN stays NaN and does not count as a member."""
-    import pingouin as pg  # it imports plotting, and `describe` is wanted where nothing is tested
+    """Holm's step-down correction over one family (Holm 1979); NaN stays NaN and does not count as a member.
 
+    The k-th smallest of m is multiplied by m − k + 1; none may then be below a smaller one's, or above 1.
+    """
     p = np.asarray(p_values, np.float64)
     adjusted = np.full(p.shape, math.nan)
-    defined = np.isfinite(p)
-    if defined.any():
-        adjusted[defined] = pg.multicomp(p[defined].tolist(), method="holm")[1]
+    order = np.argsort(p, kind="stable")[: np.isfinite(p).sum()]  # NaN is sorted to the end
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1.0)
     return [float(value) for value in adjusted]
