@@ -12,7 +12,6 @@ from attention_collapse.stats import ties
 from attention_collapse.stats.one_sample import BATCH, Rng
 from attention_collapse.stats.permutation import Alternative
 
-
 MOST = 1e7  # images; more are no plan
 
 
