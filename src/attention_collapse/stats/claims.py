@@ -46,14 +46,26 @@ class Reported:
 
 
 def agrees(reported: float, implied: float) -> bool:
-    """Whether `implied`, rounded to as many decimals as `reported` shows, is `reported` (within one unit's half)."""
+    """Whether `implied`, rounded to as many decimals as `reported` shows, is `reported` (within one unit's half).
+
+    Examples
+    --------
+    >>> agrees(0.73, 0.7349), agrees(0.73, 0.7361)
+    (True, False)
+    """
     exponent = Decimal(str(reported)).normalize().as_tuple().exponent
     places = -exponent if isinstance(exponent, int) and exponent < 0 else 0
     return math.isfinite(implied) and abs(implied - reported) <= 0.5 * 10.0**-places * (1 + 1e-9)
 
 
 def effect(mean: float, reference: float, sd: float) -> float:
-    """Cohen's d of one sample: (mean − reference) / sd."""
+    """Cohen's d of one sample: (mean − reference) / sd.
+
+    Examples
+    --------
+    >>> effect(0.75, 0.5, 0.125)
+    2.0
+    """
     return (mean - reference) / sd
 
 

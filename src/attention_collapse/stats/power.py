@@ -24,6 +24,11 @@ def t_test_power(d: float, n: float, *, alpha: float = 0.05, alternative: Altern
     ----------
     n
         2 or more; between whole numbers too, for `images_needed` to look for its root.
+
+    Examples
+    --------
+    >>> round(t_test_power(0.0, 20, alpha=0.05), 9)  # without an effect it is the level
+    0.05
     """
     if n < 2 or math.isnan(d):
         return math.nan
@@ -39,6 +44,11 @@ def images_needed(
 
     d = 0.5, two-sided, α = 0.05, power 0.8: 34. NaN with a reason for an effect of 0, in the wrong direction, or so
     small that more than 10⁷ images would be needed.
+
+    Examples
+    --------
+    >>> images_needed(0.5)  # Cohen (1988)
+    (34, None)
     """
     towards = {"two-sided": abs(d), "greater": d, "less": -d}[alternative]
     if not towards > ties.ROUNDING or math.isinf(d):

@@ -26,6 +26,11 @@ def describe_shape(values: ArrayLike) -> dict[str, Any]:
         outliers_iqr (values further than 1.5 interquartile ranges outside the quartiles, Tukey 1977; quartiles of R's
         type 7); outliers_mad (values further than 2.24 scaled median absolute deviations from the median, Wilcox
         2011); `reason` where there is nothing to say.
+
+    Examples
+    --------
+    >>> describe_shape([*range(10), 16])["outliers_iqr"]  # quartiles 2.5 and 7.5, so that the fence is at 15
+    1
     """
     x = np.asarray(values, np.float64)
     x = x[np.isfinite(x)]
