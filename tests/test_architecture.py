@@ -12,6 +12,7 @@ from imports import PACKAGE, ROOT, SRC, closure, file_of, imported
 # A room imports rooms of lower floors alone, and its own; what lies beside the rooms stands with them.
 FLOORS = (
     {"errors", "families"},
+    {"extras"},  # which libraries there may be
     {"arguments", "explain", "files", "options", "progress", "registry"},
     {"identity", "data", "probe", "measures", "stats", "prevention"},  # they know nothing of each other
     {"monitor"},  # for a user's own training: no study, no file of parameters
@@ -68,22 +69,34 @@ def requirements():
     return [{normal(n): v for n, v in re.findall(r"^([\w.-]+)==([\w.+!-]+)", part, re.MULTILINE)} for part in parts]
 
 
-def extras():
-    """What pyproject.toml leaves to the user; the tests pin it among their tools."""
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    return {normal(name) for names in project["optional-dependencies"].values() for name in names}
+SHIPPED = ("models", "study", "track")  # extras whose libraries the package imports; of others, each in one place
+
+
+def project():
+    return tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+
+
+def extras(names):
+    """What these extras of pyproject.toml bring, the package itself aside."""
+    given = project()["optional-dependencies"]
+    return {normal(name) for extra in names for name in given[extra] if not name.startswith("attention-collapse")}
+
+
+def left_out():
+    """The extras that are for one module, or for work on the repository."""
+    return set(project()["optional-dependencies"]) - set(SHIPPED)
 
 
 def test_every_import_is_declared_and_pinned_for_those_who_run_it():
     runtime, tools = requirements()
-    assert extras() <= tools.keys()
+    assert extras(left_out()) <= tools.keys()
     for path in modules():
         for module in imported(path):
             top = module.split(".")[0]
             if top in sys.stdlib_module_names or top in {PACKAGE}:
                 continue
             name = normal(DISTRIBUTIONS.get(top, top))
-            if name in extras():
+            if name in extras(left_out()):
                 assert path.name.startswith(f"{name}_"), f"{path}: {top} is left to the user"
                 continue
             assert name not in tools, f"{path}: {top} stands in requirements.txt among the tools"
@@ -91,8 +104,8 @@ def test_every_import_is_declared_and_pinned_for_those_who_run_it():
 
 
 def test_pyproject_names_the_runtime_part_of_requirements():
-    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
-    assert {normal(name) for name in project["dependencies"]} == set(requirements()[0])
+    core = {normal(name) for name in project()["dependencies"]}
+    assert core | extras(SHIPPED) == set(requirements()[0]) and not core & extras(SHIPPED)
 
 
 def test_every_packaged_file_exists():

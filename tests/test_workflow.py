@@ -69,6 +69,13 @@ def test_it_installs_what_is_pinned_and_needs_the_history():
     assert (ROOT / "scripts" / "environment").is_file() and (ROOT / "test").is_file()
 
 
+def test_the_dependencies_are_looked_over_by_pinned_tools_and_the_site_is_built():
+    lines = "\n".join(commands_of("dependencies"))
+    assert all(re.search(rf"{name}==\d", lines) for name in ("cyclonedx-bom", "pip-audit"))
+    assert "python scripts/licences.py" in lines and "needs" not in JOBS["dependencies"]
+    assert "scripts/site" in commands_of("reproduce")
+
+
 def test_it_may_do_no_more_than_it_needs():
     whole = yaml.safe_load(TEXT)
     assert whole["permissions"] == {} and "secrets." not in TEXT
@@ -76,6 +83,7 @@ def test_it_may_do_no_more_than_it_needs():
     assert {name: job["permissions"] for name, job in JOBS.items()} == {
         "reproduce": {"contents": "read"},
         "older-processor": {"contents": "read"},
+        "dependencies": {"contents": "read"},
         "comment": {"pull-requests": "write"},
     }
     # The job that may write runs none of the pull request's code, and none for forks.

@@ -37,6 +37,13 @@ _HOMES = {
 def __getattr__(name: str) -> Any:  # torch takes seconds to import: load a name's module when it is first used
     if name not in _HOMES:
         raise AttributeError(f"module 'attention_collapse' has no attribute {name!r}")
-    value = getattr(import_module(_HOMES[name]), name)
+    try:
+        value = getattr(import_module(_HOMES[name]), name)
+    except ImportError as error:
+        from attention_collapse.extras import missing
+
+        if told := missing(error):
+            raise told from error
+        raise
     globals()[name] = value
     return value

@@ -13,6 +13,7 @@ from attention_collapse.data.fingerprint import fingerprint
 from attention_collapse.data.pairs import table
 from attention_collapse.data.source import Columns, Foils, read_pairs
 from attention_collapse.errors import DataError
+from attention_collapse.extras import require
 from attention_collapse.identity.environment import environment
 from attention_collapse.inputs import Asked, Source, source_of
 from attention_collapse.measures.reliance import OF_DECISION
@@ -119,6 +120,7 @@ def diagnose(
         arguments.flag("progress", progress)
     if pairs is None or isinstance(pairs, str | PathLike):  # else an object that holds the pairs
         pairs = arguments.path("pairs", pairs)
+    require("models")
     chosen = source_of(model, processor)
     source = Source(pairs, {"split": split, "columns": columns, "images": images, "foils": foils})
     with told(progress):

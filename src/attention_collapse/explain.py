@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from attention_collapse.errors import AttentionCollapseError, PipelineError, UnwrittenError
+from attention_collapse.extras import missing
 
 LONGEST = 400  # characters of a message that is passed on
 MENDING = "mend the file, or `git checkout -- FILE`; `git diff` shows what changed in it"
@@ -72,6 +73,8 @@ def explain(error: BaseException) -> AttentionCollapseError | None:
     """The error in three parts; None if it is none that a user can cause or mend."""
     if isinstance(error, AttentionCollapseError):
         return error
+    if isinstance(error, ImportError) and (told := missing(error)):
+        return told
     for kind in type(error).__mro__:
         if parts := KNOWN.get(f"{kind.__module__}.{kind.__qualname__}"):
             return PipelineError(_message(error), expected=parts[0], remedy=parts[1])

@@ -15,6 +15,7 @@ from attention_collapse.data.labelled import Features, matched, read_features, r
 from attention_collapse.data.pairs import table
 from attention_collapse.data.source import read_pairs
 from attention_collapse.errors import ParamsError
+from attention_collapse.extras import require
 from attention_collapse.inputs import Source, source_of
 from attention_collapse.measures.predictors import SEES, held_out
 from attention_collapse.params import Stats
@@ -65,6 +66,7 @@ def usable_information(
         For anything wrong with the model, the folder, the labels, the features or an argument; a model that gives no
         embedding of each modality alone.
     """
+    require("models")
     _require_source(model, pairs, features)
     components = arguments.whole("components", components, least=1)
     batch_size = arguments.whole("batch_size", batch_size, least=1)

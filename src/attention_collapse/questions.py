@@ -19,6 +19,7 @@ from attention_collapse.data.questions import (
     with_candidates,
 )
 from attention_collapse.errors import DataError, ParamsError
+from attention_collapse.extras import require
 from attention_collapse.inputs import named_of
 from attention_collapse.params import Stats
 from attention_collapse.report.diagnosis import Estimate
@@ -70,6 +71,7 @@ def answer_questions(
     batch_size = arguments.whole("batch_size", batch_size, least=1)
     seed, device, strict = arguments.seed(seed), arguments.device(device), arguments.flag("strict", strict)
     file = arguments.output_file("out", out)
+    require("models")
     named = named_of(model)
     second = None if annotations is None else arguments.path("annotations", annotations)
     found = read_questions(arguments.path("questions", questions), second)

@@ -208,7 +208,7 @@ def test_wrong_arguments_are_explained(arguments, tmp_path, capsys, monkeypatch)
 def test_without_gradio_it_is_said_how_to_install_it(tiny_openclip, monkeypatch, capsys):
     monkeypatch.setitem(sys.modules, "gradio", None)
     assert main(["explore", "--serve", "--model", str(tiny_openclip)]) == 1
-    assert "pip install 'attention_collapse[explore]'" in capsys.readouterr().err
+    assert "pip install 'attention-collapse[explore]'" in capsys.readouterr().err
     with pytest.raises(AttentionCollapseError, match="not installed: gradio"):
         demo(str(tiny_openclip))
 

@@ -185,3 +185,11 @@ def test_holm_by_hand():
     adjusted = holm([0.03, 0.01, math.nan, 0.5, 0.02])
     assert math.isnan(adjusted[2]) and adjusted[3:] == [pytest.approx(0.5), pytest.approx(0.06)]
     assert all(math.isnan(p) for p in holm([math.nan]))
+
+
+def test_holm_by_hand_and_as_in_pingouin():
+    # 0.01 · 3, then max(that, 0.02 · 2), then max(that, 0.03 · 1); an undefined test is no member of the family.
+    assert holm([0.03, 0.01, math.nan, 0.02])[:2] == pytest.approx([0.04, 0.03])
+    assert holm([0.03, 0.01, math.nan, 0.02])[3] == pytest.approx(0.04) and math.isnan(holm([math.nan])[0])
+    pg, p = pytest.importorskip("pingouin"), np.random.default_rng(0).random(12) ** 3
+    assert holm(p.tolist()) == pytest.approx(pg.multicomp(p.tolist(), method="holm")[1].tolist(), abs=1e-15)

@@ -89,3 +89,13 @@ def test_batches_change_nothing_but_the_draws(monkeypatch):
 @pytest.mark.parametrize("values", [[0.5], [], [math.nan] * 4, [0.3] * 5])
 def test_without_residuals_there_is_no_power(values):
     assert math.isnan(simulated_power(values, 0.1, rng=0))
+
+
+@pytest.mark.parametrize("alternative", ["two-sided", "greater", "less"])
+@pytest.mark.parametrize("d", [-0.3, 0.01, 0.5, 2.6, 6.0])
+def test_power_is_that_of_pingouin(d, alternative):
+    """It has the far tail right too, where SciPy's own lower tail of the noncentral t is NaN."""
+    pg = pytest.importorskip("pingouin")
+    for n, alpha in ((2, 0.05), (10, 0.05 / 7), (100, 0.01), (5000, 0.05)):
+        expected = pg.power_ttest(d=d, n=n, alpha=alpha, contrast="one-sample", alternative=alternative)
+        assert t_test_power(d, n, alpha=alpha, alternative=alternative) == pytest.approx(expected, abs=1e-12)

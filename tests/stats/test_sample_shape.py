@@ -64,3 +64,10 @@ def test_under_normality_p_is_uniform():
     generator = np.random.default_rng(6)
     p = [describe_shape(generator.normal(size=60))["shapiro_p"] for _ in range(500)]
     assert sp.kstest(p, "uniform").pvalue > 0.001
+
+
+def test_the_outliers_of_the_median_are_those_of_pingouin():
+    pg, rng = pytest.importorskip("pingouin"), np.random.default_rng(0)
+    for heavy in (1, 2, 5, 30):
+        values = rng.standard_t(heavy, 200)
+        assert describe_shape(values)["outliers_mad"] == pg.madmedianrule(values).sum()

@@ -230,6 +230,14 @@ def write_scenes(out: str | Path, n: int, seed: int) -> Path:
     ------
     ParamsError
         If an argument is of the wrong type or out of range.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = write_scenes(Path(folder, "pairs"), 2, seed=0)
+    ...     len(list(Path(folder, "pairs", SPLIT).iterdir()))
+    2
     """
     out, n, seed = path("out", out), whole("n", n, least=0), arguments.seed(seed)
     images: list[dict[str, object]] = []

@@ -12,7 +12,7 @@ from pathlib import Path
 
 KEY = "environment"  # of a metrics file
 LIBRARIES = (
-    "numpy", "open_clip_torch", "pandas", "pillow", "pingouin", "scipy", "shap", "statsmodels", "tokenizers", "torch",
+    "numpy", "open_clip_torch", "pandas", "pillow", "scipy", "shap", "statsmodels", "tokenizers", "torch",
     "torchvision", "transformers",
 )  # fmt: skip
 PIN = re.compile(r"^([\w.-]+)==([\w.+!-]+)", re.MULTILINE)

@@ -14,6 +14,7 @@ from typing import Any
 from attention_collapse import arguments
 from attention_collapse.errors import AttentionCollapseError, ParamsError, PipelineError
 from attention_collapse.explain import explain
+from attention_collapse.extras import require
 from attention_collapse.live.looker import LARGEST, LONGEST, Looker
 from attention_collapse.progress import told
 
@@ -165,12 +166,7 @@ def _introduction(looker: Looker) -> str:
 
 
 def _gradio() -> Any:
-    try:
-        import gradio
-    except ModuleNotFoundError as error:
-        raise PipelineError(
-            f"the live page needs a package that is not installed: {error.name}",
-            expected="Gradio, an extra of this package",
-            remedy="pip install 'attention_collapse[explore]'",
-        ) from None
+    require("explore")
+    import gradio
+
     return gradio

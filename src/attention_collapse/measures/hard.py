@@ -30,6 +30,11 @@ def of_pairs(choices: ArrayLike, owners: ArrayLike, n: int) -> Floats:
     -------
     ndarray
         (pair,), NaN where a pair has no foil.
+
+    Examples
+    --------
+    >>> of_pairs([1.0, 0.0, 1.0], owners=[0, 0, 2], n=3).tolist()  # the second pair has no foil
+    [0.5, nan, 1.0]
     """
     owner = np.asarray(owners, np.int64)
     total = np.bincount(owner, np.asarray(choices, np.float64), minlength=n)
@@ -54,6 +59,11 @@ def group(own: ArrayLike, crossed: ArrayLike, lead: float = 0.0) -> Floats:
     -------
     ndarray
         (group,): 1 where both images prefer their caption and both captions their image, else 0, also for a tie.
+
+    Examples
+    --------
+    >>> group([[2.0, 2.0], [2.0, 1.0]], [[1.0, 1.0], [0.0, 1.5]]).tolist()  # 1 < 1.5 in the second group
+    [1.0, 0.0]
     """
     right, wrong = np.asarray(own, np.float64), np.asarray(crossed, np.float64)
     found: Floats = (right.min(1) + lead > wrong.max(1)).astype(np.float64)
@@ -61,7 +71,13 @@ def group(own: ArrayLike, crossed: ArrayLike, lead: float = 0.0) -> Floats:
 
 
 def choices(own: ArrayLike, foil: ArrayLike, lead: float = 0.0) -> Floats:
-    """(foil,): the mean over the last axis of `won` for scores of shape (foil, image)."""
+    """(foil,): the mean over the last axis of `won` for scores of shape (foil, image).
+
+    Examples
+    --------
+    >>> choices([[2.0, 1.0]], [[1.0, 1.0]]).tolist()  # won, tied
+    [0.75]
+    """
     found: Floats = won(np.asarray(own, np.float64), np.asarray(foil, np.float64), lead).mean(1)
     return found
 
@@ -77,7 +93,13 @@ def blind_accuracy(right_hard_without_image: Floats) -> Floats:
 
 
 def perceptual_image_hard(right_hard: Floats, right_hard_without_image: Floats) -> Floats:
-    """Accuracy against hard foils that is lost with another pair's image, −1 to 1."""
+    """Accuracy against hard foils that is lost with another pair's image, −1 to 1.
+
+    Examples
+    --------
+    >>> float(perceptual_image_hard(np.float64(0.75), np.float64(0.5)))
+    0.25
+    """
     return right_hard - right_hard_without_image
 
 

@@ -10,7 +10,13 @@ from attention_collapse.measures.record import BY_SEVERITY, Floats, Measure
 
 
 def mass_share(mass_of_image: ArrayLike, mass_of_text: ArrayLike) -> Floats:
-    """m_image / (m_image + m_text): share, 0 to 1, NaN where both are 0."""
+    """m_image / (m_image + m_text): share, 0 to 1, NaN where both are 0.
+
+    Examples
+    --------
+    >>> float(mass_share(0.2, 0.6))  # 0.2 / 0.8
+    0.25
+    """
     m_image, m_text = np.asarray(mass_of_image, np.float64), np.asarray(mass_of_text, np.float64)
     total = m_image + m_text
     with np.errstate(invalid="ignore", divide="ignore"):
@@ -18,7 +24,13 @@ def mass_share(mass_of_image: ArrayLike, mass_of_text: ArrayLike) -> Floats:
 
 
 def mass_share_null(keys_of_image: ArrayLike, keys_of_text: ArrayLike) -> Floats:
-    """`mass_share` of uniform attention, from the numbers of visible keys."""
+    """`mass_share` of uniform attention, from the numbers of visible keys.
+
+    Examples
+    --------
+    >>> float(mass_share_null(30, 10))
+    0.75
+    """
     return mass_share(keys_of_image, keys_of_text)
 
 
@@ -28,6 +40,11 @@ def mass_per_token_ratio(
     """(m_image / n_image) / (m_text / n_text): 1 = a token of either modality draws the same mass.
 
     0 or more; NaN where a group has no visible key, infinite where only the text draws no mass.
+
+    Examples
+    --------
+    >>> float(mass_per_token_ratio(0.5, 64, 0.5, 16))  # 1/128 per image token, 1/32 per text token
+    0.25
     """
     m_i, n_i, m_t, n_t = (
         np.asarray(value, np.float64) for value in (mass_of_image, keys_of_image, mass_of_text, keys_of_text)

@@ -17,6 +17,11 @@ def won(own: Floats, other: Floats, lead: float = 0.0) -> Floats:
 
     `lead` is added to the caption's score: what a lead of the scores' rounding error wins, and one of its negative
     loses, is too close to call.
+
+    Examples
+    --------
+    >>> won(np.array([2.0, 1.0, 0.0]), np.array([1.0, 1.0, 1.0])).tolist()
+    [1.0, 0.5, 0.0]
     """
     ahead = own + lead
     return np.where(np.isnan(ahead - other), np.nan, (ahead > other) + 0.5 * (ahead == other))
@@ -38,6 +43,11 @@ def accuracy(grid: ArrayLike, foils: ArrayLike, lead: float = 0.0) -> Floats:
     -------
     ndarray
         (image,): 1, 0, or ½ for a tie; its mean is the accuracy, 0 to 1, chance 0.5.
+
+    Examples
+    --------
+    >>> accuracy([[2.0, 1.0], [3.0, 0.0]], foils=[1, 0]).tolist()  # 2 > 1, but 0 < 3
+    [1.0, 0.0]
     """
     s, foil = np.asarray(grid, np.float64), np.asarray(foils)
     rows = np.arange(len(s))
@@ -57,6 +67,11 @@ def accuracy_without_image(
     """Per pair: the expectation of `accuracy` with another pair's image, over all of them.
 
     `same`: (pair,) numbers; pairs with one number are no others to each other.
+
+    Examples
+    --------
+    >>> accuracy_without_image([[2.0, 1.0], [3.0, 0.0]], foils=[1, 0]).tolist()  # the other image: 3 > 0, 1 < 2
+    [1.0, 0.0]
     """
     s, foil = np.asarray(grid, np.float64), np.asarray(foils)
     others = _others(same, len(s))
@@ -68,7 +83,13 @@ def accuracy_without_image(
 def accuracy_without_text(
     grid: ArrayLike, foils: ArrayLike, lead: float = 0.0, same: ArrayLike | None = None
 ) -> Floats:
-    """Per pair: the expectation of `accuracy` with another pair's caption in place of its own, over all of them."""
+    """Per pair: the expectation of `accuracy` with another pair's caption in place of its own, over all of them.
+
+    Examples
+    --------
+    >>> accuracy_without_text([[2.0, 1.0], [3.0, 0.0]], foils=[1, 0]).tolist()  # the other caption is the foil: a tie
+    [0.5, 0.5]
+    """
     s, foil = np.asarray(grid, np.float64), np.asarray(foils)
     rows, others = np.arange(len(s)), _others(same, len(s))
     wins = np.where(others, won(s, s[rows, foil][:, None], lead), 0.0)  # (image, other text)

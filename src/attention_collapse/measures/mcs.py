@@ -32,12 +32,23 @@ def mcs(entropy_vision: ArrayLike, entropy_text: ArrayLike) -> Floats:
     ndarray
         Share, 0 to 1; 0.5 is balanced, and below 0.3 / above 0.7 is text / vision collapse by the original
         thresholds. NaN where both entropies are 0.
+
+    Examples
+    --------
+    >>> float(mcs(1.0, 3.0))  # 1 / (1 + 3)
+    0.25
     """
     return _share(entropy_vision, entropy_text)
 
 
 def mcs_null(uniform_vision: ArrayLike, uniform_text: ArrayLike) -> Floats:
-    """`mcs` of uniform attention, from the mean of ln(support) of each tower, in nats."""
+    """`mcs` of uniform attention, from the mean of ln(support) of each tower, in nats.
+
+    Examples
+    --------
+    >>> round(float(mcs_null(np.log(16), np.log(4))), 4)  # 4 ln 2 / (4 ln 2 + 2 ln 2)
+    0.6667
+    """
     return _share(uniform_vision, uniform_text)
 
 
@@ -51,6 +62,11 @@ def mcs_calibrated(
     ndarray
         Share, 0 to 1; 0.5 is no departure from the null. Equals the inverse logit of logit(mcs) − logit(mcs_null).
         NaN where a uniform value is 0 (a single visible key) or both entropies are.
+
+    Examples
+    --------
+    >>> float(mcs_calibrated(2.0, 0.5, 4.0, 1.0))  # both entropies are half of their uniform value
+    0.5
     """
     given = (entropy_vision, entropy_text, uniform_vision, uniform_text)
     values = [np.asarray(value, np.float64) for value in given]
@@ -60,19 +76,37 @@ def mcs_calibrated(
 
 
 def imbalance(mcs: ArrayLike) -> Floats:
-    """max(s, 1 − s) of a share s: 0.5 (balanced) to 1 (one modality alone)."""
+    """max(s, 1 − s) of a share s: 0.5 (balanced) to 1 (one modality alone).
+
+    Examples
+    --------
+    >>> float(imbalance(0.25))
+    0.75
+    """
     s = np.asarray(mcs, np.float64)
     return np.maximum(s, 1.0 - s)
 
 
 def mcs_minus_null(mcs: ArrayLike, mcs_null: ArrayLike) -> Floats:
-    """How far the score lies from what uniform attention scores: −1 to 1."""
+    """How far the score lies from what uniform attention scores: −1 to 1.
+
+    Examples
+    --------
+    >>> float(mcs_minus_null(0.75, 0.5))
+    0.25
+    """
     found: Floats = np.asarray(mcs, np.float64) - np.asarray(mcs_null, np.float64)
     return found
 
 
 def layer_imbalance(mcs: ArrayLike) -> Floats:
-    """|2 · mcs − 1| of a layer: 0 (balanced) to 1."""
+    """`|2 · mcs − 1|` of a layer: 0 (balanced) to 1.
+
+    Examples
+    --------
+    >>> float(layer_imbalance(0.75))  # |2 · 0.75 − 1|
+    0.5
+    """
     return np.abs(2.0 * np.asarray(mcs, np.float64) - 1.0)
 
 
@@ -117,7 +151,13 @@ MCS = (
 
 
 def original_reading(share: float) -> str:
-    """The verdict by the thresholds of the original report."""
+    """The verdict by the thresholds of the original report.
+
+    Examples
+    --------
+    >>> original_reading(0.71), original_reading(0.5), original_reading(float("nan"))
+    ('vision collapse', 'no collapse', 'undefined')
+    """
     if not np.isfinite(share):
         return "undefined"
     if share < TEXT_COLLAPSE:
@@ -130,12 +170,23 @@ def align_layers(vision_layers: int, text_layers: int) -> list[tuple[int, int]]:
 
     The deeper tower sets the number of pairs; layer i of L stands at relative depth (i + ½) / L and meets the layer
     of the other tower that covers that depth. Equal depths give (0, 0), (1, 1), …
+
+    Examples
+    --------
+    >>> align_layers(2, 4)
+    [(0, 0), (0, 1), (1, 2), (1, 3)]
     """
     depth = max(vision_layers, text_layers)
     return [(int((i + 0.5) * vision_layers / depth), int((i + 0.5) * text_layers / depth)) for i in range(depth)]
 
 
 def thirds(layers: int) -> dict[str, list[int]]:
-    """Early, middle and late layers, counted from 0: 12 layers give 0–3, 4–7, 8–11; empty where there are too few."""
+    """Early, middle and late layers, counted from 0: 12 layers give 0–3, 4–7, 8–11; empty where there are too few.
+
+    Examples
+    --------
+    >>> thirds(6)
+    {'early': [0, 1], 'middle': [2, 3], 'late': [4, 5]}
+    """
     cuts = [round(layers * part / 3) for part in range(4)]
     return {name: list(range(cuts[i], cuts[i + 1])) for i, name in enumerate(("early", "middle", "late"))}

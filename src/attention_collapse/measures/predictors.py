@@ -23,6 +23,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_collapse.errors import DataError
+from attention_collapse.extras import require
 from attention_collapse.measures.record import Floats
 
 Labels = NDArray[np.int64]
@@ -171,6 +172,7 @@ def _require_classes(counts: Mapping[str, int], folds: int) -> None:
 
 
 def _splits(y: Labels, folds: int, seed: int) -> list[tuple[Labels, Labels]]:
+    require("models")
     from sklearn.model_selection import StratifiedKFold
 
     splitter = StratifiedKFold(folds, shuffle=True, random_state=seed)

@@ -34,17 +34,35 @@ def _squared(own: Floats, swapped: Floats) -> Floats:
 
 
 def lost_image(both: Floats, text: Floats) -> Floats:
-    """How far the score moves with another pair's image: (pair,), in units of the score squared."""
+    """How far the score moves with another pair's image: (pair,), in units of the score squared.
+
+    Examples
+    --------
+    >>> lost_image(np.array([[3.0]]), np.array([[1.0, 2.0]])).tolist()  # (2² + 1²) / 2
+    [2.5]
+    """
     return _squared(both, text)
 
 
 def lost_text(both: Floats, image: Floats) -> Floats:
-    """How far the score moves with another pair's text: (pair,), in units of the score squared."""
+    """How far the score moves with another pair's text: (pair,), in units of the score squared.
+
+    Examples
+    --------
+    >>> lost_text(np.array([[3.0]]), np.array([[3.0, 3.0]])).tolist()  # another text changes nothing
+    [0.0]
+    """
     return _squared(both, image)
 
 
 def lost_both(both: Floats, neither: Floats) -> Floats:
-    """How far the score moves with the image of one other pair and the text of a third: (pair,), score squared."""
+    """How far the score moves with the image of one other pair and the text of a third: (pair,), score squared.
+
+    Examples
+    --------
+    >>> lost_both(np.array([[3.0]]), np.array([[1.0]])).tolist()  # 2²
+    [4.0]
+    """
     return _squared(both, neither)
 
 
@@ -59,17 +77,35 @@ def _ratio(part: Floats, whole: Floats) -> Floats:
 
 
 def reliance_image(lost_image: Floats, lost_both: Floats) -> Floats:
-    """E[(v − v with another image)²] ÷ E[(v − v with both another's)²]: 0 and more, 0 where the image is not read."""
+    """E[(v − v with another image)²] ÷ E[(v − v with both another's)²]: 0 and more, 0 where the image is not read.
+
+    Examples
+    --------
+    >>> float(reliance_image(np.float64(1.0), np.float64(4.0)))
+    0.25
+    """
     return _ratio(lost_image, lost_both)
 
 
 def reliance_text(lost_text: Floats, lost_both: Floats) -> Floats:
-    """The same of the text."""
+    """The same of the text.
+
+    Examples
+    --------
+    >>> float(reliance_text(np.float64(0.0), np.float64(4.0)))  # the text is never read
+    0.0
+    """
     return _ratio(lost_text, lost_both)
 
 
 def reliance_share(lost_image: Floats, lost_text: Floats) -> Floats:
-    """reliance_image ÷ (reliance_image + reliance_text): 0 (image never read) to 1 (text never read)."""
+    """reliance_image ÷ (reliance_image + reliance_text): 0 (image never read) to 1 (text never read).
+
+    Examples
+    --------
+    >>> float(reliance_share(np.float64(1.0), np.float64(3.0)))  # 1 / (1 + 3)
+    0.25
+    """
     return _ratio(lost_image, lost_image + lost_text)
 
 
@@ -77,13 +113,24 @@ def choice_image(both: Floats, text: Floats) -> Floats:
     """Of two images for one text, does the score prefer the right one? (pair,), mean over partners, ½ for a tie.
 
     Blind to any offset of the caption's own: both images are scored with the same caption.
+
+    Examples
+    --------
+    >>> choice_image(np.array([[2.0]]), np.array([[1.0, 2.0, 3.0, 0.0]])).tolist()  # won, tied, lost, won
+    [0.625]
     """
     found: Floats = won(both, text).mean(1)
     return found
 
 
 def choice_text(both: Floats, image: Floats) -> Floats:
-    """Of two texts for one image, does the score prefer the right one? As `choice_image`, but not blind to offsets."""
+    """Of two texts for one image, does the score prefer the right one? As `choice_image`, but not blind to offsets.
+
+    Examples
+    --------
+    >>> choice_text(np.array([[2.0]]), np.array([[1.0, 3.0]])).tolist()  # won, lost
+    [0.5]
+    """
     found: Floats = won(both, image).mean(1)
     return found
 
@@ -95,13 +142,26 @@ def tie_slack(own: Floats, swapped: Floats, error: float) -> Floats:
 
 
 def flip_rate_image(both: Floats, foil: Floats, text: Floats, text_foil: Floats) -> Floats:
-    """Does the choice between caption and foil change with another pair's image? (pair,), share of the partners."""
+    """Does the choice between caption and foil change with another pair's image? (pair,), share of the partners.
+
+    Examples
+    --------
+    >>> both, foil, text, text_foil = (np.array([row]) for row in ([2.0], [1.0], [2.0, 0.0], [1.0, 1.0]))
+    >>> flip_rate_image(both, foil, text, text_foil).tolist()  # the second partner's image turns the choice round
+    [0.5]
+    """
     found: Floats = (np.sign(both - foil) != np.sign(text - text_foil)).mean(1)
     return found
 
 
 def flip_rate_text(both: Floats, foil: Floats, image: Floats) -> Floats:
-    """Does the choice between text and foil change with another pair's text? (pair,), share of the partners."""
+    """Does the choice between text and foil change with another pair's text? (pair,), share of the partners.
+
+    Examples
+    --------
+    >>> flip_rate_text(np.array([[2.0]]), np.array([[1.0]]), np.array([[3.0, 0.0]])).tolist()
+    [0.5]
+    """
     found: Floats = (np.sign(both - foil) != np.sign(image - foil)).mean(1)
     return found
 
@@ -129,6 +189,12 @@ def sobol_parts(grid: Floats) -> dict[str, Floats]:
     dict
         grid_image, grid_text, grid_all: (pair,) each, in units of the score squared. Their means over pairs are the
         variance of the row means, that of the column means, and that of all scores.
+
+    Examples
+    --------
+    >>> parts = sobol_parts(np.array([[1.0, 1.0], [-1.0, -1.0]]))  # the image alone decides
+    >>> {name: float(values.mean()) for name, values in parts.items()}
+    {'grid_image': 1.0, 'grid_text': 0.0, 'grid_all': 1.0}
     """
     centred = grid - grid.mean()
     return {
@@ -137,17 +203,35 @@ def sobol_parts(grid: Floats) -> dict[str, Floats]:
 
 
 def sobol_image(grid_image: Floats, grid_all: Floats) -> Floats:
-    """First-order share of the image in the variance of all N × N scores, 0 to 1 (Sobol 1993)."""
+    """First-order share of the image in the variance of all N × N scores, 0 to 1 (Sobol 1993).
+
+    Examples
+    --------
+    >>> float(sobol_image(np.float64(1.0), np.float64(4.0)))
+    0.25
+    """
     return _ratio(grid_image, grid_all)
 
 
 def sobol_text(grid_text: Floats, grid_all: Floats) -> Floats:
-    """First-order share of the text, 0 to 1."""
+    """First-order share of the text, 0 to 1.
+
+    Examples
+    --------
+    >>> float(sobol_text(np.float64(2.0), np.float64(4.0)))
+    0.5
+    """
     return _ratio(grid_text, grid_all)
 
 
 def sobol_interaction(grid_image: Floats, grid_text: Floats, grid_all: Floats) -> Floats:
-    """What neither has alone, 0 to 1: 1 − the two first-order shares; 0 for an additive score."""
+    """What neither has alone, 0 to 1: 1 − the two first-order shares; 0 for an additive score.
+
+    Examples
+    --------
+    >>> float(sobol_interaction(np.float64(1.0), np.float64(2.0), np.float64(4.0)))  # 1 − ¼ − ½
+    0.25
+    """
     return _ratio(np.maximum(grid_all - grid_image - grid_text, 0.0), grid_all)
 
 

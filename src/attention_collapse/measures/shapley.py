@@ -16,6 +16,11 @@ class TwoPlayer:
 
     image and text add to v(both) − v(neither); `interaction` is v(both) − v(image) − v(text) + v(neither), 0 for an
     additive model.
+
+    Examples
+    --------
+    >>> float(TwoPlayer(np.array(1.0), np.array(-3.0), np.array(0.0)).share)  # 1 / (1 + 3)
+    0.25
     """
 
     image: Floats
@@ -24,7 +29,7 @@ class TwoPlayer:
 
     @property
     def share(self) -> Floats:
-        """|image| / (|image| + |text|): 0 (text alone) to 1 (image alone), NaN where both are 0."""
+        """`|image| / (|image| + |text|)`: 0 (text alone) to 1 (image alone), NaN where both are 0."""
         return shapley_share(self.image, self.text)
 
 
@@ -36,6 +41,12 @@ def two_player(both: ArrayLike, image: ArrayLike, text: ArrayLike, neither: Arra
     both, image, text, neither
         Scores of any one shape: of the pair itself, of its image with an ablated text, of its text with an ablated
         image, and with both ablated.
+
+    Examples
+    --------
+    >>> game = two_player(both=4.0, image=1.0, text=2.0, neither=0.0)
+    >>> [float(value) for value in (game.image, game.text, game.interaction)]  # ((4 − 2) + 1) / 2, ((4 − 1) + 2) / 2
+    [1.5, 2.5, 1.0]
     """
     v, v_i, v_t, v_0 = (np.asarray(part, np.float64) for part in (both, image, text, neither))
     return TwoPlayer(((v - v_t) + (v_i - v_0)) / 2, ((v - v_i) + (v_t - v_0)) / 2, v - v_i - v_t + v_0)
@@ -47,25 +58,52 @@ def score(both: Floats) -> Floats:
 
 
 def shapley_image(both: Floats, image: Floats, text: Floats, neither: Floats) -> Floats:
-    """The image's Shapley value, (pair,), in units of the score: mean over the partners of (pair, partner) scores."""
+    """The image's Shapley value, (pair,), in units of the score: mean over the partners of (pair, partner) scores.
+
+    Examples
+    --------
+    >>> cells = (np.array([[value]]) for value in (4.0, 1.0, 2.0, 0.0))  # both, image, text, neither
+    >>> shapley_image(*cells).tolist()
+    [1.5]
+    """
     found: Floats = two_player(both, image, text, neither).image.mean(1)
     return found
 
 
 def shapley_text(both: Floats, image: Floats, text: Floats, neither: Floats) -> Floats:
-    """The text's Shapley value, as `shapley_image`."""
+    """The text's Shapley value, as `shapley_image`.
+
+    Examples
+    --------
+    >>> cells = (np.array([[value]]) for value in (4.0, 1.0, 2.0, 0.0))
+    >>> shapley_text(*cells).tolist()
+    [2.5]
+    """
     found: Floats = two_player(both, image, text, neither).text.mean(1)
     return found
 
 
 def interaction(both: Floats, image: Floats, text: Floats, neither: Floats) -> Floats:
-    """What the two together add to the score beyond each alone, (pair,): 0 for an additive model."""
+    """What the two together add to the score beyond each alone, (pair,): 0 for an additive model.
+
+    Examples
+    --------
+    >>> cells = (np.array([[value]]) for value in (4.0, 1.0, 2.0, 0.0))
+    >>> interaction(*cells).tolist()  # 4 − 1 − 2 + 0
+    [1.0]
+    """
     found: Floats = two_player(both, image, text, neither).interaction.mean(1)
     return found
 
 
 def shapley_share(shapley_image: ArrayLike, shapley_text: ArrayLike) -> Floats:
-    """|image| / (|image| + |text|), 0 (text alone) to 1 (image alone), NaN where both are 0."""
+    """`|image| / (|image| + |text|)`, 0 (text alone) to 1 (image alone), NaN where both are 0.
+
+    Examples
+    --------
+    >>> float(shapley_share(-1.0, 3.0))
+    0.25
+    """
     a, b = np.abs(np.asarray(shapley_image, np.float64)), np.abs(np.asarray(shapley_text, np.float64))
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(a + b > 0, a / (a + b), np.nan)

@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from attention_collapse.errors import DataError, ParamsError
+from attention_collapse.extras import require
 from attention_collapse.measures.record import BY_SEVERITY, CONTRIBUTION, Floats, Measure
 
 Coalitions = NDArray[np.bool_]  # (coalition, player): who is present
@@ -171,6 +172,7 @@ def _explain(games: Callable[[Floats], Floats], players: int, permutations: int,
 
 def _permutation_explainer() -> Any:
     """shap's class. Its loops stay in Python: numba takes 15 s a process to compile what runs for 20 ms a pair."""
+    require("models")
     import numba
 
     config: Any = numba.config

@@ -25,6 +25,11 @@ class Alarm:
         What was seen, in one line.
     ended_at
         Step at which it had not been shown for as many checks in a row; None while it goes on.
+
+    Examples
+    --------
+    >>> print(Alarm("image", "image swapped", since=300, rang_at=500, text="image unused since step 300"))
+    image unused since step 300
     """
 
     modality: str

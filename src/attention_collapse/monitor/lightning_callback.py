@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-
+from attention_collapse.extras import missing
 from attention_collapse.monitor.monitor import Monitor
+
+try:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+except ImportError as error:
+    raise (missing(error) or error) from error
 
 
 class MonitorCallback(Callback):

@@ -85,6 +85,13 @@ class Monitor:
     ------
     DataError, ModelError, ParamsError
         Held-out pairs that cannot be swapped, a score without a known model, an impossible setting.
+
+    Examples
+    --------
+    >>> score, held_out = nn.Bilinear(3, 3, 1), HeldOut(torch.eye(3), torch.eye(3), torch.tensor([1, 1, 0]))
+    >>> monitor = Monitor(lambda image, text: score(image, text)[:, 0], held_out, model=score, every=10)
+    >>> monitor.step(3) is None, "accuracy" in monitor.step(10)  # a check at each tenth step
+    (True, True)
     """
 
     def __init__(

@@ -29,6 +29,11 @@ class HeldOut(NamedTuple):
     target
         (pair,) the right answer: 1 for a match and 0 for none, or the number of the right candidate. None: every pair
         matches, and there is nothing else to say.
+
+    Examples
+    --------
+    >>> HeldOut(torch.zeros(4, 2), torch.zeros(4, 3), torch.tensor([0, 1, 0, 1])).target.tolist()
+    [0, 1, 0, 1]
     """
 
     image: Inputs

@@ -43,6 +43,11 @@ class Rule:
         Of every interval, two-sided; the rule takes its limits from the same intervals.
     n_resamples
         Of the bootstrap over pairs.
+
+    Examples
+    --------
+    >>> Rule(margin=0.2).confidence
+    0.95
     """
 
     threshold: float = 0.0

@@ -6,11 +6,15 @@ import json
 from pathlib import Path
 from typing import Any
 
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
-
 from attention_collapse.errors import DataError, ParamsError
+from attention_collapse.extras import missing
 from attention_collapse.files import write_text
 from attention_collapse.monitor.monitor import Monitor
+
+try:
+    from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+except ImportError as error:
+    raise (missing(error) or error) from error
 
 FILE = "attention_collapse_monitor.json"  # in a checkpoint's folder
 

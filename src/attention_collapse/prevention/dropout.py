@@ -23,6 +23,11 @@ class ModalityDropout(Drawing):
         Share of the pairs that lose it, 0 to 1, together at most 1.
     no_image, no_text
         Make inputs that say nothing, of the same shapes: zeros where left out, which tokens must not be.
+
+    Examples
+    --------
+    >>> ModalityDropout(image=0.5, text=0.25).image
+    0.5
     """
 
     name = "modality-dropout"

@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from lightning.pytorch import Callback, LightningModule, Trainer
-
 from attention_collapse.errors import ParamsError
+from attention_collapse.extras import missing
 from attention_collapse.prevention.method import Method
+
+try:
+    from lightning.pytorch import Callback, LightningModule, Trainer
+except ImportError as error:
+    raise (missing(error) or error) from error
 
 
 class PreventionCallback(Callback):

@@ -67,6 +67,11 @@ class Method:
         What it takes besides a loss that is a function of (image, text, target).
     passes
         Pairs that are run forward per pair of a batch, plain training's 1 included; a pass without gradients counts ⅓.
+
+    Examples
+    --------
+    >>> issubclass(Plain, Method) and Plain().passes
+    1.0
     """
 
     name: ClassVar[str]
@@ -148,7 +153,15 @@ class Drawing(Method):
 
 
 class Plain(Method):
-    """Empirical risk minimisation: the mean loss."""
+    """Empirical risk minimisation: the mean loss.
+
+    Examples
+    --------
+    >>> pairs, target = torch.zeros(2, 1), torch.tensor([1, 0])
+    >>> loss = Plain().loss(lambda image, text: (image * text)[:, 0], pairs, pairs, target)
+    >>> round(loss.exp().item(), 4)  # log-odds of 0 cost ln 2
+    2.0
+    """
 
     name = "erm"
     source = "the baseline"

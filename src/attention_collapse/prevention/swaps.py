@@ -46,6 +46,13 @@ class SwappedNegatives(Drawing):
         knowledge.
     weight
         Of a swapped pair beside one of the batch.
+
+    Examples
+    --------
+    >>> pairs, target = torch.zeros(2, 1), torch.tensor([1, 1])
+    >>> loss = SwappedNegatives("image").loss(lambda image, text: (image * text)[:, 0], pairs, pairs, target)
+    >>> round(loss.exp().item(), 4)  # log-odds of 0 cost ln 2, swapped or not
+    2.0
     """
 
     name = "swapped-negatives"

@@ -8,11 +8,16 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from attention_collapse.errors import DataError, ParamsError
+from attention_collapse.extras import missing
 from attention_collapse.files import whole_file
 from attention_collapse.prevention.method import Inputs, Method, Plain
+
+try:
+    from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
+except ImportError as error:
+    raise (missing(error) or error) from error
 
 FILE = "attention_collapse_method.pt"  # in a checkpoint's folder
 

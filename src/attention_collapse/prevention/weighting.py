@@ -27,6 +27,11 @@ class JustTrainTwice(Method):
         The score of the first run's model, which stays as it is.
     weight
         Of a pair that it gets wrong; 1 is plain training.
+
+    Examples
+    --------
+    >>> JustTrainTwice(lambda image, text: torch.zeros(len(image)), weight=5.0).weight
+    5.0
     """
 
     name = "just-train-twice"
@@ -63,6 +68,11 @@ class GroupReweighting(Method):
     ----------
     strength
         0 is plain training, 1 weighs groups alike, in between their shares are that power.
+
+    Examples
+    --------
+    >>> GroupReweighting(strength=0.5).strength
+    0.5
     """
 
     name = "group-reweighting"

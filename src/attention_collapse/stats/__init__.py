@@ -1,1 +1,1 @@
-"""Intervals, tests and effect sizes. Written with scipy, pingouin and statsmodels; nothing is rounded here."""
+"""Intervals, tests and effect sizes. Written with scipy and statsmodels; nothing is rounded here."""

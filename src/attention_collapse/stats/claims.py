@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-import pingouin as pg
 from scipy import stats
 
 from attention_collapse.stats import ties
+from attention_collapse.stats.power import images_needed, t_test_power
 
 READINGS = {"sd": "± is the sd over images", "half_width": "± is the half-width of the interval"}
 
@@ -46,21 +46,27 @@ class Reported:
 
 
 def agrees(reported: float, implied: float) -> bool:
-    """Whether `implied`, rounded to as many decimals as `reported` shows, is `reported` (within one unit's half)."""
+    """Whether `implied`, rounded to as many decimals as `reported` shows, is `reported` (within one unit's half).
+
+    Examples
+    --------
+    >>> agrees(0.73, 0.7349), agrees(0.73, 0.7361)
+    (True, False)
+    """
     exponent = Decimal(str(reported)).normalize().as_tuple().exponent
     places = -exponent if isinstance(exponent, int) and exponent < 0 else 0
     return math.isfinite(implied) and abs(implied - reported) <= 0.5 * 10.0**-places * (1 + 1e-9)
 
 
 def effect(mean: float, reference: float, sd: float) -> float:
-    """Cohen's d of one sample: (mean − reference) / sd."""
+    """Cohen's d of one sample: (mean − reference) / sd.
+
+    Examples
+    --------
+    >>> effect(0.75, 0.5, 0.125)
+    2.0
+    """
     return (mean - reference) / sd
-
-
-def _power(d: float, alpha: float, n: int | None = None, power: float | None = None) -> float:
-    """Power of the two-sided one-sample t-test, or the n for a power (noncentral t, by pingouin)."""
-    found: float = pg.power_ttest(d=d, n=n, power=power, alpha=alpha, contrast="one-sample", alternative="two-sided")
-    return float(found)
 
 
 def implied(reported: Reported) -> dict[str, dict[str, Any]]:
@@ -82,7 +88,7 @@ def implied(reported: Reported) -> dict[str, dict[str, Any]]:
         "mcs": claim("mean MCS", r.mcs, (r.ci_low + r.ci_high) / 2, "the centre of the reported interval"),
         "cohen_d": _effect_size(r),
         "interval": _interval(r),
-        "power": claim("power of the test", r.power, _power(r.cohen_d, r.alpha, n=r.n), "n and d"),
+        "power": claim("power of the test", r.power, t_test_power(r.cohen_d, r.n, alpha=r.alpha), "n and d"),
         "middle_third": {
             "about": "MCS of the middle third of the layers",
             "reported": None,
@@ -96,8 +102,8 @@ def implied(reported: Reported) -> dict[str, dict[str, Any]]:
             "seconds a sample", r.seconds, latency, "the reported latency", ratio=r.seconds / latency
         ),
         "planned_n": claim(
-            "images for the planned power", r.planned_n, math.ceil(_power(r.planned_d, r.alpha, power=r.planned_power)),
-            "the planned d and power",
+            "images for the planned power", r.planned_n,
+            images_needed(r.planned_d, power=r.planned_power, alpha=r.alpha)[0], "the planned d and power",
         ),
     }  # fmt: skip
 

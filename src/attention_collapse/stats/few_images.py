@@ -9,7 +9,13 @@ FEWEST = 10  # images: of 5 normal values a 95 % BCa interval holds the mean in 
 
 
 def too_few(n: int, what: str = "images") -> str:
-    """Why there is no interval and no verdict from `n` images; "" if they are enough."""
+    """Why there is no interval and no verdict from `n` images; "" if they are enough.
+
+    Examples
+    --------
+    >>> too_few(3), too_few(10)
+    ('3 images, 10 or more needed', '')
+    """
     return f"{n} {what if n != 1 else what.removesuffix('s')}, {FEWEST} or more needed" if n < FEWEST else ""
 
 

@@ -28,7 +28,14 @@ NAN = float("nan")
 
 
 def bounded_mean(mean: float, k: int, confidence: float) -> tuple[float, float]:
-    """Interval of the expectation of a mean of `k` independent values between 0 and 1; (0, 1) of none."""
+    """Interval of the expectation of a mean of `k` independent values between 0 and 1; (0, 1) of none.
+
+    Examples
+    --------
+    >>> low, high = bounded_mean(1.0, 3, 0.95)  # (0.05 / 2)^(1/3)
+    >>> round(low, 4), high
+    (0.2924, 1.0)
+    """
     if math.isnan(mean) or k < 1:
         return (NAN, NAN) if k else (0.0, 1.0)
     most = math.log(2 / (1 - confidence)) / k
@@ -93,6 +100,11 @@ def separate(low: Mapping[int, Sequence[float]], high: Mapping[int, Sequence[flo
     low, high
         seed -> values of its models, one or more; the reading expects `low` below `high`. An undefined value makes the
         answer undefined.
+
+    Examples
+    --------
+    >>> separate({0: [0.1], 1: [0.2]}, {0: [0.3], 1: [0.4]}, 0.95).auroc  # each below each
+    1.0
     """
     one, two = [key for key in low if len(low[key])], [key for key in high if len(high[key])]
     pool = ties.settle(np.concatenate([np.empty(0), *(low[key] for key in one), *(high[key] for key in two)]))
@@ -145,12 +157,24 @@ def tell_apart(
 
 
 def seeds_needed(confidence: float) -> int:
-    """Fewest seeds a side of which a perfect separation has an interval above ½, (α/2)^(1/k) > ½: 6 at 0.95."""
+    """Fewest seeds a side of which a perfect separation has an interval above ½, (α/2)^(1/k) > ½: 6 at 0.95.
+
+    Examples
+    --------
+    >>> seeds_needed(0.95)  # (0.05 / 2)^(1/6) is 0.54, above ½
+    6
+    """
     return math.floor(math.log2(2 / (1 - confidence)) * (1 + ties.ROUNDING)) + 1
 
 
 def mean_with_t(values: ArrayLike, confidence: float) -> tuple[float, float, float]:
-    """(mean, low, high) of seeds' values by Student's t, exact for normal ones; NaN bounds of fewer than two."""
+    """(mean, low, high) of seeds' values by Student's t, exact for normal ones; NaN bounds of fewer than two.
+
+    Examples
+    --------
+    >>> mean_with_t([2.0, 2.0, 2.0], 0.95)
+    (2.0, 2.0, 2.0)
+    """
     x = np.asarray(values, np.float64).ravel()
     if not len(x) or np.isnan(x).any():
         return NAN, NAN, NAN
@@ -166,6 +190,11 @@ def median_with_ranks(values: ArrayLike, confidence: float) -> tuple[float, floa
 
     The bounds are the j-th smallest and largest values with the largest j whose coverage, 1 − 2 P(B < j) with B
     binomial (n, ½), is enough; NaN where even the extremes are not: fewer than 6 values at 0.95.
+
+    Examples
+    --------
+    >>> median_with_ranks([1.0, 2.0, 3.0, 4.0, 5.0, 6.0], 0.95)  # 1 − 2 / 2⁶ is 0.97
+    (3.5, 1.0, 6.0)
     """
     x = np.sort(np.asarray(values, np.float64).ravel())
     n = len(x)
@@ -181,6 +210,11 @@ def falls_below(doses: Sequence[float], values: Sequence[float], level: float) -
     """The dose at which values first fall below a level, interpolated from the dose before; infinite: at none of them.
 
     NaN if the first value is below it already, or one is undefined.
+
+    Examples
+    --------
+    >>> falls_below([0.5, 0.7, 0.9], [1.0, 0.75, 0.25], 0.5)  # halfway between 0.7 and 0.9
+    0.8
     """
     x, y = np.asarray(doses, np.float64), np.asarray(values, np.float64)
     under = ties.below(y, level)

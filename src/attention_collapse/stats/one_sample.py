@@ -128,6 +128,12 @@ def describe(values: ArrayLike, *, confidence: float = 0.95, n_resamples: int = 
     dict
         mean, sd, n, n_undefined (NaN values, left out and counted), ci_low, ci_high, and `reason` where the interval
         does not exist.
+
+    Examples
+    --------
+    >>> found = describe([1.0, 2.0, 3.0, np.nan], rng=0)
+    >>> found["mean"], found["sd"], found["n"], found["n_undefined"]
+    (2.0, 1.0, 3, 1)
     """
     return describe_columns({"": values}, confidence=confidence, n_resamples=n_resamples, rng=rng)[""]
 
@@ -211,18 +217,29 @@ def one_sample(
     Notes
     -----
     The t-test takes normal means for granted, Wilcoxon's and the permutation test symmetry about `value`.
+
+    Examples
+    --------
+    >>> found = one_sample([1.0, 2.0, 3.0], 2.0)  # the mean is the value
+    >>> found["t"], found["df"], round(found["p"], 9), found["cohen_d"]
+    (0.0, 2.0, 1.0, 0.0)
     """
     test = {"": (values, value, alternative)}
     return one_sample_columns(test, confidence=confidence, n_resamples=n_resamples, rng=rng)[""]
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """Holm's step-down correction over one family; NaN stays NaN and does not count as a member."""
-    import pingouin as pg  # it imports plotting, and `describe` is wanted where nothing is tested
+    """Holm's step-down correction over one family (Holm 1979); NaN stays NaN and does not count as a member.
 
+    The k-th smallest of m is multiplied by m − k + 1; none may then be below a smaller one's, or above 1.
+
+    Examples
+    --------
+    >>> holm([0.03, 0.01])  # 0.01 · 2, then 0.03 · 1
+    [0.03, 0.02]
+    """
     p = np.asarray(p_values, np.float64)
     adjusted = np.full(p.shape, math.nan)
-    defined = np.isfinite(p)
-    if defined.any():
-        adjusted[defined] = pg.multicomp(p[defined].tolist(), method="holm")[1]
+    order = np.argsort(p, kind="stable")[: np.isfinite(p).sum()]  # NaN is sorted to the end
+    adjusted[order] = np.minimum(np.maximum.accumulate(p[order] * np.arange(len(order), 0, -1)), 1.0)
     return [float(value) for value in adjusted]

@@ -69,5 +69,11 @@ def paired(
         _ci_high; margin and tost_p (the larger p of two one-sided t-tests, Schuirmann 1987: small where the means are
         equal within the margin; by flips of the signs where differences have no variance); `reason` where t-tests do
         not exist.
+
+    Examples
+    --------
+    >>> found = paired([2.0, 3.0, 4.0, 6.0], [1.0, 1.0, 3.0, 4.0], margin=0.5, rng=0)
+    >>> found["mean"], found["n"]  # differences 1, 2, 1, 2
+    (1.5, 4)
     """
     return paired_columns({"": (a, b)}, margin=margin, confidence=confidence, n_resamples=n_resamples, rng=rng)[""]

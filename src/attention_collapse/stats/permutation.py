@@ -33,6 +33,12 @@ def sign_flip(
     -------
     ndarray
         (column,): p = (b + 1) / (m + 1), b of m sign patterns at least as extreme as the observed one.
+
+    Examples
+    --------
+    >>> zero = np.zeros((4, 1))  # no sign pattern is less extreme
+    >>> sign_flip(zero, ["two-sided"], n_resamples=99, rng=np.random.default_rng(0)).tolist()
+    [1.0]
     """
     known = np.nan_to_num(differences, nan=0.0)  # a difference of 0 is the same under either sign
     known = known * np.where(np.array(alternatives) == "less", -1.0, 1.0)

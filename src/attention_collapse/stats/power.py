@@ -5,20 +5,36 @@ from __future__ import annotations
 import math
 
 import numpy as np
-import pingouin as pg
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy import optimize, stats
 
 from attention_collapse.stats import ties
 from attention_collapse.stats.one_sample import BATCH, Rng
 from attention_collapse.stats.permutation import Alternative
 
+MOST = 1e7  # images; more are no plan
 
-def t_test_power(d: float, n: int, *, alpha: float = 0.05, alternative: Alternative = "two-sided") -> float:
-    """Power, 0 to 1, of the t-test of n values whose true mean lies d standard deviations away (noncentral t)."""
+
+def t_test_power(d: float, n: float, *, alpha: float = 0.05, alternative: Alternative = "two-sided") -> float:
+    """Power, 0 to 1, of the t-test of n values whose true mean lies d standard deviations away (noncentral t).
+
+    P(T < −c) of the noncentral t is taken as P(T > c) with −d: SciPy's lower tail is NaN where it is next to 0.
+
+    Parameters
+    ----------
+    n
+        2 or more; between whole numbers too, for `images_needed` to look for its root.
+
+    Examples
+    --------
+    >>> round(t_test_power(0.0, 20, alpha=0.05), 9)  # without an effect it is the level
+    0.05
+    """
     if n < 2 or math.isnan(d):
         return math.nan
-    return float(pg.power_ttest(d=d, n=n, alpha=alpha, contrast="one-sample", alternative=alternative))
+    critical = stats.t.isf(alpha / 2 if alternative == "two-sided" else alpha, n - 1)
+    tails = {"two-sided": (d, -d), "greater": (d,), "less": (-d,)}[alternative]
+    return float(sum(stats.nct.sf(critical, n - 1, side * math.sqrt(n)) for side in tails))
 
 
 def images_needed(
@@ -28,14 +44,24 @@ def images_needed(
 
     d = 0.5, two-sided, α = 0.05, power 0.8: 34. NaN with a reason for an effect of 0, in the wrong direction, or so
     small that more than 10⁷ images would be needed.
+
+    Examples
+    --------
+    >>> images_needed(0.5)  # Cohen (1988)
+    (34, None)
     """
     towards = {"two-sided": abs(d), "greater": d, "less": -d}[alternative]
     if not towards > ties.ROUNDING or math.isinf(d):
         return math.nan, "no standard deviation to plan with" if not math.isfinite(d) else "no effect to show"
     if t_test_power(d, 2, alpha=alpha, alternative=alternative) >= power:
         return 2, None
-    n = float(pg.power_ttest(d=d, power=power, alpha=alpha, contrast="one-sample", alternative=alternative))
-    return (math.nan, "more than 10^7 images") if math.isnan(n) else (math.ceil(n), None)
+
+    def missing(n: float) -> float:
+        return t_test_power(d, n, alpha=alpha, alternative=alternative) - power
+
+    if missing(MOST) < 0:
+        return math.nan, "more than 10^7 images"
+    return math.ceil(optimize.brentq(missing, 2, MOST)), None
 
 
 def simulated_power(

@@ -45,6 +45,11 @@ def settle(values: ArrayLike, *anchors: float) -> Floats:
     ndarray
         Each value, or the smallest one (else the anchor) of its group: sorted neighbours form a group while the gap
         between them is at most `ROUNDING` times the smaller one's size, or `ROUNDING` where that size is below 1.
+
+    Examples
+    --------
+    >>> settle([0.3, 0.1 + 0.2]).tolist()
+    [0.3, 0.3]
     """
     x = np.asarray(values, np.float64)
     pool = np.concatenate([np.asarray(anchors, np.float64), x.ravel()])
@@ -62,17 +67,35 @@ def settle(values: ArrayLike, *anchors: float) -> Floats:
 
 
 def above(values: ArrayLike, bound: float) -> NDArray[np.bool_]:
-    """Which values exceed the bound by more than rounding; NaN does not."""
+    """Which values exceed the bound by more than rounding; NaN does not.
+
+    Examples
+    --------
+    >>> above([0.1 + 0.2, 0.4], 0.3).tolist()
+    [False, True]
+    """
     return np.asarray(settle(values, bound) > bound)
 
 
 def below(values: ArrayLike, bound: float) -> NDArray[np.bool_]:
-    """Which values fall short of the bound by more than rounding; NaN does not."""
+    """Which values fall short of the bound by more than rounding; NaN does not.
+
+    Examples
+    --------
+    >>> below([0.2, 0.3], 0.3).tolist()
+    [True, False]
+    """
     return np.asarray(settle(values, bound) < bound)
 
 
 def constant(values: Floats) -> bool:
-    """Whether finite values differ by rounding alone: a t of 1e15 of them would be arithmetic noise."""
+    """Whether finite values differ by rounding alone: a t of 1e15 of them would be arithmetic noise.
+
+    Examples
+    --------
+    >>> constant(np.array([0.3, 0.1 + 0.2]))
+    True
+    """
     return float(np.ptp(values)) <= ROUNDING * max(1.0, float(np.abs(values).max()))
 
 

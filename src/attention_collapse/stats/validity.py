@@ -41,7 +41,14 @@ def rank_correlation(planted: Sequence[float], values: Sequence[float]) -> tuple
 
 
 def threshold(balanced: ArrayLike, *, two_sided: bool, rate: float = 0.05) -> tuple[float, float]:
-    """(low, high): values of balanced models lie outside with probability `rate`; one-sided, high is infinite."""
+    """(low, high): values of balanced models lie outside with probability `rate`; one-sided, high is infinite.
+
+    Examples
+    --------
+    >>> low, high = threshold([0.0, 1.0], two_sided=False, rate=0.25)
+    >>> low, high
+    (0.25, inf)
+    """
     values = np.asarray(balanced, np.float64)
     if np.isnan(values).any() or not len(values):
         return float("nan"), float("nan")
@@ -52,7 +59,13 @@ def threshold(balanced: ArrayLike, *, two_sided: bool, rate: float = 0.05) -> tu
 
 
 def flagged(values: ArrayLike, low: float, high: float) -> float:
-    """Share of values outside [low, high], 0 to 1; NaN if a value or a bound is undefined."""
+    """Share of values outside [low, high], 0 to 1; NaN if a value or a bound is undefined.
+
+    Examples
+    --------
+    >>> flagged([0.2, 0.5, 0.8, 0.6], 0.3, 0.7)
+    0.5
+    """
     found = np.asarray(values, np.float64)
     if not len(found) or np.isnan(found).any() or np.isnan(low) or np.isnan(high):
         return float("nan")
