@@ -82,12 +82,15 @@ def test_what_the_page_says_of_the_ways_to_train_is_committed():
 
 def test_the_table_of_questions_and_answers_is_that_of_the_metrics():
     """`python -m attention_collapse.stages.answers` prints it anew for the page where the metrics changed."""
+    from attention_collapse.report.answer_arms import alarms_table, answer_arms_table
     from attention_collapse.report.answers import answers_table
 
     page = (ROOT / "docs" / "questions.md").read_text("utf-8")
     found = read_json(ROOT / "metrics" / "embedded" / "answers.json")
     shown = page.split("<!-- answers: begin -->\n")[1].split("<!-- answers: end -->")[0]
     assert shown.strip() == answers_table(found["models"]).strip()
+    for name, table in (("alarms", alarms_table(found["monitor"])), ("arms", answer_arms_table(found["arms"]))):
+        assert page.split(f"<!-- {name}: begin -->\n")[1].split(f"<!-- {name}: end -->")[0].strip() == table.strip()
     counted = found["questions"]
     train, test = (counted["published"][name] for name in ("train", "test"))
     text = re.sub(r"\s+", " ", page)
