@@ -105,8 +105,9 @@ def test_the_table_of_questions_and_answers_is_that_of_the_metrics():
 def test_what_the_page_finds_holds_for_every_model_of_questions_and_answers():
     """Seed by seed: each model trained with the shifted prior beside the one trained as published."""
     found = read_json(ROOT / "metrics" / "embedded" / "answers.json")["models"]
-    pairs = [(named[f"published-{s}"], named[f"shifted-{s}"]) for named in found.values() for s in range(3)
-             if f"published-{s}" in named and f"shifted-{s}" in named]  # fmt: skip
+    both = [f"{prior}-erm-{{}}" for prior in ("published", "shifted")]
+    pairs = [[named[name.format(seed)] for name in both] for named in found.values() for seed in range(3)
+             if all(name.format(seed) in named for name in both)]  # fmt: skip
     assert pairs
     for plain, leans in pairs:
         for name in ("test", "test_shifted"):
