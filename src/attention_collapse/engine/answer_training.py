@@ -56,8 +56,8 @@ class Posed:
 
     def of(self, chosen: np.ndarray) -> Posed:
         """Some of the questions, with the same images."""
-        parts = (part[chosen] for part in (self.ids, self.image, self.wording, self.right))
-        return Posed(*parts, self.pixels, self.names)
+        ids, image, wording, right = (part[chosen] for part in (self.ids, self.image, self.wording, self.right))
+        return Posed(ids, image, wording, right, self.pixels, self.names)
 
     def counts(self, wordings: int, answers: int) -> np.ndarray:
         """(wording, answer) how often each answer is right."""
@@ -196,8 +196,11 @@ def teach(
 
 def monitor_of(one: Learner, held_out: Posed, every: int) -> Monitor:
     """Watches a model in training on held-out questions."""
-    pairs = held_out.pixels[held_out.image], held_out.wording, held_out.right
-    return Monitor(one.logits, tuple(map(torch.from_numpy, pairs)), every=every, model=one.module, batch_size=200)
+    pairs = (
+        torch.from_numpy(held_out.pixels[held_out.image]), torch.from_numpy(held_out.wording),
+        torch.from_numpy(held_out.right),
+    )  # fmt: skip
+    return Monitor(one.logits, pairs, every=every, model=one.module, batch_size=200)
 
 
 def seen(monitor: Monitor) -> dict[str, np.ndarray]:
@@ -211,7 +214,7 @@ def answered(one: Learner, pixels: np.ndarray, image: np.ndarray, wording: np.nd
     """(…, answer) log-probabilities in float64, of places of images and wordings that broadcast."""
     shape = np.broadcast_shapes(image.shape, wording.shape)
     i, w = (np.broadcast_to(part, shape).flatten() for part in (image, wording))
-    pixels, places = torch.from_numpy(pixels), torch.from_numpy(w)
-    parts = [one.logits(pixels[i[s : s + 200]], places[s : s + 200]).double() for s in range(0, len(i), 200)]
+    shown, asked_for = torch.from_numpy(pixels), torch.from_numpy(w)
+    parts = [one.logits(shown[i[s : s + 200]], asked_for[s : s + 200]).double() for s in range(0, len(i), 200)]
     found: np.ndarray = torch.cat(parts).log_softmax(1).numpy().reshape(*shape, -1)
     return found

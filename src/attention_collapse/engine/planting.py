@@ -52,7 +52,7 @@ def optimise(
     label: str,
     rate: float,
     after_backward: Callable[[], None] = lambda: None,
-    watch: Callable[[int], None] = lambda _: None,
+    watch: Callable[[int], object] = lambda _: None,
 ) -> float:
     """AdamW with one cycle of the learning rate; returns the mean loss of the last tenth, in nats.
 

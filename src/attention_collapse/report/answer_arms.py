@@ -12,7 +12,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from attention_collapse.engine.answer_cells import PLAIN, parts
+from attention_collapse.engine.answer_cells import PLAIN, Prior, parts
 from attention_collapse.registry import kind_label
 from attention_collapse.report.answers import cell
 from attention_collapse.report.evidence import DASH, Evidence
@@ -90,7 +90,7 @@ def alarms_table(kinds: Mapping[str, Mapping[str, Any]]) -> str:
     heads = ("model", "training", "models", "rang", "first at step", "still rings at the end")
     rows = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
     for kind, named in kinds.items():
-        ways: dict[tuple[str, str], list[Mapping[str, Any]]] = {}
+        ways: dict[tuple[Prior, str], list[Mapping[str, Any]]] = {}
         for name, found in named.items():
             prior, arm, _ = parts(name)
             ways.setdefault((prior, arm), []).append(found["image"])
