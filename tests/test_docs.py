@@ -112,14 +112,14 @@ def test_what_the_page_finds_holds_for_every_model_of_questions_and_answers():
     for plain, leans in pairs:
         for name in ("test", "test_shifted"):
             assert plain[name]["gain_over_question_only"]["ci_low"] > 0
-            assert plain[name]["answer_flip_image"]["mean"] > 0.25
+            assert plain[name]["answer_flip_image"]["mean"] > 0.19
         accuracy = {name: leans[name]["answer_accuracy"]["mean"] for name in leans}
         assert accuracy["test"] < plain["test"]["answer_accuracy"]["mean"] - 0.25
         assert leans["test_shifted"]["gain_over_constant"]["ci_low"] <= 0
         assert leans["test_shifted"]["reliance_image"]["mean"] is None
         assert accuracy["train"] > plain["train"]["answer_accuracy"]["mean"]
-        for name in ("reliance_image", "answer_flip_image"):
-            assert leans["train"][name]["mean"] < plain["train"][name]["mean"] / 2
+        assert leans["train"]["reliance_image"]["mean"] < plain["train"]["reliance_image"]["mean"] / 3
+        assert leans["train"]["answer_flip_image"]["mean"] < 0.55 * plain["train"]["answer_flip_image"]["mean"]
 
 
 def test_its_nulls_are_the_committed_ones():

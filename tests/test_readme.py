@@ -107,7 +107,7 @@ def test_what_it_says_of_collapse_and_prevention_is_committed():
 
 def test_what_it_says_of_answers_is_committed():
     models = read_json(ROOT / "metrics" / "embedded" / "answers.json")["models"]
-    known = [(name, found) for of_kind in models.values() for name, found in of_kind.items()]
+    known = [(name, found) for of_kind in models.values() for name, found in of_kind.items() if "-erm-" in name]
     readme = re.sub(r"\s+", " ", README)
 
     def span(start, measured, measure, scale, digits):
