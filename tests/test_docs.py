@@ -122,6 +122,28 @@ def test_what_the_page_finds_holds_for_every_model_of_questions_and_answers():
         assert leans["train"]["answer_flip_image"]["mean"] < 0.55 * plain["train"]["answer_flip_image"]["mean"]
 
 
+def test_what_the_page_finds_of_alarms_and_of_ways_to_train_on_questions_is_committed():
+    found = read_json(ROOT / "metrics" / "embedded" / "answers.json")
+    for kind, named in found["monitor"].items():
+        for name, alarms in named.items():
+            assert alarms["image"]["rang_at"] == (None if name.startswith("published") else 300), name
+            assert alarms["text"]["times"] == 0
+            rings = kind == "llava" and name.startswith("shifted")
+            assert alarms["image"]["rings_at_end"] == rings
+            if kind == "fusion-v2" and name.startswith("shifted-erm"):
+                assert 1400 <= alarms["image"]["ended_at"] <= 1500
+    models, arms = (found[key]["fusion-v2"] for key in ("models", "arms"))
+    published = [models[f"published-erm-{s}"]["test_shifted"]["answer_accuracy"]["mean"] for s in range(3)]
+    for arm in ("image-choice", "learned-mixin"):
+        one = arms[arm]
+        assert one["verdict"] == "not shown" and one["n_seeds"] == 3
+        assert 0.055 < one["gain"]["mean"] < 0.07 and one["gain"]["ci_low"] < 0
+        assert one["test_shifted"]["mean"] < sum(published) / 3 / 2
+        more = [one[key]["mean"] / arms["erm"][key]["mean"] for key in ("reliance_image", "flips")]
+        assert all(1.9 < ratio < 2.5 for ratio in more) if arm == "learned-mixin" else max(more) < 1
+    assert sum(map(len, found["missing_models"].values())) == 6
+
+
 def test_its_nulls_are_the_committed_ones():
     found = read_json(ROOT / "metrics" / "null_reference.json")
     for name, tower in found["towers"].items():
