@@ -57,6 +57,7 @@ def of_live(browser: Browser, file: Path) -> None:
         free.close()
         app = serve(MODEL, scenes, port=port, block=False)
         page = browser.new_page(viewport={"width": 1280, "height": 1400}, color_scheme="light")
+        page.set_default_timeout(180_000)  # a busy machine takes its time
         page.goto(f"http://127.0.0.1:{port}")
         page.set_input_files("input[type=file]", first.path)
         page.get_by_label("Caption").fill(first.entry.captions[0])
