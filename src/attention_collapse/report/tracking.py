@@ -40,11 +40,11 @@ class Result:
         To keep beside it; the metrics file is the first, unless the result is a part of one.
     causal
         Of a model: its causal measures, which are logged beside the scores; empty if they were not computed.
-    series
-        Of a training: metric -> (step, value) of what was seen while it ran.
     finished
         Seconds since 1970 at which the result was committed to git, or (not committed) last written. How long it took
         is in no result, so a run starts and ends then.
+    series
+        Of a training: metric -> (step, value) of what was seen while it ran.
     """
 
     study: str
@@ -54,8 +54,8 @@ class Result:
     params: Mapping[str, Any]
     files: tuple[Path, ...]
     causal: Mapping[str, Any] = field(default_factory=dict)
-    series: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
     finished: float = 0.0
+    series: Mapping[str, Sequence[tuple[int, float]]] = field(default_factory=dict)
 
 
 def flatten(data: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
