@@ -23,9 +23,10 @@ WITHOUT = {
     "AttentionCollapseError": "the base of errors, which tests of every error show",
     "SiteStats": "what the probe gives: the example of AttentionProbe reads one",
     **dict.fromkeys(
-        ("ProductOfExperts", "GradientModulation", "Choice", "SwapConsistency"),
+        ("ProductOfExperts", "GradientModulation", "Choice", "ImageChoice", "SwapConsistency"),
         "used as SwappedNegatives is; docs/prevention.md shows the loop",
     ),
+    "ContrastiveDecoding": "docs/prevention.md shows the call",
 }
 # Modules of `measures` and `stats` whose functions are parts of a study's machinery, or take its records.
 PARTS = {

@@ -7,6 +7,7 @@ import torch
 from test_train_controls import PLANT
 
 from attention_collapse.data.planted import FILLERS, MARK_SIZE, Regime, draw_pairs
+from attention_collapse.engine.at_inference import contrasted
 from attention_collapse.engine.dose_cells import CONDITIONS, SWAPPED_IN, Cell, cells, parameters_of, read_cell, sections
 from attention_collapse.engine.dose_scores import numbers, read_all
 from attention_collapse.engine.dose_summary import HELD_OUT, dose_key, judge, sides, summary
@@ -270,8 +271,9 @@ def test_what_is_committed_follows_from_the_committed_scores():
     doses, plant = sections(run.params)
     folders = {kind: run.doses_of(kind) for kind in doses.kinds}
     table, missing, digests = read_all(
-        cells(doses), folders, lambda cell: parameters_of(cell, doses, plant), lambda tensors, _: numbers(tensors)
-    )
+        cells(doses), folders, lambda cell: parameters_of(cell, doses, plant),
+        lambda tensors, about: numbers(tensors) | contrasted(tensors, about["parameters"]["modality"]),
+    )  # fmt: skip
     files = [file for kind in doses.kinds for file in run.doses_of(kind).iterdir()]
     assert len(files) == len(digests) == len(table)  # none is left over from other parameters
     assert sum(file.stat().st_size for file in files) <= 15e6

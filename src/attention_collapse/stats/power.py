@@ -34,7 +34,13 @@ def t_test_power(d: float, n: float, *, alpha: float = 0.05, alternative: Altern
         return math.nan
     critical = stats.t.isf(alpha / 2 if alternative == "two-sided" else alpha, n - 1)
     tails = {"two-sided": (d, -d), "greater": (d,), "less": (-d,)}[alternative]
-    return float(sum(stats.nct.sf(critical, n - 1, side * math.sqrt(n)) for side in tails))
+    return sum(_beyond(float(critical), n - 1, side * math.sqrt(n)) for side in tails)
+
+
+def _beyond(critical: float, df: float, noncentrality: float) -> float:
+    """P(T > critical); where SciPy's is NaN, the noncentrality is so large that it is 1, or so small that it is 0."""
+    found = float(stats.nct.sf(critical, df, noncentrality))
+    return float(noncentrality > critical) if math.isnan(found) else found
 
 
 def images_needed(
