@@ -11,7 +11,7 @@ from attention_collapse.cli import main
 from attention_collapse.errors import DataError, ModelError, ParamsError
 from attention_collapse.models.small import write_answering
 from attention_collapse.questions import answer_questions
-from attention_collapse.report.diagnosis import Estimate
+from attention_collapse.report.estimate import Estimate
 from attention_collapse.report.questions import SHOWN, Answered
 
 COLOURS = {"red": (250, 0, 0), "blue": (0, 0, 250)}

@@ -6,8 +6,9 @@ from dataclasses import replace
 import pytest
 
 from attention_collapse.report.conclusion import conclude
-from attention_collapse.report.diagnosis import Diagnosis, Estimate
+from attention_collapse.report.diagnosis import Diagnosis
 from attention_collapse.report.digits import fixed
+from attention_collapse.report.estimate import Estimate
 
 N = 80
 

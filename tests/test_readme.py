@@ -7,7 +7,8 @@ from conftest import ROOT
 from attention_collapse.engine.validity import SIDES, contrasts, is_as_claimed
 from attention_collapse.files import read_json
 from attention_collapse.measures.catalogue import MEASURES
-from attention_collapse.report.diagnosis import Diagnosis, Estimate
+from attention_collapse.report.diagnosis import Diagnosis
+from attention_collapse.report.estimate import Estimate
 
 OWN = (ROOT / "README.md").read_text()
 README = OWN + (ROOT / "docs" / "findings.md").read_text()  # the page that it leads to

@@ -12,7 +12,8 @@ if TYPE_CHECKING:
     from attention_collapse.exploration import explore
     from attention_collapse.information import usable_information
     from attention_collapse.probe import AttentionProbe
-    from attention_collapse.report.diagnosis import Diagnosis, Estimate
+    from attention_collapse.report.diagnosis import Diagnosis
+    from attention_collapse.report.estimate import Estimate
     from attention_collapse.report.information import Information
 
 __version__ = "0.1.0"

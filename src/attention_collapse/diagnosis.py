@@ -21,7 +21,8 @@ from attention_collapse.measures.token_shapley import PERMUTATIONS
 from attention_collapse.models.naming import Named
 from attention_collapse.params import Stats
 from attention_collapse.progress import phase, told
-from attention_collapse.report.diagnosis import Diagnosis, Estimate, Outputs
+from attention_collapse.report.diagnosis import Diagnosis, Outputs
+from attention_collapse.report.estimate import Estimate
 from attention_collapse.stats.few_images import too_few, withheld
 
 if TYPE_CHECKING:

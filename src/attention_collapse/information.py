@@ -19,7 +19,7 @@ from attention_collapse.extras import require
 from attention_collapse.inputs import Source, source_of
 from attention_collapse.measures.predictors import SEES, held_out
 from attention_collapse.params import Stats
-from attention_collapse.report.diagnosis import Estimate
+from attention_collapse.report.estimate import Estimate
 from attention_collapse.report.information import Information
 
 

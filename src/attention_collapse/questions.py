@@ -22,7 +22,7 @@ from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.extras import require
 from attention_collapse.inputs import named_of
 from attention_collapse.params import Stats
-from attention_collapse.report.diagnosis import Estimate
+from attention_collapse.report.estimate import Estimate
 from attention_collapse.report.questions import SHOWN, Answered
 from attention_collapse.stats.few_images import too_few, withheld
 

@@ -85,7 +85,28 @@ class SwappedNegatives(Drawing):
         return finite((one * weight).sum() / weight.sum())
 
 
-class Choice(Drawing):
+class _Choosing(Drawing):
+    """A method that chooses the true pair among itself and others.
+
+    Parameters
+    ----------
+    weight
+        Of the choice, or choices, beside the plain loss.
+    candidates
+        Others for each pair and choice.
+    """
+
+    def __init__(self, weight: float = 1.0, *, candidates: int = 1, seed: int = 0) -> None:
+        super().__init__(seed)
+        self.weight, self.candidates = weight, candidates
+
+    @property
+    def passes(self) -> float:
+        """One more for each candidate: two choices of the matching half of the pairs, or one of all pairs."""
+        return 1.0 + self.candidates if self.weight else 1.0
+
+
+class Choice(_Choosing):
     """Choose the right image for a text, and the right text for an image, beside the plain loss.
 
     Both candidates of a choice between images stand beside the same text, so that whatever a text says by itself,
@@ -103,15 +124,6 @@ class Choice(Drawing):
     name = "choice"
     source = "ours; the choice is noise-contrastive (InfoNCE, arXiv:1807.03748) over whole pairs"
     needs = "a score that is the log-odds of a match"
-
-    def __init__(self, weight: float = 1.0, *, candidates: int = 1, seed: int = 0) -> None:
-        super().__init__(seed)
-        self.weight, self.candidates = weight, candidates
-
-    @property
-    def passes(self) -> float:
-        """Two more for each matching pair and candidate."""
-        return 1.0 + self.candidates if self.weight else 1.0
 
     def loss(self, score: Score, image: Inputs, text: Inputs, target: Tensor, group: Tensor | None = None) -> Tensor:
         """The mean cross-entropy, plus `weight` times that of the two choices, in one pass."""
@@ -131,7 +143,7 @@ class Choice(Drawing):
         return finite(losses(own, target).mean() + self.weight * choices.mean())
 
 
-class ImageChoice(Drawing):
+class ImageChoice(_Choosing):
     """Choose the right image for a question and its answer, beside the plain loss: `Choice` for logits of answers.
 
     Both images stand beside the same question and the same answer, so that whatever the question says of the answer by
@@ -149,15 +161,6 @@ class ImageChoice(Drawing):
     name = "image-choice"
     source = "ours, as of `Choice`"
     needs = "logits of answers"
-
-    def __init__(self, weight: float = 1.0, *, candidates: int = 1, seed: int = 0) -> None:
-        super().__init__(seed)
-        self.weight, self.candidates = weight, candidates
-
-    @property
-    def passes(self) -> float:
-        """One more for each candidate."""
-        return 1.0 + self.candidates if self.weight else 1.0
 
     def loss(self, score: Score, image: Inputs, text: Inputs, target: Tensor, group: Tensor | None = None) -> Tensor:
         """The mean cross-entropy, plus `weight` times that of the choice, in one pass."""

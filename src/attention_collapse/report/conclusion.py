@@ -18,7 +18,8 @@ from attention_collapse.report.digits import fixed
 from attention_collapse.stats.few_images import too_few
 
 if TYPE_CHECKING:
-    from attention_collapse.report.diagnosis import Diagnosis, Estimate
+    from attention_collapse.report.diagnosis import Diagnosis
+    from attention_collapse.report.estimate import Estimate
 
 WIDTH = 110  # characters of a printed line
 CHANCE = 0.5

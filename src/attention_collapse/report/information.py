@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from attention_collapse.measures import usable_information
 from attention_collapse.measures.record import records
-from attention_collapse.report.diagnosis import LISTED, Estimate, save_json, without_nan
 from attention_collapse.report.digits import fixed
+from attention_collapse.report.estimate import LISTED, Estimate, save_json, without_nan
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -10,7 +10,7 @@ from typing import Any
 
 from attention_collapse.measures.answers import ANSWER_MEASURES
 from attention_collapse.measures.contribution import CONTRIBUTION_MEASURES
-from attention_collapse.report.diagnosis import LISTED, Estimate, save_json, without_nan
+from attention_collapse.report.estimate import LISTED, Estimate, save_json, without_nan
 from attention_collapse.stats.few_images import too_few
 
 SCHEMA = 1  # of `Answered.to_dict`
