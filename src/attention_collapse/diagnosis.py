@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from os import PathLike
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from attention_collapse import arguments
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from datasets import Dataset
 
     from attention_collapse.engine.kept import Kept
+    from attention_collapse.engine.scores import Scores
     from attention_collapse.models.given import Given
     from attention_collapse.models.interface import Model
 
@@ -134,10 +136,11 @@ def _measured(model: Named | Given, source: Source, asked: Asked, work: Path | N
     """Read, load, observe, swap and judge, in this order."""
     import torch
 
-    from attention_collapse.engine.attention import extract
+    from attention_collapse.engine.attention import blocks, extract_into
     from attention_collapse.engine.captions import examine_captions
     from attention_collapse.engine.contribution import summarise
-    from attention_collapse.engine.kept import kept
+    from attention_collapse.engine.kept import Kept, kept
+    from attention_collapse.engine.scores import score_blocks
     from attention_collapse.engine.takeable import takeable
     from attention_collapse.models.interface import is_likelihood
     from attention_collapse.models.specification import specification
@@ -154,20 +157,22 @@ def _measured(model: Named | Given, source: Source, asked: Asked, work: Path | N
     pairs, refused = takeable(loaded, table(read.pairs, read.format), strict=asked.strict)
     limit = model.spec.max_unknown if asked.max_unknown is None and model.spec else asked.max_unknown
     captions = examine_captions(loaded, pairs, max_unknown=limit)
-    parts = kept(work, loaded, model.spec, pairs, asked.device)
-    phase(f"{name}: attention of {len(pairs)} images with {sum(map(len, pairs['captions']))} captions")
-    attention = extract(loaded, pairs, batch_size=asked.batch_size, **parts.of("attention")).to_pandas()
-    values, about = _contributions(loaded, pairs, asked, parts)
-    causal = {} if values is None else summarise(values, Stats(), likelihood=is_likelihood(loaded))
-    tokens = _tokens(loaded, pairs, causal, asked, parts)
+    with TemporaryDirectory() as scratch:  # so that no batch stays in memory, whether it is kept or not
+        parts = kept(work, loaded, model.spec, pairs, asked.device) or Kept(Path(scratch), "")
+        phase(f"{name}: attention of {len(pairs)} images with {sum(map(len, pairs['captions']))} captions")
+        seen = Path(scratch) / "attention.parquet"
+        extract_into(seen, loaded, pairs, batch_size=asked.batch_size, **parts.of("attention"))
+        scores, heads = score_blocks(blocks(seen), loaded.family)
+        values, about = _contributions(loaded, pairs, asked, parts)
+        causal = {} if values is None else summarise(values, Stats(), likelihood=is_likelihood(loaded))
+        tokens = _tokens(loaded, pairs, causal, asked, parts)
     if tokens is not None:
         about |= {"t_shap_protocol": asked.t_shap_protocol, "t_shap_images": asked.t_shap_images}
     phase(f"{name}: intervals and tests")
     return _diagnosis(
         loaded,
         pairs,
-        attention,
-        Found(values, causal, tokens),
+        Found(scores, heads, values, causal, tokens),
         settings=asked.settings
         | {"source": read.describe(), "specification": specification(loaded, model.spec)}
         | about,
@@ -177,8 +182,10 @@ def _measured(model: Named | Given, source: Source, asked: Asked, work: Path | N
 
 @dataclass(frozen=True)
 class Found:
-    """What the causal measures gave: their values and summary, and T-SHAP's, where they were asked for."""
+    """What was seen of attention; what the causal measures gave, values and summary, and T-SHAP, where asked for."""
 
+    scores: Scores
+    heads: pd.DataFrame
     values: pd.DataFrame | None
     causal: dict[str, Any]
     tokens: tuple[pd.DataFrame, dict[str, Any]] | None
@@ -228,8 +235,7 @@ def _contributions(
 
 
 def _diagnosis(
-    model: Model, pairs: Dataset, attention: pd.DataFrame, found: Found, *, settings: dict[str, Any],
-    noted: dict[str, Any],
+    model: Model, pairs: Dataset, found: Found, *, settings: dict[str, Any], noted: dict[str, Any],
 ) -> Diagnosis:  # fmt: skip
     """Scores, statistics and readings of one model, as a study's stages make them.
 
@@ -237,11 +243,11 @@ def _diagnosis(
     """
     from attention_collapse.engine.contribution import OF_TOKENS
     from attention_collapse.engine.per_pair import per_pair
-    from attention_collapse.engine.scores import by_head, by_image, score_pairs
+    from attention_collapse.engine.scores import by_image
     from attention_collapse.engine.statistics import CAUSAL, OF_IMAGES, columns_of, judge, layer_bands
     from attention_collapse.engine.summary import summarise
 
-    scores, params, rows = score_pairs(attention, model.family), Stats(), settings["rows"]
+    scores, params, rows = found.scores, Stats(), settings["rows"]
     images, metrics = by_image(scores.pairs), summarise(scores, rows, model.family, model.missing)
     columns = columns_of(images, found.values, rows, metrics["reasons"])
     statistics = judge(columns, found.causal, params, metrics["reasons"], tested=1)
@@ -265,7 +271,7 @@ def _diagnosis(
         **noted, estimates={name: Estimate.of(name, one, params.confidence) for name, one in known.items()},
         layers=layers, readings=readings, details=details,
         tables={"pairs": per_pair(pairs, scores.pairs, rows, found.values, tokens), "images": images,
-                "heads": by_head(attention)},
+                "heads": found.heads},
     )  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import io
 import json
 import math
 import os
+import secrets
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -27,7 +28,8 @@ SIGNIFICANT_DIGITS = 6
 def whole_file(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path`; rename it onto `path` if the block succeeds, else remove it."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    mine = f"{os.getpid()}-{secrets.token_hex(4)}"  # processes of two machines may have one number
+    temporary = path.with_name(f".{path.name}.{mine}.tmp")
     try:
         yield temporary
         temporary.replace(path)

@@ -3,17 +3,39 @@ import pytest
 
 from attention_collapse.measures.matching import (
     accuracy,
+    accuracy_additive,
     accuracy_without_image,
     accuracy_without_text,
-    additive_projection,
     additive_without_own,
+    blind,
+    margins,
 )
+from attention_collapse.measures.reliance import sobol_parts
 
 RNG = np.random.default_rng(0)
 
 
 def shifted(n):
     return np.roll(np.arange(n), 1)
+
+
+def additive_projection(grid):
+    rows, columns, mean = margins(grid)
+    return rows[:, None] + columns - mean
+
+
+class Some:
+    """A grid of which some rows at a time are in memory."""
+
+    def __init__(self, grid, step):
+        self.grid, self.step = grid, step
+
+    def __len__(self):
+        return len(self.grid)
+
+    def row_blocks(self):
+        for start in range(0, len(self), self.step):
+            yield start, self.grid[start : start + self.step]
 
 
 def test_known_answer():
@@ -95,3 +117,27 @@ def test_pairs_that_are_the_same_are_no_others_to_each_other():
     different = np.arange(6)
     for expected in (accuracy_without_image, accuracy_without_text):
         assert np.array_equal(expected(grid, foils), expected(grid, foils, same=different))
+
+
+def test_the_accuracy_of_the_additive_function_is_that_of_the_projection():
+    grid = RNG.normal(size=(9, 9))
+    assert accuracy_additive(grid, shifted(9)).tolist() == accuracy(additive_projection(grid), shifted(9)).tolist()
+
+
+@pytest.mark.parametrize("step", [1, 3, 8, 20])
+def test_a_grid_of_which_some_rows_are_in_memory_gives_the_same(step):
+    wide, foils = RNG.integers(0, 4, size=(8, 11)).astype(float), shifted(8)  # ties, and texts beside the captions
+    same = np.array([0, 1, 2, 0, 4, 2, 6, 7])
+    whole, some = wide[:, :8], Some(wide, step)
+    assert accuracy(some, foils).tolist() == accuracy(whole, foils).tolist()
+    for expected in (accuracy_without_image, accuracy_without_text):
+        assert expected(some, foils, same=same).tolist() == expected(whole, foils, same=same).tolist()
+    np.testing.assert_allclose(accuracy_additive(some, foils), accuracy_additive(whole, foils))
+    for name, part in sobol_parts(whole).items():
+        np.testing.assert_allclose(sobol_parts(some)[name], part, rtol=1e-12)
+    owners, hard = [2, 2, 5], [8, 9, 10]
+    slow = [
+        np.mean([(wide[k, o] > wide[k, f]) + 0.5 * (wide[k, o] == wide[k, f]) for k in range(8) if same[k] != same[o]])
+        for o, f in zip(owners, hard, strict=True)
+    ]
+    np.testing.assert_allclose(blind(some, owners, hard, same), slow)

@@ -46,7 +46,18 @@ def test_the_images_of_the_pass_before_are_kept_and_no_others(blip, rows):
         for images, bare in zip(passes, expected, strict=True):
             announce(images)
             assert torch.allclose(score(blip, images), bare, atol=1e-5, rtol=0)
-    assert rows == [2, 1, 2]  # the third pass needs no run; the fourth finds 1 alone
+    assert rows == [1, 1, 1, 1, 1]  # each new image by itself; the third pass needs no run, the fourth finds 1 alone
+
+
+def test_no_score_depends_on_the_passes_before(blip):
+    with image_once(blip) as announce:
+        announce([1, 2])
+        fresh = score(blip, [1, 2])
+    with image_once(blip) as announce:
+        for images in ([0, 1], [1, 2]):
+            announce(images)
+            later = score(blip, images)
+    assert torch.equal(later, fresh)  # digit by digit
 
 
 def test_it_is_off_after_an_exception(blip, rows):
@@ -83,5 +94,5 @@ def test_a_tower_whose_output_does_not_count_images_is_refused(blip, monkeypatch
     monkeypatch.setattr(blip.module.get_submodule(layer), "forward", lambda tokens, **_: tokens.flatten(0, 1))
     with image_once(blip) as announce:
         announce([0, 1])
-        with pytest.raises(ModelError, match=rf"{layer} has a tensor of shape \(34, 32\) in a pass of 2 images"):
+        with pytest.raises(ModelError, match=rf"{layer} has a tensor of shape \(17, 32\) in a pass of 1 images"):
             score(blip, [0, 1])

@@ -15,8 +15,9 @@ from attention_collapse.data.images import load_rgb
 from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.data.scenes import write_scenes
 from attention_collapse.engine import contribution as engine
+from attention_collapse.engine import scoring
 from attention_collapse.engine.contribution import contributions, draws
-from attention_collapse.engine.scoring import _Pictures
+from attention_collapse.engine.scoring import _Coalitions, mean_picture
 from attention_collapse.errors import DataError, ModelError
 from attention_collapse.families import DUAL_ENCODER
 from attention_collapse.files import read_json
@@ -81,14 +82,20 @@ def test_a_model_that_needs_both_loses_all_it_knows_without_either(pairs):
     assert np.allclose(exact["interaction"], 1) and np.allclose(exact["shapley_share"], 0.5)
 
 
-def test_the_mean_image_is_the_mean(pairs):
-    pictures = _Pictures([Path(file["path"]) for file in pairs["image"]])
-    sized = [np.asarray(pictures[i].resize((224, 224), Image.Resampling.BICUBIC), float) for i in range(len(pairs))]
-    assert len(pictures) == len(pairs) + 1
-    assert np.abs(np.asarray(pictures[len(pairs)], float) - np.mean(sized, 0)).max() <= 0.5
-    late = _Pictures(pictures.paths)
-    late[3], late[1], late[3]  # it does not matter which were read before, how often and in which order
-    assert late[len(pairs)].tobytes() == pictures[len(pairs)].tobytes()
+def test_the_mean_image_is_the_mean(pairs, tmp_path, monkeypatch):
+    paths = [Path(file["path"]) for file in pairs["image"]]
+    sized = [np.asarray(load_rgb(path)[0].resize((224, 224), Image.Resampling.BICUBIC), float) for path in paths]
+    mean = mean_picture(paths)
+    assert np.abs(np.asarray(mean, float) - np.mean(sized, 0)).max() <= 0.5
+    monkeypatch.setattr(scoring, "TOGETHER", 2)  # the same of sums of some at a time, whoever makes them
+    cells = np.array([[len(paths), 0]])
+    pieces = _Coalitions("m", paths, ["a"], cells, batch_size=1, folder=tmp_path / "work", identity="x")
+    for piece in reversed(pieces.rounds[0].pieces):
+        pieces.keep(piece, pieces._total(piece))
+    assert len(pieces.rounds[0].pieces) == -(-len(paths) // 2)
+    assert pieces.picture(len(paths)).tobytes() == mean.tobytes()
+    none = _Coalitions("m", paths, ["a"], np.array([[0, 0]]), batch_size=1, folder=None, identity="x")
+    assert not none.rounds[0].pieces  # no picture is read for a mean that nothing asks for
 
 
 class Blank:
@@ -236,8 +243,8 @@ def test_a_part_that_is_no_part_is_named(pairs, tmp_path):
     model = scorer(lambda images, texts: [light(i) for i in images])
     folder = {"work": tmp_path / "work", "identity": "x"}
     contributions(model, pairs, partners=2, seed=0, batch_size=4, **folder)
-    (tmp_path / "work" / "000001.json").write_text("")
-    with pytest.raises(DataError, match=r"000001\.json: not JSON"):
+    (tmp_path / "work" / "000000001.safetensors").write_text("")
+    with pytest.raises(DataError, match=r"000000001\.safetensors: cannot be read"):
         contributions(model, pairs, partners=2, seed=0, batch_size=4, **folder)
 
 

@@ -4,8 +4,10 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -14,7 +16,8 @@ from conftest import coco_folder
 
 from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.engine import attention
-from attention_collapse.engine.attention import extract
+from attention_collapse.engine.attention import blocks, extract, extract_into
+from attention_collapse.engine.scores import score_blocks, score_pairs
 from attention_collapse.errors import ModelError
 from attention_collapse.models import load
 from attention_collapse.models.spec import ModelSpec
@@ -95,6 +98,31 @@ def test_finished_batches_are_not_run_again(model, pairs, tmp_path, monkeypatch)
     assert len(calls) == 10 + 11  # batches of another run are not mistaken for this one's
 
 
+@pytest.mark.parametrize("most", [1, 500, 10**6])
+def test_a_table_that_never_is_in_memory_is_the_same_and_gives_the_same_scores(model, pairs, tmp_path, most):
+    shuffled = pairs.select([3, 0, 4, 1, 2])  # images need not come by their ids
+    whole, out = extract(model, shuffled, batch_size=2), tmp_path / "out.parquet"
+    rows = extract_into(out, model, shuffled, batch_size=2, work=tmp_path / "work", about={"a": "b"})
+    assert pq.read_table(out).equals(whole) and rows == whole.num_rows
+    assert pq.read_schema(out).metadata[b"a"] == b"b"
+    scores, heads = score_blocks(blocks(out, most), model.family)
+    expected = score_pairs(whole.to_pandas(), model.family)
+    pd.testing.assert_frame_equal(scores.pairs, expected.pairs)
+    pd.testing.assert_frame_equal(scores.layers, expected.layers)
+    assert scores.alignment == expected.alignment
+    frame = whole.to_pandas()
+    means = frame[frame["tower"].isin(["vision", "text"])].groupby(["tower", "layer", "head"])["entropy_all"].mean()
+    np.testing.assert_allclose(heads["entropy_all"], means, rtol=1e-12)
+
+
+def test_blocks_hold_no_more_images_than_asked_for(model, pairs, tmp_path):
+    out = tmp_path / "out.parquet"
+    rows = extract_into(out, model, pairs, batch_size=2, work=tmp_path / "work")
+    parts = list(blocks(out, 2 * rows // len(pairs)))
+    assert [part["image_id"].nunique() for part in parts] == [2, 2, 1]
+    assert sum(map(len, parts)) == rows
+
+
 @pytest.mark.slow
 def test_kill_in_the_middle_of_the_stage(tiny_openclip, tmp_path):
     """kill -9, then the same command again: the table equals that of a run that was never disturbed."""
@@ -170,13 +198,16 @@ def test_the_attention_table_is_made_where_it_is_not_there_and_kept_where_it_is(
     ran = []
     extract_study = study_attention.extract_study
     monkeypatch.setattr(study_attention, "extract_study", lambda *given: (ran.append(1), extract_study(*given)))
-    first, about = attention_table(small, "m")
-    again, _ = attention_table(small, "m")
-    assert len(ran) == 1 and first.equals(again) and about["family"] == "dual encoder"
+
+    def read():
+        return pq.read_table(attention_table(small, "m")[0])
+
+    first, (_, about) = read(), attention_table(small, "m")
+    assert len(ran) == 1 and read().equals(first) and about["family"] == "dual encoder"
     small.attention("m").unlink()  # as in a fresh clone
-    assert attention_table(small, "m")[0].equals(first) and len(ran) == 2
+    assert read().equals(first) and len(ran) == 2
     small.attention("m").write_bytes(b"cut short")
-    assert attention_table(small, "m")[0].equals(first) and len(ran) == 3
+    assert read().equals(first) and len(ran) == 3
 
 
 def test_a_table_of_other_code_or_pairs_is_not_used(small, monkeypatch):
@@ -209,25 +240,30 @@ def test_another_processors_digits_change_no_committed_file(small, monkeypatch):
 
     before = run()
     assert len(before) == 9
-    score_cells, extracted = engine_contribution.score_cells, attention.extract
+    score_cells, extracted = engine_contribution.score_cells, attention.extract_into
+
+    def moved(found, by):
+        cells = {name: values * by(values.shape) for name, values in found.cells.items()}
+        images = found.grid.images * by((len(found.grid.images), 1))
+        return replace(found, cells=cells, grid=replace(found.grid, images=images))
 
     def rounded(*args, **kwargs):
-        found = score_cells(*args, **kwargs)
-        return {
-            name: values * (1 + 3e-6 * np.cos(np.arange(values.size)).reshape(values.shape))
-            for name, values in found.items()
-        }
+        return moved(
+            score_cells(*args, **kwargs),
+            lambda shape: 1 + 3e-6 * np.cos(np.arange(np.prod(shape))).reshape(shape),
+        )
 
-    def drifted(*args, **kwargs):
-        table = extracted(*args, **kwargs)
+    def drifted(out, *args, **kwargs):
+        rows = extracted(out, *args, **kwargs)
+        table = pq.read_table(out)
         index = table.column_names.index("entropy_all")
-        return table.set_column(index, "entropy_all", pa.array(table["entropy_all"].to_numpy() * (1 + 2e-6)))
+        other = table.set_column(index, "entropy_all", pa.array(table["entropy_all"].to_numpy() * (1 + 2e-6)))
+        pq.write_table(other.replace_schema_metadata(table.schema.metadata), out)
+        return rows
 
     monkeypatch.setattr(engine_contribution, "score_cells", rounded)
-    monkeypatch.setattr(study_attention, "extract", drifted)
+    monkeypatch.setattr(study_attention, "extract_into", drifted)
     assert run() == before
-    monkeypatch.setattr(
-        engine_contribution, "score_cells", lambda *a, **k: {n: v * 1.01 for n, v in score_cells(*a, **k).items()}
-    )
+    monkeypatch.setattr(engine_contribution, "score_cells", lambda *a, **k: moved(score_cells(*a, **k), lambda _: 1.01))
     changed = run()
     assert {file.name for file, data in changed.items() if data != before[file]} == {"m.csv", "m.json"}

@@ -2,7 +2,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from attention_collapse.engine.scores import by_head, by_image, score_pairs
+from attention_collapse.engine.scores import by_image, score_blocks, score_pairs
 from attention_collapse.errors import DataError
 
 
@@ -42,7 +42,7 @@ def test_a_hand_computed_pair():
     assert pair["mcs_readout"] == 0.75 and pair["entropy_text_readout"] == 0.5
     assert scores.layers["mcs_all"].tolist() == [pytest.approx(2 / 3), 0.8]
     assert scores.layers["layer_imbalance_all"].tolist() == [pytest.approx(1 / 3), pytest.approx(0.6)]
-    heads = by_head(table)
+    _, heads = score_blocks([table], "dual encoder")
     assert heads.query("tower == 'vision' and layer == 1")["entropy_all"].tolist() == [1.0, 3.0]
 
 
@@ -153,4 +153,4 @@ def test_the_surrogate_stands_beside_the_attention_never_in_it():
     pd.testing.assert_frame_equal(
         both.pairs[score_pairs(table, "dual encoder").pairs.columns], score_pairs(table, "dual encoder").pairs
     )
-    assert "surrogate" not in set(by_head(pd.concat([table, extra]))["tower"])
+    assert "surrogate" not in set(score_blocks([pd.concat([table, extra])], "dual encoder")[1]["tower"])

@@ -77,7 +77,7 @@ def answer_scores(
     found = score_texts(
         model, list(files.values()), list(texts), cells, captions=len(texts), batch_size=batch_size, work=work,
         identity=f"{identity} partners={partners} seed={seed}",
-    )  # fmt: skip
+    ).cells  # fmt: skip
     given = np.array([len(one.asked.candidates) for one in questions])[:, None, None]
     missing = {"image": question < 0, "neither": (question < 0) | (image < 0), "text": image < 0}
     missing["neither_mean_image"] = question < 0

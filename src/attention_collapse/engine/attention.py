@@ -7,11 +7,13 @@ kept in a folder of their own, so that an interrupted run goes on where it stopp
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import partial
+from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
+import pandas as pd
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
@@ -20,14 +22,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from attention_collapse.data.images import load_rgb
-from attention_collapse.engine.parts import open_parts
+from attention_collapse.engine.pieces import Pieces, Round, Runner, here
 from attention_collapse.errors import ProbeError
 from attention_collapse.families import NO_ATTENTION
 from attention_collapse.files import whole_file
-from attention_collapse.models.interface import Batch, DualEncoder, Embedded, Model, PairScorer, Read, Truncating
+from attention_collapse.models.interface import Batch, DualEncoder, Embedded, Model, Read, Truncating
 from attention_collapse.probe import AttentionProbe, SiteStats
 from attention_collapse.probe.rows import average_rows, needed_rows
-from attention_collapse.progress import steps
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 Ids = tuple[int, int | None]  # image, caption
 Seen = dict[str, dict[str, dict[str, np.ndarray]]]  # tower -> site -> statistic
 SURROGATE = "surrogate"  # not attention: similarity of a caption's embedding to an image's projected patches
+ROWS_AT_ONCE = 200_000  # of a table
 Given = TypeVar("Given")  # what a pass gives
 Item = TypeVar("Item")
 
@@ -79,6 +81,9 @@ def _table(columns: Mapping[str, Any]) -> pa.Table:
     return pa.table({key: pa.array(values, types.get(key)) for key, values in columns.items()})
 
 
+NOTHING = _table({"image_id": [], "caption_id": []}).append_column("tower", pa.array([], pa.string()))
+
+
 def _rows(ids: Sequence[Ids], read: Read, truncated: Sequence[bool], seen: dict[str, Any]) -> pa.Table:
     """The table of one tower in one batch: a row for each item, layer and head, in that order."""
     stacked = {key: np.stack([seen[site][key] for site in read.sites], axis=1) for key in seen[read.sites[0]]}
@@ -102,36 +107,49 @@ def _rows(ids: Sequence[Ids], read: Read, truncated: Sequence[bool], seen: dict[
     return _table(columns)
 
 
-def _batches(model: Model, pairs: Dataset, size: int) -> Iterator[tuple[Sequence[Ids], Callable[[], Batch]]]:
-    """(ids, function that prepares the batch), in the table's order."""
+@dataclass(frozen=True)
+class _Batch:
+    """What one pass is made of; captions are None where it sees images alone, files where it sees captions alone."""
+
+    ids: tuple[Ids, ...]
+    files: tuple[Path, ...] | None
+    captions: tuple[str, ...] | None
+
+    def prepare(self, model: Model) -> Batch:
+        """The inputs of the pass."""
+        if isinstance(model, DualEncoder):
+            if self.files is None:
+                return model.texts(self.captions or ())
+            return model.images([load_rgb(path)[0] for path in self.files])
+        pictures = {path: load_rgb(path)[0] for path in dict.fromkeys(self.files or ())}
+        return model.pairs([pictures[path] for path in self.files or ()], self.captions or ())
+
+
+def _batches(pairs: Dataset, size: int, *, apart: bool) -> tuple[list[_Batch], list[_Batch]]:
+    """The passes in the table's order: of images and of captions if they are encoded `apart`, else of pairs."""
     columns = (pairs[key] for key in ("image_id", "image", "caption_ids", "captions"))
     listed = [
         (image, Path(file["path"]), list(zip(ids, texts, strict=True)))
         for image, file, ids, texts in zip(*columns, strict=True)
     ]
     texts = [((image, caption), path, words) for image, path, captions in listed for caption, words in captions]
-    if isinstance(model, DualEncoder):
-        for some in _slices(listed, size):
-            yield [(image, None) for image, _, _ in some], partial(_images, model, [path for _, path, _ in some])
-        for part in _slices(texts, size):
-            yield [ids for ids, _, _ in part], partial(model.texts, [words for _, _, words in part])
-    else:
-        for part in _slices(texts, size):
-            paths, captions = [path for _, path, _ in part], [words for _, _, words in part]
-            yield [ids for ids, _, _ in part], partial(_pairs, model, paths, captions)
+    of_images = [
+        _Batch(tuple((image, None) for image, _, _ in some), tuple(path for _, path, _ in some), None)
+        for some in (_slices(listed, size) if apart else ())
+    ]
+    of_texts = [
+        _Batch(
+            tuple(ids for ids, _, _ in some),
+            None if apart else tuple(path for _, path, _ in some),
+            tuple(words for _, _, words in some),
+        )
+        for some in _slices(texts, size)
+    ]
+    return of_images, of_texts
 
 
 def _slices(items: list[Item], size: int) -> Iterator[list[Item]]:
     return (items[start : start + size] for start in range(0, len(items), size))
-
-
-def _images(model: DualEncoder, paths: Sequence[Path]) -> Batch:
-    return model.images([load_rgb(path)[0] for path in paths])
-
-
-def _pairs(model: PairScorer, paths: Sequence[Path], captions: Sequence[str]) -> Batch:
-    pictures = {path: load_rgb(path)[0] for path in dict.fromkeys(paths)}
-    return model.pairs([pictures[path] for path in paths], captions)
 
 
 def surrogate(ids: Sequence[Ids], patches: Mapping[int, Tensor], embeddings: Tensor, logit_scale: float) -> pa.Table:
@@ -158,7 +176,104 @@ def surrogate(ids: Sequence[Ids], patches: Mapping[int, Tensor], embeddings: Ten
     return _table(columns)
 
 
-def extract(model: Model, pairs: Dataset, *, batch_size: int, work: Path | None = None, identity: str = "") -> pa.Table:
+@dataclass(frozen=True)
+class _Part:
+    """What one pass gave: its rows, and of images the patches (image, patch, width) that captions are held against."""
+
+    table: pa.Table
+    patches: Tensor | None = None
+
+
+class _Parts(Pieces[_Part]):
+    """Every pass of one model over its pairs."""
+
+    def __init__(self, model: Model, pairs: Dataset, *, batch_size: int, folder: Path | None, identity: str) -> None:
+        apart = isinstance(model, DualEncoder)
+        of_images, of_texts = ([], []) if model.family == NO_ATTENTION else _batches(pairs, batch_size, apart=apart)
+        self._batches = of_images + of_texts
+        self._piece_of = {image: piece for piece, batch in enumerate(of_images) for image, _ in batch.ids}
+        self._held: tuple[int, Tensor | None] = (-1, None)  # a caption's image is mostly that of the one before
+        texts = Round(f"{model.name} attention{', captions' if apart else ''}", range(len(of_images), len(self)))
+        images = Round(f"{model.name} attention, images", range(len(of_images)))
+        rounds = (images, texts) if apart else (texts,)
+        super().__init__(rounds, "batch", folder, f"{identity} batch_size={batch_size}")
+
+    def __len__(self) -> int:
+        return len(self._batches)
+
+    def name(self, piece: int) -> str:
+        """One table a piece; the patches lie beside it."""
+        return f"{piece:06d}.parquet"
+
+    def write(self, file: Path, made: _Part) -> None:
+        """The patches are renamed into place before the table, which says that the piece is there."""
+        if made.patches is not None:
+            with whole_file(file.with_suffix(".safetensors")) as temporary:
+                save_file({"patches": made.patches}, temporary)
+        with whole_file(file) as temporary:
+            pq.write_table(made.table, temporary)
+
+    def read(self, file: Path) -> _Part:
+        """Both."""
+        side = file.with_suffix(".safetensors")
+        return _Part(pq.read_table(file), load_file(side)["patches"] if side.is_file() else None)
+
+    @contextmanager
+    def making(self, model: Model) -> Iterator[Callable[[int], _Part]]:
+        """Nothing is shared by passes."""
+        yield lambda piece: self._make(model, self._batches[piece])
+
+    def _make(self, model: Model, asked: _Batch) -> _Part:
+        batch = asked.prepare(model)
+        if not batch.reads:
+            return _Part(NOTHING)  # a convolutional tower: no attention to read
+        forward: Callable[[Batch], Embedded | Tensor] = model.embed if isinstance(model, DualEncoder) else model.score
+        seen, output = probe_batch(model, batch, forward)
+        tables = [_rows(asked.ids, read, batch.truncated, seen[read.tower]) for read in batch.reads]
+        patches = None
+        if isinstance(output, Embedded) and output.patches is not None:
+            patches = output.patches.float().cpu().contiguous()
+        elif isinstance(output, Embedded) and isinstance(model, DualEncoder) and (held := self._held_against(asked)):
+            tables.append(surrogate(asked.ids, held, output.embedding.float().cpu(), model.logit_scale))
+        return _Part(pa.concat_tables(tables, promote_options="default"), patches)
+
+    def _held_against(self, asked: _Batch) -> dict[int, Tensor]:
+        """The patches that a pass of captions is held against, by image; none if the model gives none."""
+        found: dict[int, Tensor] = {}
+        for image, _ in asked.ids if asked.files is None else ():
+            piece = self._piece_of[image]
+            if self._held[0] != piece:
+                self._held = (piece, self[piece].patches)
+            if (patches := self._held[1]) is not None:
+                found[image] = patches[self._batches[piece].ids.index((image, None))]
+        return found
+
+
+def _observed(
+    model: Model, pairs: Dataset, *, batch_size: int, work: Path | None, identity: str, run: Runner
+) -> tuple[pa.Schema, Iterator[pa.Table]]:
+    """Every column, and the parts: first what was attention, so that no batch size shows in the order of the rows."""
+    if model.family == NO_ATTENTION:
+        alone = _pairs_alone(model, pairs)
+        return alone.schema, iter([alone])
+    parts = _Parts(model, pairs, batch_size=batch_size, folder=work, identity=identity)
+    run(parts, model)
+    schemas = [parts[piece].table.schema for some in parts.rounds for piece in some.pieces[:1]]
+
+    def tables() -> Iterator[pa.Table]:
+        for piece in range(len(parts)):
+            table = parts[piece].table
+            yield table.filter(pc.not_equal(table["tower"], SURROGATE))
+        for piece in parts.rounds[-1].pieces:
+            table = parts[piece].table
+            yield table.filter(pc.equal(table["tower"], SURROGATE))
+
+    return pa.unify_schemas(schemas), tables()
+
+
+def extract(
+    model: Model, pairs: Dataset, *, batch_size: int, work: Path | None = None, identity: str = "", run: Runner = here
+) -> pa.Table:
     """Attention statistics of every image and caption.
 
     Parameters
@@ -168,51 +283,57 @@ def extract(model: Model, pairs: Dataset, *, batch_size: int, work: Path | None 
     work
         Folder for finished batches; batches found there are not run again if they were written for the same
         `identity` and `batch_size`.
+    run
+        Who makes the batches that are missing.
 
     Returns
     -------
     pyarrow.Table
-        One row an item, tower, layer and head: image_id, caption_id (null where the pass saw the image alone), tower
-        ("vision", "text", "surrogate"; "none" for a model without attention), layer, head, n_tokens, truncated, and
-        the statistics of `probe.rows.average_rows`.
+        One row for each item, tower, layer and head: image_id, caption_id (null where the pass saw the image alone),
+        tower ("vision", "text", "surrogate"; "none" for a model without attention), layer, head, n_tokens, truncated,
+        and the statistics of `probe.rows.average_rows`.
     """
-    if work is not None:
-        open_parts(work, f"{identity} batch_size={batch_size}\n")
-    batches = list(_batches(model, pairs, batch_size)) if model.family != NO_ATTENTION else []
-    parts: list[pa.Table] = []
-    patches: dict[int, Tensor] = {}
-    for index, (ids, prepare) in enumerate(steps(batches, f"{model.name} attention", "batch")):
-        file = work / f"{index:06d}.parquet" if work else None
-        side = file.with_suffix(".safetensors") if file else None  # renamed into place before the table
-        if file and file.is_file():
-            parts.append(pq.read_table(file))
-            if side and side.is_file():
-                patches |= {image: kept for (image, _), kept in zip(ids, load_file(side)["patches"], strict=True)}
-            continue
-        batch = prepare()
-        if not batch.reads:
-            continue  # a convolutional tower: no attention to read
-        forward: Callable[[Batch], Embedded | Tensor] = model.embed if isinstance(model, DualEncoder) else model.score
-        seen, output = probe_batch(model, batch, forward)
-        tables = [_rows(ids, read, batch.truncated, seen[read.tower]) for read in batch.reads]
-        if isinstance(output, Embedded) and output.patches is not None:
-            own = output.patches.float().cpu().contiguous()
-            patches |= {image: kept for (image, _), kept in zip(ids, own, strict=True)}
-            if side:
-                with whole_file(side) as temporary:
-                    save_file({"patches": own}, temporary)
-        elif isinstance(output, Embedded) and isinstance(model, DualEncoder) and patches:
-            tables.append(surrogate(ids, patches, output.embedding.float().cpu(), model.logit_scale))
-        part = pa.concat_tables(tables, promote_options="default")
-        if file:
-            with whole_file(file) as temporary:
-                pq.write_table(part, temporary)
-        parts.append(part)
-    if model.family == NO_ATTENTION:
-        parts.append(_pairs_alone(model, pairs))
-    whole = pa.concat_tables(parts, promote_options="default")
-    last = pc.equal(whole["tower"], SURROGATE)  # so that the order of rows does not depend on the batch size
-    return pa.concat_tables([whole.filter(pc.invert(last)), whole.filter(last)])
+    schema, parts = _observed(model, pairs, batch_size=batch_size, work=work, identity=identity, run=run)
+    return pa.concat_tables([schema.empty_table(), *parts], promote_options="default")
+
+
+def extract_into(
+    out: Path, model: Model, pairs: Dataset, *, batch_size: int, work: Path, identity: str = "", run: Runner = here,
+    about: Mapping[str, str] | None = None,
+) -> int:  # fmt: skip
+    """The table of `extract` as a Parquet file, of which no more than one part is in memory; returns its rows.
+
+    `about` is written into the file's metadata.
+    """
+    schema, parts = _observed(model, pairs, batch_size=batch_size, work=work, identity=identity, run=run)
+    empty, rows = schema.empty_table(), 0
+    with (
+        whole_file(out) as temporary,
+        pq.ParquetWriter(temporary, schema.with_metadata(dict(about or {}))) as writer,
+    ):
+        for part in parts:
+            if part.num_rows:
+                writer.write_table(pa.concat_tables([empty, part], promote_options="default"))
+                rows += part.num_rows
+    return rows
+
+
+def blocks(table: Path, most: int = ROWS_AT_ONCE) -> Iterator[pd.DataFrame]:
+    """All rows of some images at a time, of a table of `extract_into`; images by their ids, about `most` rows."""
+    file = pq.ParquetFile(table)
+    column = file.schema_arrow.get_field_index("image_id")
+    ends = [file.metadata.row_group(group).column(column).statistics for group in range(file.num_row_groups)]
+    ids: set[int] = set()
+    for batch in file.iter_batches(columns=["image_id"]):
+        ids.update(batch.column(0).unique().to_pylist())
+    ordered = sorted(ids)
+    step = max(1, most * len(ordered) // max(1, file.metadata.num_rows))
+    for start in range(0, len(ordered), step):
+        some = ordered[start : start + step]
+        groups = [group for group, end in enumerate(ends) if end.min <= some[-1] and end.max >= some[0]]
+        chosen = pc.field("image_id").isin(some)
+        parts = [file.read_row_group(group).filter(chosen) for group in groups]
+        yield pa.concat_tables(parts).to_pandas()
 
 
 def _pairs_alone(model: Model, pairs: Dataset) -> pa.Table:

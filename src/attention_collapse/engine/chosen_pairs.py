@@ -105,7 +105,7 @@ def chosen_pairs(model: Model, pairs: Dataset, *, show: int, seed: int, batch_si
     first = np.array([places[0] if places else position for position, places in enumerate(swaps.foils)])
     cells: Cells = {"own": (own, own), "other_text": (own, swaps.text), "foil": (own, first)}
     everything = isinstance(model, DualEncoder)  # one encoding of each item gives all scores
-    v = score_cells(model, pairs, cells | (swaps.cells(own) if everything else {}), batch_size=batch_size)
+    v = score_cells(model, pairs, cells | (swaps.cells(own) if everything else {}), batch_size=batch_size).cells
     undefined = np.full(len(own), np.nan)
     wrong = np.fmax(v["other_text"] if swaps.partners else undefined, np.where(first == own, np.nan, v["foil"]))
     why = choose(v["own"], v["own"] - wrong, show)
@@ -113,7 +113,7 @@ def chosen_pairs(model: Model, pairs: Dataset, *, show: int, seed: int, batch_si
     if everything:
         v |= {name: v[name][at] for name in swaps.names}
     else:
-        v |= score_cells(model, pairs, swaps.cells(at), batch_size=batch_size)
+        v |= score_cells(model, pairs, swaps.cells(at), batch_size=batch_size).cells
     found = [swaps.of_pair(v, position, row) for row, position in enumerate(why)]
     return [Chosen(position, tuple(why[position]), one) for position, one in zip(why, found, strict=True)], v["own"]
 
@@ -137,7 +137,7 @@ def swapped_alone(model: Model, pairs: Dataset, mean: Path, *, seed: int, batch_
         wanted |= {"other_image": (1, 0), "other_text": (0, 1), "both": (1, 1)}
     cells: Cells = {name: (np.array(image), np.array(text)) for name, (image, text) in wanted.items()}
     texts = [captions[position][0] for position in said]
-    v = score_texts(model, paths, texts, cells, captions=len(texts), batch_size=batch_size)
+    v = score_texts(model, paths, texts, cells, captions=len(texts), batch_size=batch_size).cells
     of = {name: float(v[name]) if name in v else np.nan for name in ("other_image", "other_text", "both")}
     return Swapped(
         own=float(v["own"]), **of, mean_image=float(v["mean_image"]), foils=(),

@@ -11,15 +11,16 @@ import pandas as pd
 
 from attention_collapse.engine.alike import same_pairs
 from attention_collapse.engine.hard import Hard
+from attention_collapse.engine.pieces import Runner, here
 from attention_collapse.engine.scoring import Cells, score_cells
 from attention_collapse.identity.settle import with_slack
-from attention_collapse.identity.tolerance import score_error
 from attention_collapse.measures.contribution import CONTRIBUTION_MEASURES
 from attention_collapse.measures.matching import (
+    Grid,
     accuracy,
+    accuracy_additive,
     accuracy_without_image,
     accuracy_without_text,
-    additive_projection,
     won,
 )
 from attention_collapse.measures.reliance import LOST, NO_DECISION, RELIANCE, sobol_parts, squared_slack
@@ -58,16 +59,18 @@ def draws(
         None: all are different.
     """
     rng, own = np.random.default_rng(seed), np.arange(n) if same is None else same
-    others = [np.flatnonzero(own != own[i]) for i in range(n)]
 
-    def two(i: int) -> np.ndarray:
+    def others(i: int) -> np.ndarray:  # made when it is needed: of all pairs at once they would be N × N
+        return np.flatnonzero(own != own[i])
+
+    def two(some: np.ndarray) -> np.ndarray:
         while True:
-            image, text = chosen = rng.choice(others[i], 2, replace=False)
+            image, text = chosen = rng.choice(some, 2, replace=False)
             if own[image] != own[text]:
                 return np.asarray(chosen)
 
-    drawn = np.array([[two(i) for _ in range(partners)] for i in range(n)])
-    foil = np.array([rng.choice(others[i]) for i in range(n)])[:, None]
+    drawn = np.array([[two(some) for _ in range(partners)] for some in map(others, range(n))])
+    foil = np.array([rng.choice(others(i)) for i in range(n)])[:, None]
     return drawn[..., 0], drawn[..., 1], foil
 
 
@@ -120,7 +123,7 @@ def columns_of(
 
 def contributions(
     model: Model, pairs: Dataset, *, partners: int, seed: int, batch_size: int, work: Path | None = None,
-    identity: str = "",
+    identity: str = "", run: Runner = here,
 ) -> pd.DataFrame:  # fmt: skip
     """What the score of each image with its first caption, and the choice of that caption over a foil, depend on.
 
@@ -140,6 +143,8 @@ def contributions(
     work
         Folder for finished batches; those found there are not run again if they were written for the same `identity`,
         `partners`, `seed` and `batch_size`.
+    run
+        Who makes the batches that are missing.
 
     Returns
     -------
@@ -164,13 +169,13 @@ def contributions(
     cells = coalitions(image, text) | {"foil": (own, foil), "text_foil": (image, foil)} | hard.cells(image)
     if likelihood := is_likelihood(model):
         cells |= hard.decision_cells(image, text)
-    v = score_cells(
-        model, pairs, cells, batch_size=batch_size, work=work, identity=f"{identity} partners={partners} seed={seed}"
-    )
-    grid = v["grid"][:n, :n] if "grid" in v else None
-    error = score_error(np.concatenate([values.ravel() for values in v.values()]))
+    found = score_cells(
+        model, pairs, cells, batch_size=batch_size, work=work, identity=f"{identity} partners={partners} seed={seed}",
+        run=run,
+    )  # fmt: skip
+    v, grid, error = found.cells, found.grid, found.error
     right, more, less = (
-        _right(v, grid, foil[:, 0], same, lead) | hard.right(v, lead)
+        _right(v, grid, foil[:, 0], same, lead) | hard.right(v, grid, lead)
         for lead in (0.0, 2 * error, -2 * error)  # of both scores
     )
     slack = {name: np.nan_to_num(more[name] - less[name]) for name in right}
@@ -180,7 +185,7 @@ def contributions(
 
 
 def _right(
-    v: Mapping[str, np.ndarray], grid: np.ndarray | None, foil: np.ndarray, same: np.ndarray, lead: float
+    v: Mapping[str, np.ndarray], grid: Grid | None, foil: np.ndarray, same: np.ndarray, lead: float
 ) -> dict[str, np.ndarray]:
     """Accuracy against the foil (pair,): with both, without the image, without the text, of the additive projection.
 
@@ -191,7 +196,7 @@ def _right(
             "right": accuracy(grid, foil, lead),
             "right_without_image": accuracy_without_image(grid, foil, lead, same),
             "right_without_text": accuracy_without_text(grid, foil, lead, same),
-            "right_additive": accuracy(additive_projection(grid), foil, lead),
+            "right_additive": accuracy_additive(grid, foil, lead),
         }
     right = won(v["both"], v["foil"], lead)[:, 0]
     return {

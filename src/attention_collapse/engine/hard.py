@@ -14,6 +14,7 @@ import numpy as np
 
 from attention_collapse.engine.scoring import Cells, first_foils
 from attention_collapse.measures.hard import choices, group, of_pairs
+from attention_collapse.measures.matching import Grid, blind
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -102,13 +103,16 @@ class Hard:
         known = has[:, None] & has[text]
         return {name: np.where(known, v[name] - v[f"{name}_foil_hard"], np.nan) for name in COALITIONS}
 
-    def right(self, v: Mapping[str, np.ndarray], lead: float = 0.0) -> dict[str, np.ndarray]:
+    def right(self, v: Mapping[str, np.ndarray], grid: Grid | None = None, lead: float = 0.0) -> dict[str, np.ndarray]:
         """(pair,) answers to hard foils, with and without the image, and of groups; NaN where the pair has none.
 
         Parameters
         ----------
         v
-            Scores of `cells`. Where they hold a grid, an absent image is each other pair's in turn, else the partners'.
+            Scores of `cells`.
+        grid
+            Of every image with every text, the foils behind the captions: an absent image is then each other pair's in
+            turn, else the partners'.
         lead
             As of `measures.matching.won`.
         """
@@ -117,17 +121,13 @@ class Hard:
         found = {"right_hard": undefined, "right_hard_without_image": undefined, "right_group": undefined.copy()}
         if len(self.owners):
             found["right_hard"] = of_pairs(choices(v["hard_own"], v["hard_foil"], lead), self.owners, n)
-            found["right_hard_without_image"] = of_pairs(self._blind(v, lead), self.owners, n)
+            found["right_hard_without_image"] = of_pairs(self._blind(v, grid, lead), self.owners, n)
         if len(self.groups):
             found["right_group"][self.groups[:, 0]] = group(v["group_own"], v["group_crossed"], lead)
         return found
 
-    def _blind(self, v: Mapping[str, np.ndarray], lead: float) -> np.ndarray:
+    def _blind(self, v: Mapping[str, np.ndarray], grid: Grid | None, lead: float) -> np.ndarray:
         """(foil,): is its caption preferred to it, on average over the images of others?"""
-        if "grid" not in v:
+        if grid is None:
             return choices(v["blind_own"], v["blind_foil"], lead)
-        found, n = [], len(self.same)
-        for place, owner in enumerate(self.owners):
-            others = np.flatnonzero(self.same != self.same[owner])
-            found.append(choices(v["grid"][None, others, owner], v["grid"][None, others, n + place], lead)[0])
-        return np.array(found)
+        return blind(grid, self.owners, len(self.same) + np.arange(len(self.owners)), self.same, lead)

@@ -27,18 +27,18 @@ IDENTITY = (  # of the weights, as a model's provenance says it
 
 @dataclass(frozen=True)
 class Kept:
-    """Where the batches of one run lie; `folder` None keeps none."""
+    """Where the batches of one run lie."""
 
-    folder: Path | None
+    folder: Path
     identity: str
 
     def of(self, step: str) -> dict[str, Any]:
         """The arguments `work` and `identity` of one of `STEPS`."""
-        return {"work": self.folder / step if self.folder else None, "identity": self.identity}
+        return {"work": self.folder / step, "identity": self.identity}
 
 
-def kept(work: Path | None, model: Model, spec: ModelSpec | None, pairs: Dataset, device: str) -> Kept:
-    """The place for the batches of this model, these pairs and this code: a folder of its own below `work`.
+def kept(work: Path | None, model: Model, spec: ModelSpec | None, pairs: Dataset, device: str) -> Kept | None:
+    """The place for the batches of this model, these pairs and this code: a folder of its own below `work`, if any.
 
     Parameters
     ----------
@@ -51,7 +51,7 @@ def kept(work: Path | None, model: Model, spec: ModelSpec | None, pairs: Dataset
         The model's weights have no hash, so that nothing can tell whether they are the same.
     """
     if work is None:
-        return Kept(None, "")
+        return None
     about = model.provenance
     if spec is None or (about.get("sha256") is None and not about.get("untrained")):
         raise ParamsError(

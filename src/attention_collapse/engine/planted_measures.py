@@ -25,7 +25,6 @@ from attention_collapse.engine.scoring import score_cells
 from attention_collapse.engine.token_contribution import token_contributions
 from attention_collapse.errors import DataError
 from attention_collapse.identity.settle import with_slack
-from attention_collapse.identity.tolerance import score_error
 from attention_collapse.measures.attention import ATTENTION_MEASURES, ROWS
 from attention_collapse.measures.matching import additive_without_own
 from attention_collapse.measures.token_shapley import image_t_shap
@@ -49,14 +48,13 @@ def games(model: Model, pairs: Dataset, plant: Plant, *, partners: int, seed: in
     """
     n = len(pairs)
     image, text, _ = draws(n, partners, seed, same_pairs(pairs))
-    v = score_cells(model, pairs, coalitions(image, text), batch_size=batch_size)
-    error = score_error(np.concatenate([found.ravel() for found in v.values()]))
+    found = score_cells(model, pairs, coalitions(image, text), batch_size=batch_size)
     tokens = token_contributions(
         model, pairs, images=min(plant.t_shap_images, n), seed=seed, batch_size=batch_size, foil=False
     )
     share = np.full(n, np.nan)
     share[: len(tokens)] = image_t_shap(tokens["t_shap"].to_numpy())
-    return columns_of(v, {}, error).assign(image_t_shap=share)
+    return columns_of(found.cells, {}, found.error).assign(image_t_shap=share)
 
 
 def accuracies(
@@ -84,9 +82,9 @@ def accuracies(
     each, side = np.arange(n)[:, None], min(plant.emap_images, n)
     rows, columns = np.divmod(np.arange(side * side), side)
     cells = {"both": (each, each), "image": (each, text), "text": (image, each), "grid": (rows, columns)}
-    v = score_cells(model, pairs, cells, batch_size=batch_size)
+    scored = score_cells(model, pairs, cells, batch_size=batch_size)
+    v, error = scored.cells, scored.error
     threshold, grid = float(np.median(v["both"])), v["grid"].reshape(side, side)
-    error = score_error(np.concatenate([found.ravel() for found in v.values()]))
 
     def told(values: np.ndarray, known: np.ndarray, cut: float) -> tuple[np.ndarray, np.ndarray]:
         """Whether each label is told, and whether the score is too close to the cut to say."""

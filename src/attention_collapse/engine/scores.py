@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -20,6 +20,7 @@ GROUP_STATISTICS = {
     "keys_of_text": "support_text",
 }  # fmt: skip
 TOWERS = ("vision", "text")
+OF_HEADS = tuple(f"{name}_{rows}" for rows in ROWS for name in ("entropy", "uniform", "entropy_normalized"))
 SURROGATE = "surrogate"
 
 
@@ -171,12 +172,35 @@ def by_image(pairs: pd.DataFrame) -> pd.DataFrame:
     return _of_means(numeric.groupby("image_id", sort=True).mean(skipna=False).reset_index(), "image")
 
 
-def by_head(table: pd.DataFrame) -> pd.DataFrame:
-    """Mean over items of each head: tower, layer and head (layers from 1), entropy_r, uniform_r,
-    entropy_normalized_r."""
-    columns = [f"{name}_{rows}" for rows in ROWS for name in ("entropy", "uniform", "entropy_normalized")]
-    table = table[table["tower"].isin(TOWERS)]
-    if not len(table):
-        return pd.DataFrame({name: [] for name in ("tower", "layer", "head", *columns)})
-    means = table.groupby(["tower", "layer", "head"], sort=True)[columns].mean().reset_index()
-    return means.assign(layer=means["layer"] + 1)
+def score_blocks(blocks: Iterable[pd.DataFrame], family: str) -> tuple[Scores, pd.DataFrame]:
+    """Scores of every pair, and the mean of each head, from a table of which some images at a time are in memory.
+
+    Parameters
+    ----------
+    blocks
+        Of the table of `engine.attention.extract`: all rows of some images each, in the order of the images' ids
+        (`engine.attention.blocks`).
+
+    Returns
+    -------
+    Scores, DataFrame
+        As `score_pairs` gives them of the whole; of each tower, layer and head (layers from 1) the mean over items of
+        entropy_r, uniform_r and entropy_normalized_r.
+    """
+    found: list[Scores] = []
+    sums, counts, keys = [], [], ["tower", "layer", "head"]
+    for block in blocks:
+        found.append(score_pairs(block, family))
+        if len(seen := block[block["tower"].isin(TOWERS)]):
+            grouped = seen.groupby(keys, sort=True)[list(OF_HEADS)]
+            sums.append(grouped.sum())
+            counts.append(grouped.count())
+    scores = Scores(
+        pd.concat([one.pairs for one in found], ignore_index=True),
+        pd.concat([one.layers for one in found], ignore_index=True),
+        found[0].alignment,
+    )
+    if not sums:
+        return scores, pd.DataFrame({name: [] for name in (*keys, *OF_HEADS)})
+    means = (pd.concat(sums).groupby(keys).sum() / pd.concat(counts).groupby(keys).sum()).reset_index()
+    return scores, means.assign(layer=means["layer"] + 1)

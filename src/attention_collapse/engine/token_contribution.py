@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,7 +15,7 @@ import pandas as pd
 from attention_collapse.data.images import load_rgb
 from attention_collapse.engine.alike import same_pairs
 from attention_collapse.engine.contribution import OF_TOKENS, described
-from attention_collapse.engine.parts import open_parts
+from attention_collapse.engine.pieces import Pieces, Round, Runner, here
 from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.files import read_json, write_text
 from attention_collapse.measures.token_shapley import (
@@ -25,7 +28,6 @@ from attention_collapse.models.interface import Model
 from attention_collapse.models.masking import Game, games
 from attention_collapse.models.protocols import MM_SHAP, NATIVE, PUBLISHED_PERMUTATIONS
 from attention_collapse.params import Stats
-from attention_collapse.progress import steps
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -52,6 +54,7 @@ def token_contributions(
     protocol: str = NATIVE,
     work: Path | None = None,
     identity: str = "",
+    run: Runner = here,
 ) -> pd.DataFrame:
     """T-SHAP of each image with its first caption and with a foil: the share of the text in Σ|φ|, φ in units of score.
 
@@ -73,6 +76,8 @@ def token_contributions(
     work
         Folder for finished images; those found there are not explained again if they were written for the same
         `identity` and the same arguments.
+    run
+        Who explains the images that are missing.
 
     Returns
     -------
@@ -98,30 +103,80 @@ def token_contributions(
             expected=f"{PUBLISHED_PERMUTATIONS}, the number that its code is written with",
             remedy=f"ask for {PUBLISHED_PERMUTATIONS}, or for the protocol {NATIVE}",
         )
-    n, rng = len(pairs), np.random.default_rng(seed)
-    same = same_pairs(pairs)
-    if work is not None:
-        asked = f"seed={seed} batch_size={batch_size} permutations={permutations} foil={foil} protocol={protocol}"
-        open_parts(work, f"{identity} {asked}\n")
-    rows: list[list[Any]] = []
-    masking = ""
-    for i in steps(range(min(images, n)), f"{model.name} T-SHAP", "image"):
-        foils, drawn = _foil(i, same, rng) if foil else [], int(rng.integers(2**32))  # drawn also where one is kept
-        file = work / f"{i:06d}.json" if work else None
-        if file and file.is_file():
-            kept = read_json(file)
-            masking, row = kept["masking"], [NAN if value is None else value for value in kept["row"]]
-        else:
-            captions = [pairs[i]["captions"][0], *(pairs[other]["captions"][0] for other in foils)]
-            played = games(model, load_rgb(Path(pairs[i]["image"]["path"]))[0], captions, batch_size, protocol)
-            masking, row = played[0].masking, _row(model, pairs[i], played, permutations, drawn)
-            if file:
-                finite = [None if isinstance(value, float) and np.isnan(value) else value for value in row]
-                write_text(file, json.dumps({"masking": masking, "row": finite}))  # every digit
-        rows.append(row)
-    frame = pd.DataFrame(rows, columns=list(COLUMNS))
-    frame.attrs |= {"masking": masking, "protocol": protocol}
+    asked = _Asked(seed=seed, batch_size=batch_size, permutations=permutations, foil=foil, protocol=protocol)
+    explained = _Explained(model.name, pairs, images, asked, folder=work, identity=identity)
+    run(explained, model)
+    found = [explained[piece] for piece in explained.rounds[0].pieces]
+    frame = pd.DataFrame([one.row for one in found], columns=list(COLUMNS))
+    frame.attrs |= {"masking": found[-1].masking if found else "", "protocol": protocol}
     return frame
+
+
+@dataclass(frozen=True)
+class _Asked:
+    """How the games are played: arguments of `token_contributions`."""
+
+    seed: int
+    batch_size: int
+    permutations: int
+    foil: bool
+    protocol: str
+
+
+@dataclass(frozen=True)
+class _One:
+    """One image explained: its row of the table, and how tokens and patches were taken away."""
+
+    row: list[Any]
+    masking: str
+
+
+class _Explained(Pieces[_One]):
+    """An image each."""
+
+    def __init__(
+        self, name: str, pairs: Dataset, images: int, asked: _Asked, *, folder: Path | None, identity: str
+    ) -> None:
+        self._asked, rng, same = asked, np.random.default_rng(asked.seed), same_pairs(pairs)
+        columns = ("image_id", "image", "caption_ids", "captions")
+        self._items: list[dict[str, Any]] = []
+        self._foils: list[list[str]] = []
+        self._seeds: list[int] = []
+        for i in range(min(images, len(pairs))):
+            self._items.append({column: pairs[i][column] for column in columns})
+            others = _foil(i, same, rng) if asked.foil else []
+            self._foils.append([pairs[other]["captions"][0] for other in others])
+            self._seeds.append(int(rng.integers(2**32)))
+        said = " ".join(f"{key}={value}" for key, value in asdict(asked).items())
+        rounds = (Round(f"{name} T-SHAP", range(len(self._items))),)
+        super().__init__(rounds, "image", folder, f"{identity} {said}")
+
+    def name(self, piece: int) -> str:
+        """A row each."""
+        return f"{piece:06d}.json"
+
+    def write(self, file: Path, made: _One) -> None:
+        """Every digit; NaN as null."""
+        finite = [None if isinstance(value, float) and np.isnan(value) else value for value in made.row]
+        write_text(file, json.dumps({"masking": made.masking, "row": finite}))
+
+    def read(self, file: Path) -> _One:
+        """The row, null as NaN."""
+        kept = read_json(file)
+        return _One([NAN if value is None else value for value in kept["row"]], kept["masking"])
+
+    @contextmanager
+    def making(self, model: Model) -> Iterator[Callable[[int], _One]]:
+        """Nothing is shared by images."""
+
+        def explain(piece: int) -> _One:
+            item, asked = self._items[piece], self._asked
+            captions = [item["captions"][0], *self._foils[piece]]
+            picture = load_rgb(Path(item["image"]["path"]))[0]
+            played = games(model, picture, captions, asked.batch_size, asked.protocol)
+            return _One(_row(model, item, played, asked.permutations, self._seeds[piece]), played[0].masking)
+
+        yield explain
 
 
 def _row(model: Model, item: dict[str, Any], played: list[Game], permutations: int, seed: int) -> list[Any]:

@@ -1,15 +1,40 @@
 """Caption against foil from a grid of scores: accuracy, what it loses without a modality, and without interaction.
 
 The grid holds the score of every image with every text; pair i is on its diagonal. A dual encoder gives it from N + N
-encodings, so that the expectations over all permutations and the additive projection below are exact.
+encodings, so that the expectations over all permutations and the additive projection below are exact. A grid is an
+array, or what gives some of its rows at a time: of many pairs it would not fit into memory.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from attention_collapse.measures.record import CONTRIBUTION, Floats, Measure
+
+
+class Rows(Protocol):
+    """A grid of scores of which some rows at a time are in memory."""
+
+    def __len__(self) -> int:
+        """Number of pairs."""
+
+    def row_blocks(self) -> Iterator[tuple[int, Floats]]:
+        """(position of the first image, (image, text) scores) of consecutive images, all in turn."""
+
+
+Grid: TypeAlias = Sequence[Sequence[float]] | NDArray[np.float64] | Rows
+
+
+def row_blocks(grid: Grid) -> Iterator[tuple[int, Floats]]:
+    """The blocks of a grid's rows; an array is one block."""
+    if isinstance(grid, Sequence | np.ndarray):
+        yield 0, np.asarray(grid, np.float64)
+    else:
+        yield from grid.row_blocks()
 
 
 def won(own: Floats, other: Floats, lead: float = 0.0) -> Floats:
@@ -27,7 +52,7 @@ def won(own: Floats, other: Floats, lead: float = 0.0) -> Floats:
     return np.where(np.isnan(ahead - other), np.nan, (ahead > other) + 0.5 * (ahead == other))
 
 
-def accuracy(grid: ArrayLike, foils: ArrayLike, lead: float = 0.0) -> Floats:
+def accuracy(grid: Grid, foils: ArrayLike, lead: float = 0.0) -> Floats:
     """Per pair: does the image score its caption above the foil?
 
     Parameters
@@ -49,21 +74,19 @@ def accuracy(grid: ArrayLike, foils: ArrayLike, lead: float = 0.0) -> Floats:
     >>> accuracy([[2.0, 1.0], [3.0, 0.0]], foils=[1, 0]).tolist()  # 2 > 1, but 0 < 3
     [1.0, 0.0]
     """
-    s, foil = np.asarray(grid, np.float64), np.asarray(foils)
-    rows = np.arange(len(s))
-    return won(s[rows, rows], s[rows, foil], lead)
+    foil, found = np.asarray(foils), []
+    for start, s in row_blocks(grid):
+        rows = np.arange(len(s))
+        found.append(won(s[rows, start + rows], s[rows, foil[start + rows]], lead))
+    return np.concatenate(found)
 
 
-def _others(same: ArrayLike | None, n: int) -> NDArray[np.bool_]:
-    """(pair, pair): whether one is another to the other; `same` holds a number for each pair, None: all differ."""
-    own = np.arange(n) if same is None else np.asarray(same)
-    found: NDArray[np.bool_] = own[:, None] != own
-    return found
+def _numbers(same: ArrayLike | None, n: int) -> NDArray[np.int64]:
+    """A number for each pair: those with one number are no others to each other; None: all differ."""
+    return np.arange(n) if same is None else np.asarray(same)
 
 
-def accuracy_without_image(
-    grid: ArrayLike, foils: ArrayLike, lead: float = 0.0, same: ArrayLike | None = None
-) -> Floats:
+def accuracy_without_image(grid: Grid, foils: ArrayLike, lead: float = 0.0, same: ArrayLike | None = None) -> Floats:
     """Per pair: the expectation of `accuracy` with another pair's image, over all of them.
 
     `same`: (pair,) numbers; pairs with one number are no others to each other.
@@ -73,16 +96,35 @@ def accuracy_without_image(
     >>> accuracy_without_image([[2.0, 1.0], [3.0, 0.0]], foils=[1, 0]).tolist()  # the other image: 3 > 0, 1 < 2
     [1.0, 0.0]
     """
-    s, foil = np.asarray(grid, np.float64), np.asarray(foils)
-    others = _others(same, len(s))
-    wins = np.where(others, won(s, s[:, foil], lead), 0.0)  # (other image, pair): its caption against its foil
-    expected: Floats = wins.sum(0) / others.sum(0)
-    return expected
+    foil = np.asarray(foils)
+    return blind(grid, np.arange(len(foil)), foil, _numbers(same, len(foil)), lead)
 
 
-def accuracy_without_text(
-    grid: ArrayLike, foils: ArrayLike, lead: float = 0.0, same: ArrayLike | None = None
-) -> Floats:
+def blind(grid: Grid, owners: ArrayLike, foils: ArrayLike, same: ArrayLike, lead: float = 0.0) -> Floats:
+    """Per foil: is the caption of its owner preferred to it, on average over the images of others than the owner?
+
+    Parameters
+    ----------
+    owners, foils
+        (foil,) positions of the captions and of the foils among the grid's texts.
+    same
+        (pair,) numbers; the images of pairs with the owner's number are left out.
+
+    Examples
+    --------
+    >>> blind([[2.0, 1.0], [3.0, 0.0]], owners=[0], foils=[1], same=[0, 1]).tolist()  # the other image: 3 > 0
+    [1.0]
+    """
+    own, foil, number = np.asarray(owners), np.asarray(foils), np.asarray(same)
+    wins, counts = np.zeros(len(own)), np.zeros(len(own))
+    for start, s in row_blocks(grid):
+        others = number[start : start + len(s), None] != number[own]  # (image, foil)
+        wins += np.where(others, won(s[:, own], s[:, foil], lead), 0.0).sum(0)
+        counts += others.sum(0)
+    return wins / counts
+
+
+def accuracy_without_text(grid: Grid, foils: ArrayLike, lead: float = 0.0, same: ArrayLike | None = None) -> Floats:
     """Per pair: the expectation of `accuracy` with another pair's caption in place of its own, over all of them.
 
     Examples
@@ -90,28 +132,54 @@ def accuracy_without_text(
     >>> accuracy_without_text([[2.0, 1.0], [3.0, 0.0]], foils=[1, 0]).tolist()  # the other caption is the foil: a tie
     [0.5, 0.5]
     """
-    s, foil = np.asarray(grid, np.float64), np.asarray(foils)
-    rows, others = np.arange(len(s)), _others(same, len(s))
-    wins = np.where(others, won(s, s[rows, foil][:, None], lead), 0.0)  # (image, other text)
-    expected: Floats = wins.sum(1) / others.sum(1)
-    return expected
+    foil, found = np.asarray(foils), []
+    number = _numbers(same, len(foil))
+    for start, block in row_blocks(grid):
+        rows, s = np.arange(len(block)), block[:, : len(foil)]  # no text beside the captions
+        others = number[start + rows, None] != number
+        wins = np.where(others, won(s, s[rows, foil[start + rows]][:, None], lead), 0.0)  # (image, other text)
+        found.append(wins.sum(1) / others.sum(1))
+    return np.concatenate(found)
 
 
-def additive_projection(grid: ArrayLike) -> Floats:
-    """The additive function f(image) + g(text) nearest to the grid in least squares: EMAP (Hessel & Lee 2020).
+def margins(grid: Grid) -> tuple[Floats, Floats, float]:
+    """Mean of each row, of each column, and of all scores of a grid's n images with its first n texts.
 
-    Row mean + column mean − grand mean.
+    Examples
+    --------
+    >>> rows, columns, mean = margins([[1.0, 3.0], [5.0, 7.0]])
+    >>> rows.tolist(), columns.tolist(), mean
+    ([2.0, 6.0], [3.0, 5.0], 4.0)
     """
-    s = np.asarray(grid, np.float64)
-    projected: Floats = s.mean(1, keepdims=True) + s.mean(0, keepdims=True) - s.mean()
-    return projected
+    rows, total = [], np.zeros(len(grid))
+    for _, block in row_blocks(grid):
+        s = block[:, : len(grid)]
+        rows.append(s.mean(1))
+        total = total + s.sum(0)
+    means = np.concatenate(rows)
+    columns = total / len(means)
+    return means, columns, float(columns.mean())
+
+
+def accuracy_additive(grid: Grid, foils: ArrayLike, lead: float = 0.0) -> Floats:
+    """`accuracy` of the additive function f(image) + g(text) nearest to the grid in least squares: row mean + column
+    mean − grand mean (EMAP, Hessel & Lee 2020).
+
+    Examples
+    --------
+    >>> accuracy_additive([[2.0, 1.0], [3.0, 0.0]], foils=[1, 0]).tolist()  # the first text is the better, of any image
+    [1.0, 0.0]
+    """
+    foil = np.asarray(foils)
+    rows, columns, mean = margins(grid)
+    return won(rows + columns - mean, rows + columns[foil] - mean, lead)
 
 
 def additive_without_own(grid: ArrayLike) -> Floats:
     """The additive projection at each pair, fitted without that pair's image or caption meeting each other.
 
     With few images a pair's own score would leak into its row's and column's means, and a model that is all
-    interaction would look additive. Equal to `additive_projection` on the diagonal of an additive grid.
+    interaction would look additive. Equal to the projection of `accuracy_additive` on the diagonal of an additive grid.
 
     Parameters
     ----------

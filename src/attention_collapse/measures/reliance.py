@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from attention_collapse.measures.matching import won
+from attention_collapse.measures.matching import Grid, margins, row_blocks, won
 from attention_collapse.measures.record import BY_SEVERITY, CONTRIBUTION, Floats, Measure
 
 NO_DECISION = "the score is a mean log-likelihood, which carries the caption's own probability; give hard foils"
@@ -176,13 +176,13 @@ def flip_text_slack(both: Floats, foil: Floats, image: Floats, error: float) -> 
     return np.minimum(tie_slack(both, foil, error) + tie_slack(image, foil, error), 1.0)
 
 
-def sobol_parts(grid: Floats) -> dict[str, Floats]:
+def sobol_parts(grid: Grid) -> dict[str, Floats]:
     """The parts of the variance of a grid of scores, per pair: of its image, of its text, and in all.
 
     Parameters
     ----------
     grid
-        (image, text) scores, n × n.
+        (image, text) scores of n images, of which the first n texts count.
 
     Returns
     -------
@@ -196,9 +196,10 @@ def sobol_parts(grid: Floats) -> dict[str, Floats]:
     >>> {name: float(values.mean()) for name, values in parts.items()}
     {'grid_image': 1.0, 'grid_text': 0.0, 'grid_all': 1.0}
     """
-    centred = grid - grid.mean()
+    rows, columns, mean = margins(grid)
+    squares = [((s[:, : len(grid)] - mean) ** 2).mean(1) for _, s in row_blocks(grid)]
     return {
-        "grid_image": centred.mean(1) ** 2, "grid_text": centred.mean(0) ** 2, "grid_all": (centred**2).mean(1),
+        "grid_image": (rows - mean) ** 2, "grid_text": (columns - mean) ** 2, "grid_all": np.concatenate(squares),
     }  # fmt: skip
 
 

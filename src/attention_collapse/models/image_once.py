@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from operator import itemgetter
+from functools import partial
 from typing import Any
 
 import torch
@@ -31,8 +31,9 @@ def image_once(model: PairScorer) -> Iterator[Callable[[Sequence[int]], None]]:
     """Within the context, run the image encoder only on images that the pass before did not hold.
 
     Yields a function to call before each pass with its images, (batch,) positions in any numbering: the encoder then
-    runs on the new ones alone, and each item gets its image's rows. What is kept are the images of one pass, so passes
-    go image by image. Scores stay those of the bare model but for the rounding of another batch size.
+    runs on each new one by itself, and each item gets its image's rows, so that no score depends on which passes went
+    before. What is kept are the images of one pass, so passes go image by image. Scores stay those of the bare model
+    but for the rounding of another batch size.
 
     Raises
     ------
@@ -63,14 +64,10 @@ def image_once(model: PairScorer) -> Iterator[Callable[[Sequence[int]], None]]:
         return tensor[chosen]
 
     def once(*args: Any, **kwargs: Any) -> Any:
-        new = {image: item for item, image in enumerate(images) if image not in kept}
-        chosen = list(new.values())
-        args, kwargs = _over_tensors(lambda tensor: rows(tensor, len(images), chosen), (args, kwargs))
-        if new:
-            output = forward(*args, **kwargs)
-            _over_tensors(lambda tensor: rows(tensor, len(new), slice(None)), output)
-            for row, image in enumerate(new):
-                kept[image] = _over_tensors(itemgetter(slice(row, row + 1)), output)
+        for image, item in {image: item for item, image in enumerate(images) if image not in kept}.items():
+            one = partial(rows, count=len(images), chosen=slice(item, item + 1))
+            its_args, its_kwargs = _over_tensors(one, (args, kwargs))
+            kept[image] = _over_tensors(partial(rows, count=1, chosen=slice(None)), forward(*its_args, **its_kwargs))
         return _over_tensors(lambda *parts: torch.cat(parts), *(kept[image] for image in images))
 
     encoder.forward = once

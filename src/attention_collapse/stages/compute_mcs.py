@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 
-from attention_collapse.engine.scores import Scores, by_head, by_image, score_pairs
+from attention_collapse.engine.attention import blocks
+from attention_collapse.engine.scores import Scores, by_image, score_blocks
 from attention_collapse.engine.summary import extremes, summarise
 from attention_collapse.identity.settle import settle_frame, settle_json
 from attention_collapse.measures.attention import ATTENTION_MEASURES
@@ -20,9 +21,8 @@ def main(study: Study, model: str) -> None:
     """Read the attention table, write the model's tables, and its metrics from these tables as they stand."""
     rows = study.params.compute_mcs.rows
     table, about = attention_table(study, model)
-    frame = table.to_pandas()
-    fresh = score_pairs(frame, about["family"])
-    settle_frame(study.heads_table(model), by_head(frame))
+    fresh, heads = score_blocks(blocks(table), about["family"])
+    settle_frame(study.heads_table(model), heads)
     scores = Scores(
         settle_frame(study.pairs_table(model), fresh.pairs),
         settle_frame(study.layers_table(model), fresh.layers),

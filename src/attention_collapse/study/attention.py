@@ -13,11 +13,11 @@ import pyarrow.parquet as pq
 import torch
 
 from attention_collapse.data.pairs import read_study
-from attention_collapse.engine.attention import extract
+from attention_collapse.engine.attention import extract_into
 from attention_collapse.engine.captions import examine_captions
 from attention_collapse.engine.parts import same_run
 from attention_collapse.engine.takeable import refused_images, takeable
-from attention_collapse.files import read_json, sha256_file, whole_file
+from attention_collapse.files import read_json, sha256_file
 from attention_collapse.identity.settle import settle_json
 from attention_collapse.study.checkpoints import PIN, REFUSED, known_pins, load_recorded
 from attention_collapse.study.layout import Study, evidence_of
@@ -31,8 +31,8 @@ def identity_of(study: Study, model: str, about: Mapping[str, Any]) -> tuple[str
     return evidence, same_run(evidence, study.params.extract_attention.device)
 
 
-def attention_table(study: Study, model: str) -> tuple[pa.Table, dict[str, Any]]:
-    """The attention table of one model and what it says of itself; made anew if it is not that of this run.
+def attention_table(study: Study, model: str) -> tuple[Path, dict[str, Any]]:
+    """The file of one model's attention table and what it says of itself; made anew if it is not that of this run.
 
     The table is scratch: large, and of other bytes on another processor. A fresh clone has none.
     """
@@ -40,8 +40,7 @@ def attention_table(study: Study, model: str) -> tuple[pa.Table, dict[str, Any]]
     if not (record.is_file() and _about(out).get("run") == identity_of(study, model, read_json(record))[1]):
         print(f"{model}: no attention table of this run in {out}; extracting")
         extract_study(study, model)
-    table = pq.read_table(out)
-    return table, _about(out)
+    return out, _about(out)
 
 
 def _about(table: Path) -> dict[str, Any]:
@@ -64,22 +63,19 @@ def extract_study(study: Study, model: str) -> None:
     identity, run = identity_of(study, model, about)
     work = out.with_name(f".{model}.parts")
     captions = examine_captions(loaded, pairs, max_unknown=study.spec(model).max_unknown)
-    table = extract(loaded, pairs, batch_size=params.batch_size, work=work, identity=run)
     about |= {"evidence_id": identity, "run": run, "family": loaded.family, "missing": dict(loaded.missing)}
     about |= {"captions": captions}
     about |= {"layers": {tower: len(sites) for tower, sites in loaded.sites.items()}}
     if skipped:
         about[REFUSED] = refused_images(skipped)
-    with whole_file(out) as temporary:
-        pq.write_table(
-            table.replace_schema_metadata({"attention_collapse": json.dumps(about, sort_keys=True)}), temporary
-        )
+    rows = extract_into(
+        out, loaded, pairs, batch_size=params.batch_size, work=work, identity=run,
+        about={"attention_collapse": json.dumps(about, sort_keys=True)},
+    )  # fmt: skip
     recorded = {key: about.get(key) for key in ("weights", *PIN, "parameters", "untrained", "image_processor", "notes")}
     recorded |= {REFUSED: about[REFUSED]} if skipped else {}
     settle_json(study.checkpoint(model), recorded, params.device)
-    shutil.rmtree(work)
+    shutil.rmtree(work, ignore_errors=True)
     for item in skipped:
         print(f"{model}: skipped {item.kind} {item.id}: {item.reason}")
-    print(
-        f"{model}: {len(pairs)} images, {sum(map(len, pairs['captions']))} captions, {table.num_rows:,} rows -> {out}"
-    )
+    print(f"{model}: {len(pairs)} images, {sum(map(len, pairs['captions']))} captions, {rows:,} rows -> {out}")
