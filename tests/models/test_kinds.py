@@ -573,7 +573,7 @@ def test_the_image_encoder_runs_once_on_an_image_and_the_scores_are_the_same(row
     hook = patches.register_forward_pre_hook(lambda _, args: rows.append(len(args[0]) / tiles))
     with image_once(model) as announce:
         once = scores(announce)
-    assert rows == ([2, 1] if name else [])  # of 3 + 3 pairs, 3 images
+    assert rows == ([1, 1, 1] if name else [])  # of 3 + 3 pairs, 3 images, each by itself
     assert torch.allclose(once, bare, atol=1e-5, rtol=0)
     assert torch.equal(scores(), bare) and rows[2:] == ([3, 3] if name else [])  # off again
     hook.remove()

@@ -347,7 +347,12 @@ def test_an_interrupted_stage_goes_on_where_it_stopped(tmp_path, tiny_openclip, 
     loading(at=3)
     with pytest.raises(KeyboardInterrupt):
         contribution.main(study, "fused")
-    assert sorted(path.name for path in work.iterdir()) == ["000000.json", "000001.json", "identity.txt"]
+    assert sorted(path.name for path in work.iterdir()) == [
+        "000000000.safetensors",
+        "000000001.safetensors",
+        "000000002.safetensors",
+        "identity.txt",
+    ]  # the sum of the pictures, and two batches
     passes = loading(at=None)
     contribution.main(study, "fused")
     assert len(passes) > 0 and [file("fused").read_bytes() for file in files] == whole and not work.exists()
