@@ -40,10 +40,16 @@ def _diagnose(arguments: argparse.Namespace) -> int:
         device=arguments.device, batch_size=arguments.batch_size, partners=arguments.partners,
         t_shap_protocol=arguments.t_shap_protocol, t_shap_images=arguments.t_shap_images,
         strict=arguments.strict, max_unknown=arguments.max_unknown, work=arguments.work,
-        progress=not arguments.quiet, **_of_source(arguments),
+        engine=_engine(arguments), progress=not arguments.quiet, **_of_source(arguments),
     )  # fmt: skip
     _print_then_write(result.text(), lambda: result.save(outputs))
     return 0
+
+
+def _engine(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Who runs it, of what was said."""
+    given = {name: getattr(arguments, name) for name in ("address", "actors", "gpus")}
+    return {"kind": arguments.engine} | {name: value for name, value in given.items() if value is not None}
 
 
 def _of_source(arguments: argparse.Namespace) -> dict[str, Any]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -13,7 +14,7 @@ from attention_collapse import arguments
 from attention_collapse.data.fingerprint import fingerprint
 from attention_collapse.data.pairs import table
 from attention_collapse.data.source import Columns, Foils, read_pairs
-from attention_collapse.errors import DataError
+from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.extras import require
 from attention_collapse.identity.environment import environment
 from attention_collapse.inputs import Asked, Source, source_of
@@ -60,6 +61,7 @@ def diagnose(
     per_pair: str | PathLike[str] | None = None,
     plots: str | PathLike[str] | None = None,
     work: str | PathLike[str] | None = None,
+    engine: str | Mapping[str, Any] = "local",
     progress: bool | None = None,
 ) -> Diagnosis:
     """Measure a model's attention on pairs of image and caption.
@@ -98,6 +100,9 @@ def diagnose(
         folder: docs/diagnose.md describes them. A result that could not be written is the error's `result`.
     work
         Folder for finished batches: an interrupted run of the same model, data and settings goes on where it stopped.
+    engine
+        "local", or as under `engine` in params.yaml, such as {"kind": "ray", "actors": 4}: actors of Ray, which share
+        the folder `work` (docs/cluster.md). No number depends on it.
     progress
         True tells on standard error what is done and how long the rest will take, at a terminal as bars, elsewhere as
         lines; False says nothing; None draws bars at a terminal and says nothing elsewhere.
@@ -116,7 +121,7 @@ def diagnose(
     asked = Asked.of(
         n=n, seed=seed, rows=rows, device=device, batch_size=batch_size, partners=partners,
         t_shap_protocol=t_shap_protocol, t_shap_images=t_shap_images, threads=threads, strict=strict,
-        max_unknown=max_unknown,
+        max_unknown=max_unknown, engine=engine,
     )  # fmt: skip
     outputs, kept_in = Outputs.of(out, per_pair, plots), arguments.output_folder("work", work)
     if progress is not None:
@@ -125,11 +130,29 @@ def diagnose(
         pairs = arguments.path("pairs", pairs)
     require("models")
     chosen = source_of(model, processor)
+    if asked.engine.kind != "local":
+        _require_sharing(chosen, kept_in)
     source = Source(pairs, {"split": split, "columns": columns, "images": images, "foils": foils})
     with told(progress):
         result = _measured(chosen, source, asked, kept_in)
         result.save(outputs)
     return result
+
+
+def _require_sharing(model: Named | Given, work: Path | None) -> None:
+    """What actors need: a model that each can load, and a folder for what they make."""
+    if not isinstance(model, Named):
+        raise ParamsError(
+            f"{model.name} is an object, and engine is not local",
+            expected="a model that every actor can load: a name, a checkpoint folder, a hub id or a mapping",
+            remedy="save it (`model.save_pretrained(FOLDER)`, with its processor) and give the folder",
+        )
+    if work is None:
+        raise ParamsError(
+            "engine is not local, and there is no folder for finished batches",
+            expected="a folder that every node sees",
+            remedy="name one with `work` (--work DIR)",
+        )
 
 
 def _measured(model: Named | Given, source: Source, asked: Asked, work: Path | None) -> Diagnosis:
@@ -140,6 +163,7 @@ def _measured(model: Named | Given, source: Source, asked: Asked, work: Path | N
     from attention_collapse.engine.captions import examine_captions
     from attention_collapse.engine.contribution import summarise
     from attention_collapse.engine.kept import Kept, kept
+    from attention_collapse.engine.running import running
     from attention_collapse.engine.scores import score_blocks
     from attention_collapse.engine.takeable import takeable
     from attention_collapse.models.interface import is_likelihood
@@ -161,11 +185,14 @@ def _measured(model: Named | Given, source: Source, asked: Asked, work: Path | N
         parts = kept(work, loaded, model.spec, pairs, asked.device) or Kept(Path(scratch), "")
         phase(f"{name}: attention of {len(pairs)} images with {sum(map(len, pairs['captions']))} captions")
         seen = Path(scratch) / "attention.parquet"
-        extract_into(seen, loaded, pairs, batch_size=asked.batch_size, **parts.of("attention"))
+        threads = asked.threads or torch.get_num_threads()
+        with running(asked.engine, partial(model.load, asked.device), threads) as run:
+            parts = replace(parts, run=run)
+            extract_into(seen, loaded, pairs, batch_size=asked.batch_size, **parts.of("attention"))
+            values, about = _contributions(loaded, pairs, asked, parts)
+            causal = {} if values is None else summarise(values, Stats(), likelihood=is_likelihood(loaded))
+            tokens = _tokens(loaded, pairs, causal, asked, parts)
         scores, heads = score_blocks(blocks(seen), loaded.family)
-        values, about = _contributions(loaded, pairs, asked, parts)
-        causal = {} if values is None else summarise(values, Stats(), likelihood=is_likelihood(loaded))
-        tokens = _tokens(loaded, pairs, causal, asked, parts)
     if tokens is not None:
         about |= {"t_shap_protocol": asked.t_shap_protocol, "t_shap_images": asked.t_shap_images}
     phase(f"{name}: intervals and tests")

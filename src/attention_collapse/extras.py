@@ -20,6 +20,7 @@ EXTRAS = {  # extra of pyproject.toml -> the modules that it brings
     "explore": ("gradio",),
     "track": ("mlflow",),
     "lightning": ("lightning",),
+    "ray": ("ray",),
 }  # fmt: skip
 
 

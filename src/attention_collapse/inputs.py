@@ -12,7 +12,7 @@ from attention_collapse.errors import ParamsError
 from attention_collapse.measures.attention import ROWS
 from attention_collapse.models.naming import Named, resolve
 from attention_collapse.models.protocols import PROTOCOLS
-from attention_collapse.params import parse_spec
+from attention_collapse.params import Engine, parse_engine, parse_spec
 
 if TYPE_CHECKING:
     from attention_collapse.models.given import Given
@@ -44,6 +44,7 @@ class Asked:
     threads: int | None
     strict: bool
     max_unknown: float | None
+    engine: Engine
 
     @classmethod
     def of(cls, **given: Any) -> Asked:
@@ -61,6 +62,7 @@ class Asked:
             threads=arguments.optional_whole("threads", given["threads"], least=1),
             strict=arguments.flag("strict", given["strict"]),
             max_unknown=arguments.optional_number("max_unknown", given["max_unknown"], least=0, most=1),
+            engine=parse_engine(given["engine"]),
         )
 
     @property

@@ -159,6 +159,15 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
         "--work", type=_path, metavar="DIR", help="keep finished batches there, so that an interrupted run goes on"
     )
     parser.add_argument("--quiet", action="store_true", help="tell nothing of the progress on standard error")
+    _add_engine(parser)
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    group = parser.add_argument_group("engine", "who runs it; no number depends on it (docs/cluster.md)")
+    group.add_argument("--engine", choices=("local", "ray"), default="local", help="this process, or actors of Ray")
+    group.add_argument("--actors", type=_positive, help="with ray: how many, each with a model of its own (default: 1)")
+    group.add_argument("--gpus", type=float, help="with ray: GPUs of an actor, may be a part of one (default: 0)")
+    group.add_argument("--address", help="with ray: host:port, auto, or local (default: auto)")
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:

@@ -245,6 +245,26 @@ class ExtractAttention(Section):
     threads: int = Field(default=2, ge=1)
 
 
+class Engine(Section):
+    """Who runs a study's extraction, contributions and T-SHAP; none of it changes a number (docs/cluster.md).
+
+    `kind: local` is one process; `ray` as many `actors` as asked for, each with a model of its own, `threads` CPUs and
+    `gpus` GPUs, on the cluster of the `address`: auto is the one that runs here or that RAY_ADDRESS names, else a Ray
+    that is started for the run; local always is such a one.
+    """
+
+    kind: Literal["local", "ray"] = "local"
+    address: str = Field(default="auto", min_length=1)
+    actors: int = Field(default=1, ge=1)
+    gpus: float = Field(default=0, ge=0, strict=False)
+
+    @model_validator(mode="after")
+    def _the_rest_goes_with_ray(self) -> Engine:
+        if self.kind == "local" and self.model_fields_set - {"kind"}:
+            raise ValueError("address, actors and gpus go with `kind: ray`")
+        return self
+
+
 class Contribution(Section):
     """Ablation partners, how many images T-SHAP explains and by which protocol, and the seed of partners and foils.
 
@@ -316,6 +336,7 @@ class Params(Section):
     prevention: Prevention | None = None
     answers: Answers | None = None
     extract_attention: ExtractAttention = ExtractAttention()
+    engine: Engine = Engine()
     contribution: Contribution = Contribution()
     compute_mcs: ComputeMcs = ComputeMcs()
     stats: Stats = Stats()
@@ -391,6 +412,14 @@ def load_params(path: Path) -> Params:
         return Params.model_validate(data)
     except ValidationError as error:
         raise _explain(str(path), error, Params) from None
+
+
+def parse_engine(given: Any) -> Engine:
+    """Check what is asked for outside a parameter file: "local", "ray", or a mapping as under `engine`."""
+    try:
+        return Engine.model_validate({"kind": given} if isinstance(given, str) else given)
+    except ValidationError as error:
+        raise _explain("engine", error, Engine) from None
 
 
 def parse_spec(data: dict[str, Any], where: str) -> ModelSpec:

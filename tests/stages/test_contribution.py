@@ -347,7 +347,7 @@ def test_an_interrupted_stage_goes_on_where_it_stopped(tmp_path, tiny_openclip, 
     loading(at=3)
     with pytest.raises(KeyboardInterrupt):
         contribution.main(study, "fused")
-    assert sorted(path.name for path in work.iterdir()) == [
+    assert sorted(path.name for path in (work / "cells").iterdir()) == [
         "000000000.safetensors",
         "000000001.safetensors",
         "000000002.safetensors",

@@ -218,6 +218,10 @@ class _Parts(Pieces[_Part]):
         side = file.with_suffix(".safetensors")
         return _Part(pq.read_table(file), load_file(side)["patches"] if side.is_file() else None)
 
+    def holds(self, piece: int) -> str:
+        """Its images."""
+        return f"images {', '.join(str(image) for image in dict.fromkeys(i for i, _ in self._batches[piece].ids))}"
+
     @contextmanager
     def making(self, model: Model) -> Iterator[Callable[[int], _Part]]:
         """Nothing is shared by passes."""
@@ -233,17 +237,22 @@ class _Parts(Pieces[_Part]):
         patches = None
         if isinstance(output, Embedded) and output.patches is not None:
             patches = output.patches.float().cpu().contiguous()
-        elif isinstance(output, Embedded) and isinstance(model, DualEncoder) and (held := self._held_against(asked)):
+        elif (
+            isinstance(output, Embedded)
+            and isinstance(model, DualEncoder)
+            and (held := self._held_against(model, asked))
+        ):
             tables.append(surrogate(asked.ids, held, output.embedding.float().cpu(), model.logit_scale))
         return _Part(pa.concat_tables(tables, promote_options="default"), patches)
 
-    def _held_against(self, asked: _Batch) -> dict[int, Tensor]:
+    def _held_against(self, model: Model, asked: _Batch) -> dict[int, Tensor]:
         """The patches that a pass of captions is held against, by image; none if the model gives none."""
         found: dict[int, Tensor] = {}
         for image, _ in asked.ids if asked.files is None else ():
             piece = self._piece_of[image]
             if self._held[0] != piece:
-                self._held = (piece, self[piece].patches)
+                made = self.made(piece, lambda wanted: self._make(model, self._batches[wanted]))
+                self._held = (piece, made.patches)
             if (patches := self._held[1]) is not None:
                 found[image] = patches[self._batches[piece].ids.index((image, None))]
         return found
@@ -311,11 +320,22 @@ def extract_into(
         whole_file(out) as temporary,
         pq.ParquetWriter(temporary, schema.with_metadata(dict(about or {}))) as writer,
     ):
-        for part in parts:
-            if part.num_rows:
-                writer.write_table(pa.concat_tables([empty, part], promote_options="default"))
-                rows += part.num_rows
+        for some in _together(parts, ROWS_AT_ONCE // 4):
+            writer.write_table(pa.concat_tables([empty, *some], promote_options="default"))
+            rows += sum(part.num_rows for part in some)
     return rows
+
+
+def _together(parts: Iterable[pa.Table], least: int) -> Iterator[list[pa.Table]]:
+    """The parts, so many together that they have `least` rows: every group of rows has its own entry in the file."""
+    held: list[pa.Table] = []
+    for part in parts:
+        held.append(part)
+        if sum(one.num_rows for one in held) >= least:
+            yield held
+            held = []
+    if held:
+        yield held
 
 
 def blocks(table: Path, most: int = ROWS_AT_ONCE) -> Iterator[pd.DataFrame]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from attention_collapse.data.fingerprint import fingerprint
 from attention_collapse.engine.parts import same_run
+from attention_collapse.engine.pieces import Runner, here
 from attention_collapse.errors import ParamsError
 from attention_collapse.files import evidence_id, json_text, sha256_bytes
 from attention_collapse.identity.source_code import LOADER, PACKAGE, code_id
@@ -27,14 +28,15 @@ IDENTITY = (  # of the weights, as a model's provenance says it
 
 @dataclass(frozen=True)
 class Kept:
-    """Where the batches of one run lie."""
+    """Where the batches of one run lie, and who makes those that are missing."""
 
     folder: Path
     identity: str
+    run: Runner = here
 
     def of(self, step: str) -> dict[str, Any]:
-        """The arguments `work` and `identity` of one of `STEPS`."""
-        return {"work": self.folder / step, "identity": self.identity}
+        """The arguments `work`, `identity` and `run` of one of `STEPS`."""
+        return {"work": self.folder / step, "identity": self.identity, "run": self.run}
 
 
 def kept(work: Path | None, model: Model, spec: ModelSpec | None, pairs: Dataset, device: str) -> Kept | None:

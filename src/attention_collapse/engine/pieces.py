@@ -26,7 +26,7 @@ Made = TypeVar("Made")
 
 @dataclass(frozen=True)
 class Round:
-    """Pieces that need none of each other, but may need those of the rounds before; `what` tells of the progress."""
+    """Pieces that need none of each other, but may need those of earlier rounds; `what` tells of the progress."""
 
     what: str
     pieces: range
@@ -69,6 +69,15 @@ class Pieces(ABC, Generic[Made]):
     def read(self, file: Path) -> Made:
         """Read what `write` wrote."""
 
+    @property
+    def what(self) -> str:
+        """The step, for people."""
+        return self.rounds[-1].what
+
+    def holds(self, piece: int) -> str:
+        """What is in a piece, for people."""
+        return f"{self.unit} {piece}"
+
     def missing(self, some: Round) -> list[int]:
         """Those of a round that are not there yet."""
         return [piece for piece in some.pieces if not self._is_there(piece)]
@@ -79,6 +88,12 @@ class Pieces(ABC, Generic[Made]):
             self._made[piece] = made
         else:
             self.write(self.folder / self.name(piece), made)
+
+    def made(self, piece: int, make: Callable[[int], Made]) -> Made:
+        """A piece, made now if it is not there yet."""
+        if not self._is_there(piece):
+            self.keep(piece, make(piece))
+        return self[piece]
 
     def __getitem__(self, piece: int) -> Made:
         if self.folder is None:

@@ -95,7 +95,7 @@ class _OfPictures(Pieces[np.ndarray]):
 
     @cached_property
     def _mean_picture(self) -> Image.Image:
-        return _mean(np.sum([self[piece] for piece in self._sums], 0), len(self.paths))
+        return _mean(np.sum([self.made(piece, self._total) for piece in self._sums], 0), len(self.paths))
 
     @contextmanager
     def making(self, model: Model) -> Iterator[Callable[[int], np.ndarray]]:

@@ -165,6 +165,10 @@ class _Explained(Pieces[_One]):
         kept = read_json(file)
         return _One([NAN if value is None else value for value in kept["row"]], kept["masking"])
 
+    def holds(self, piece: int) -> str:
+        """Its image."""
+        return f"image {self._items[piece]['image_id']}"
+
     @contextmanager
     def making(self, model: Model) -> Iterator[Callable[[int], _One]]:
         """Nothing is shared by images."""

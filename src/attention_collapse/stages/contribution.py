@@ -7,6 +7,7 @@ batches are kept beside the output, so an interrupted run goes on where it stopp
 from __future__ import annotations
 
 import shutil
+from functools import partial
 from typing import TYPE_CHECKING
 
 import pandas as pd
@@ -24,6 +25,7 @@ from attention_collapse.engine.contribution import (
 )
 from attention_collapse.engine.maps import Map, attention_maps
 from attention_collapse.engine.parts import same_run
+from attention_collapse.engine.running import running
 from attention_collapse.engine.takeable import without_images
 from attention_collapse.engine.token_contribution import summarise_tokens, token_contributions
 from attention_collapse.files import sha256_file
@@ -56,16 +58,18 @@ def main(study: Study, model: str) -> None:
     work = table.with_name(f".{model}.parts")
     evidence = evidence_of("contribution", used, inputs, spec.kind)
     run = same_run(evidence, settings.device)
-    values = contributions(
-        loaded, pairs, partners=params.partners, seed=params.seed, batch_size=settings.batch_size, work=work,
-        identity=run,
-    )  # fmt: skip
-    # There is nothing to explain of a score that means nothing.
-    without = incompetence(summarise(values, study.params.stats)) or not_playable(loaded, params.t_shap_protocol)
-    tokens = token_contributions(
-        loaded, pairs, images=0 if without else params.t_shap_images, permutations=params.t_shap_permutations,
-        seed=params.seed, batch_size=settings.batch_size, protocol=params.t_shap_protocol,
-    )  # fmt: skip
+    with running(study.params.engine, partial(load_recorded, study, model), settings.threads) as runner:
+        values = contributions(
+            loaded, pairs, partners=params.partners, seed=params.seed, batch_size=settings.batch_size,
+            work=work / "cells", identity=run, run=runner,
+        )  # fmt: skip
+        # There is nothing to explain of a score that means nothing.
+        without = incompetence(summarise(values, study.params.stats)) or not_playable(loaded, params.t_shap_protocol)
+        tokens = token_contributions(
+            loaded, pairs, images=0 if without else params.t_shap_images, permutations=params.t_shap_permutations,
+            seed=params.seed, batch_size=settings.batch_size, protocol=params.t_shap_protocol, work=work / "t-shap",
+            identity=run, run=runner,
+        )  # fmt: skip
     values = values.merge(tokens[["image_id", *OF_TOKENS]], on="image_id", how="left", validate="1:1")
     values = settle_frame(table, values)
     result = summarise(values, study.params.stats, likelihood=is_likelihood(loaded))

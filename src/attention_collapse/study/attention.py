@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from attention_collapse.data.pairs import read_study
 from attention_collapse.engine.attention import extract_into
 from attention_collapse.engine.captions import examine_captions
 from attention_collapse.engine.parts import same_run
+from attention_collapse.engine.running import running
 from attention_collapse.engine.takeable import refused_images, takeable
 from attention_collapse.files import read_json, sha256_file
 from attention_collapse.identity.settle import settle_json
@@ -68,10 +70,11 @@ def extract_study(study: Study, model: str) -> None:
     about |= {"layers": {tower: len(sites) for tower, sites in loaded.sites.items()}}
     if skipped:
         about[REFUSED] = refused_images(skipped)
-    rows = extract_into(
-        out, loaded, pairs, batch_size=params.batch_size, work=work, identity=run,
-        about={"attention_collapse": json.dumps(about, sort_keys=True)},
-    )  # fmt: skip
+    with running(study.params.engine, partial(load_recorded, study, model), params.threads) as runner:
+        rows = extract_into(
+            out, loaded, pairs, batch_size=params.batch_size, work=work, identity=run, run=runner,
+            about={"attention_collapse": json.dumps(about, sort_keys=True)},
+        )  # fmt: skip
     recorded = {key: about.get(key) for key in ("weights", *PIN, "parameters", "untrained", "image_processor", "notes")}
     recorded |= {REFUSED: about[REFUSED]} if skipped else {}
     settle_json(study.checkpoint(model), recorded, params.device)

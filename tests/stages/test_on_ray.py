@@ -1,0 +1,166 @@
+"""Ray gives what one process gives, exactly once, whatever is lost on the way. One Ray of four logical CPUs for all."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from functools import partial
+
+import pandas as pd
+import pyarrow.parquet as pq
+import pytest
+from conftest import coco_folder
+from tiny.encoders import write_blip
+
+pytest.importorskip("ray")
+
+from ray_pieces import Numbers, dying, nothing
+
+from attention_collapse.data.pairs import read_folder, table
+from attention_collapse.engine.attention import extract, extract_into
+from attention_collapse.engine.contribution import contributions
+from attention_collapse.engine.on_ray import on_ray
+from attention_collapse.engine.pieces import here
+from attention_collapse.engine.token_contribution import token_contributions
+from attention_collapse.errors import AttentionCollapseError, DataError, ParamsError, PipelineError
+from attention_collapse.models import load
+from attention_collapse.models.spec import ModelSpec
+from attention_collapse.params import Engine
+
+RAY = Engine(kind="ray", actors=2, address="auto")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def cluster():
+    """One Ray for all: on two logical processors it would wait for a third."""
+    import ray
+
+    paths = {"env_vars": {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}}
+    ray.init(
+        address="local", num_cpus=4, object_store_memory=2**28, include_dashboard=False, log_to_driver=False,
+        runtime_env=paths,
+    )  # fmt: skip
+    yield
+    ray.shutdown()
+
+
+@pytest.fixture
+def run(cluster):
+    """A runner of actors that make `nothing`'s pieces, in the Ray of all tests."""
+    with on_ray(RAY, nothing, 1) as runner:
+        yield runner
+
+
+def made(folder, count):
+    return sorted(int(file.stem) for file in folder.glob("*.json")) == list(range(count))
+
+
+def lines(trace):
+    return [int(line.split()[0]) for line in trace.read_text().splitlines()]
+
+
+def test_every_piece_is_made_once_and_a_lost_worker_is_started_anew_for_what_it_had_in_hand(run, tmp_path):
+    folder, trace = tmp_path / "work", tmp_path / "trace"
+    pieces = Numbers(20, folder, trace, {5: "kills once"})
+    for piece in (2, 11):
+        pieces.keep(piece, {"piece": piece, "square": piece * piece})
+    run(pieces, None)
+    assert sorted(lines(trace)) == sorted([5, *(piece for piece in range(20) if piece not in (2, 11))])
+    assert [pieces[piece]["square"] for piece in range(20)] == [piece**2 for piece in range(20)]
+    assert len({line.split()[1] for line in trace.read_text().splitlines()}) >= 2  # both actors worked
+    run(pieces, None)
+    assert len(lines(trace)) == 19
+
+
+def test_faults_stop_no_other_piece_are_told_and_the_next_run_makes_what_is_missing(run, tmp_path):
+    folder, faults = tmp_path / "work", {3: "poisoned", 4: "full", 5: "broken", 6: "kills"}
+    with pytest.raises(AttentionCollapseError, match=r"number \d, and 3 more: .*; 8 of 12 missing pieces were made"):
+        run(Numbers(12, folder, tmp_path / "trace", faults), None)
+    assert lines(tmp_path / "trace").count(6) == 4  # it is not tried for ever
+    assert len(list(folder.glob("*.json"))) == 8 and not list(folder.glob(".*.tmp"))
+    run(Numbers(12, folder, tmp_path / "again"), None)  # mended
+    assert sorted(lines(tmp_path / "again")) == sorted(faults) and made(folder, 12)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("fault", "error", "said"),
+    [
+        ("poisoned", DataError, r"number 3: piece 3 is poisoned; 11 of 12 missing pieces were made"),
+        ("full", PipelineError, r"number 3: OSError: \[Errno 28\] No space left on device; 11 of 12"),
+        ("kills", PipelineError, r"the worker was lost 4 times over number 3; 11 of 12"),
+    ],
+)
+def test_a_fault_is_said_by_its_name(run, tmp_path, fault, error, said):
+    with pytest.raises(error, match=said):
+        run(Numbers(12, tmp_path / "work", tmp_path / "trace", {3: fault}), None)
+
+
+@pytest.mark.slow
+def test_the_driver_may_be_killed(run, tmp_path):
+    """A driver with a Ray of its own, killed in the middle: the next run makes the rest."""
+    folder, trace = tmp_path / "work", tmp_path / "trace"
+    code = (
+        "from ray_pieces import Numbers, dying, nothing\nfrom attention_collapse.engine.on_ray import on_ray\n"
+        "from attention_collapse.params import Engine\n"
+        "with on_ray(Engine(kind='ray', actors=2, address='local'), nothing, 1) as run:\n"
+        f"    run(Numbers(60, {str(folder)!r}, {str(trace)!r}, seconds=0.5), None)\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    environment.pop("RAY_ADDRESS", None)
+    with subprocess.Popen([sys.executable, "-c", code], env=environment, start_new_session=True) as driver:
+        deadline = time.monotonic() + 240
+        while len(list(folder.glob("*.json"))) < 4:
+            assert driver.poll() is None and time.monotonic() < deadline
+            time.sleep(0.1)
+        os.killpg(driver.pid, signal.SIGKILL)
+    time.sleep(2)  # its workers end with it
+    there = {int(file.stem) for file in folder.glob("*.json")}
+    assert 4 <= len(there) < 60
+    pieces = Numbers(60, folder, tmp_path / "again")
+    run(pieces, None)
+    assert made(folder, 60) and sorted(lines(tmp_path / "again")) == sorted(set(range(60)) - there)
+
+
+def test_it_says_that_there_are_too_few_processors_and_that_a_folder_is_needed(cluster, tmp_path):
+    with (
+        on_ray(Engine(kind="ray", actors=40), nothing, 2) as run,
+        pytest.raises(ParamsError, match="40 actors take 81 CPU of Ray's, which has 4"),
+    ):
+        run(Numbers(1, tmp_path / "work", tmp_path / "trace"), None)
+    with on_ray(RAY, nothing, 1) as run, pytest.raises(ParamsError, match="without a folder"):
+        run(Numbers(1, None, tmp_path / "trace"), None)
+
+
+@pytest.mark.parametrize("kind", ["openclip", pytest.param("blip", marks=pytest.mark.slow)])
+def test_it_gives_the_files_of_one_process_digit_by_digit_though_a_worker_is_killed(
+    cluster, tmp_path, tiny_openclip, kind
+):
+    folder = tiny_openclip if kind == "openclip" else tmp_path / "blip"
+    if kind == "blip":
+        write_blip(folder)
+    pairs = table(read_folder(coco_folder(tmp_path / "in", n=24, captions=2))[0], "folder")
+    spec = ModelSpec(kind=kind, weights="checkpoint", path=str(folder), max_unknown=1)
+    model = load("m", spec)
+
+    def every_step(work, run):
+        out = work / "attention.parquet"
+        extract_into(out, model, pairs, batch_size=2, work=work / "attention", identity="x", run=run)
+        settings = {"batch_size": 4, "work": work / "cells", "identity": "x", "run": run}
+        values = contributions(model, pairs, partners=2, seed=0, **settings)
+        settings |= {"batch_size": 16, "work": work / "t-shap"}
+        return out, values, token_contributions(model, pairs, images=2, seed=0, permutations=2, **settings)
+
+    one, flag = every_step(tmp_path / "one", here), tmp_path / "killed"
+    loading = partial(dying, partial(load, "m", spec), str(tmp_path / "ray" / "attention"), str(flag))
+    with on_ray(RAY, loading, 1) as run:
+        many = every_step(tmp_path / "ray", run)
+    assert flag.exists()
+    assert many[0].read_bytes() == one[0].read_bytes()
+    assert pq.read_table(many[0]).equals(extract(model, pairs, batch_size=2))  # nor does a folder change it
+    pd.testing.assert_frame_equal(many[1], one[1], check_exact=True)
+    pd.testing.assert_frame_equal(many[2], one[2], check_exact=True)
+    for step in ("attention", "cells", "t-shap"):
+        names = {file.name: file.read_bytes() for file in (tmp_path / "ray" / step).iterdir()}
+        assert names == {file.name: file.read_bytes() for file in (tmp_path / "one" / step).iterdir()}
