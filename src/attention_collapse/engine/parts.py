@@ -11,8 +11,15 @@ from attention_collapse.files import write_text
 
 
 def same_run(evidence: str, device: str) -> str:
-    """The evidence, and what else kept batches must agree in."""
-    return f"{evidence} torch={torch.__version__} device={device}"
+    """The evidence (the weights, their dtype, the pairs, the code), and what else kept batches must agree in."""
+    return f"{evidence} torch={torch.__version__} device={device} on={_processor(device)}"
+
+
+def _processor(device: str) -> str:
+    """What chooses the kernels: another one adds in another order, and in half precision that shows."""
+    if torch.cuda.is_available() and device.partition(":")[0] in ("auto", "cuda"):
+        return torch.cuda.get_device_name(0 if device in ("auto", "cuda") else device)
+    return torch.backends.cpu.get_cpu_capability()
 
 
 def open_parts(work: Path, identity: str) -> None:
