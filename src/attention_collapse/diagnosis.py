@@ -110,6 +110,17 @@ def diagnose(
     ------
     AttentionCollapseError
         For anything wrong with the model, the folder or an argument.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from attention_collapse.data.scenes import write_scenes
+
+    >>> mine = {"kind": "scorer", "weights": "factory", "factory": "examples.scorer:score"}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result = diagnose(mine, write_scenes(folder, 4, seed=0), partners=1)
+    >>> result.n_images, result.n_pairs, result["mcs"].mean  # four scenes of five captions; no attention, so no MCS
+    (4, 20, None)
     """
     asked = Asked.of(
         n=n, seed=seed, rows=rows, device=device, batch_size=batch_size, partners=partners,

@@ -52,6 +52,17 @@ def read_questions(source: Path, annotations: Path | None = None) -> QuestionSet
     ------
     DataError
         A file of another form, or one from which no question can be used.
+
+    Examples
+    --------
+    >>> import tempfile
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "testdev.json")
+    ...     _ = file.write_text('{"1": {"imageId": "7", "question": "Is it red?", "answer": "no"}}')
+    ...     found = read_questions(file)
+    >>> found.layout, found.asked[0].right
+    ('GQA', 'no')
     """
     path = _file_in(source) if source.is_dir() else source
     data = read_json(path)

@@ -44,6 +44,11 @@ class Asked:
         Of a hub repository: a commit, or a name that the hub resolves to one.
     adapter
         A PEFT folder, or a hub id, to be merged into the model.
+
+    Examples
+    --------
+    >>> resolve("examples.scorer:score", Asked(kind="scorer")).spec.weights
+    'factory'
     """
 
     kind: str | None = None
@@ -76,6 +81,12 @@ def resolve(word: str, asked: Asked | None = None) -> Named:
     In this order: a name of the catalogue, a folder, a file, a hub id. `hf-hub:organisation/name` and a page's address
     are the hub's whatever lies here, and so is a name with a revision. A folder with an adapter is the model that the
     adapter names, with the adapter.
+
+    Examples
+    --------
+    >>> found = resolve("openclip-vit-b-32")
+    >>> found.name, found.spec.kind, found.spec.architecture
+    ('openclip-vit-b-32', 'openclip', 'ViT-B-32')
     """
     asked = asked or Asked()
     given = asked.kind and kinds().get(asked.kind)
