@@ -36,36 +36,33 @@ WITHOUT = {
     ),
     "Declared": "docs/adding.md runs examples/own_model.py, which gives one",
 }
+# fmt: off
 # Modules, and packages of modules, whose functions are parts of machinery that another call of the user's runs.
 PARTS = {
     **dict.fromkeys(("data.copies", "data.formats"), "`read_pairs` takes what they find"),
     "data.download": "needs a network: the stage fetch_coco calls it",
     "models.kinds": "one module per kind: `models.load` calls its `load`",
     **dict.fromkeys(
-        "models.activation models.agreement models.caption_tokens models.picture_fit models.vocabulary".split(),
+        ("models.activation", "models.agreement", "models.caption_tokens", "models.picture_fit",
+         "models.vocabulary"),
         "checks of a checkpoint or of captions, which loading and `diagnose` make: they take a loaded model's parts",
     ),
     **dict.fromkeys(
-        (
-            "models.adapter models.architectures models.device models.given models.hub models.objects models.openclip "
-            "models.openclip_model models.pretrained models.towers models.trainers"
-        ).split(),
+        ("models.adapter", "models.architectures", "models.device", "models.given", "models.hub",
+         "models.objects", "models.openclip", "models.openclip_model", "models.pretrained", "models.towers",
+         "models.trainers"),
         "steps of loading: they take files of weights, a machine's devices or a library's objects",
     ),
     **dict.fromkeys(
-        (
-            "models.anyres models.decoder models.dual_encoder models.fusion models.fusion_encoder models.inhouse "
-            "models.protocols"
-        ).split(),
+        ("models.anyres", "models.decoder", "models.dual_encoder", "models.fusion", "models.fusion_encoder",
+         "models.inhouse", "models.protocols"),
         "classes that kinds share",
     ),
     "models.answering": "`attention-collapse questions` loads these",
     "models.boundary": "puts the errors of libraries into three parts: `KindOfModel` does it for every kind",
     **dict.fromkeys(
-        (
-            "models.image_once models.masking models.mm_shap models.pictures models.recombined models.specification "
-            "models.twin"
-        ).split(),
+        ("models.image_once", "models.masking", "models.mm_shap", "models.pictures", "models.recombined",
+         "models.specification", "models.twin"),
         "what the causal measures and the pages do with a loaded model",
     ),
     **dict.fromkeys(("models.scenes", "models.small"), "small models that a study trains"),
@@ -79,17 +76,63 @@ PARTS = {
     "stats.severity": "a study's tests of severity",
     "stats.meta": "takes the means of several models",
 }
+# fmt: on
 # In other modules: a part of what stands beside it, and reached through that.
 BESIDE = {
-    "score", "share_slack", "squared_slack", "tie_slack", "flip_image_slack", "flip_text_slack", "accuracy_hard",
-    "blind_accuracy", "group_score", "additive_projection", "additive_without_own", "perceptual_score_image",
-    "perceptual_score_text", "emap_gap", "label_entropy", "label_entropy_given_image", "label_entropy_given_text",
-    "label_entropy_given_both", "usable_information_text", "usable_information_image_alone",
-    "usable_information_text_alone", "usable_information_both", "bootstrap_columns", "describe_columns",
-    "one_sample_columns", "paired_columns", "simulated_power", "withheld", "Separation", "tell_apart", "Bootstrap",
-    "bootstrap", "describe_of_means", "rank_correlation", "Reported", "implied", "n_consistent", "of_means", "Format",
-    "Features", "Pair", "check_images", "with_each_picture_once", "require_usable", "write_study", "manifest",
-    "read_study", "Located", "QuestionSet", "question_manifest", "Pairs", "Named", "users_code", "is_likelihood",
+    "score",
+    "share_slack",
+    "squared_slack",
+    "tie_slack",
+    "flip_image_slack",
+    "flip_text_slack",
+    "accuracy_hard",
+    "blind_accuracy",
+    "group_score",
+    "additive_projection",
+    "additive_without_own",
+    "perceptual_score_image",
+    "perceptual_score_text",
+    "emap_gap",
+    "label_entropy",
+    "label_entropy_given_image",
+    "label_entropy_given_text",
+    "label_entropy_given_both",
+    "usable_information_text",
+    "usable_information_image_alone",
+    "usable_information_text_alone",
+    "usable_information_both",
+    "bootstrap_columns",
+    "describe_columns",
+    "one_sample_columns",
+    "paired_columns",
+    "simulated_power",
+    "withheld",
+    "Separation",
+    "tell_apart",
+    "Bootstrap",
+    "bootstrap",
+    "describe_of_means",
+    "rank_correlation",
+    "Reported",
+    "implied",
+    "n_consistent",
+    "of_means",
+    "Format",
+    "Features",
+    "Pair",
+    "check_images",
+    "with_each_picture_once",
+    "require_usable",
+    "write_study",
+    "manifest",
+    "read_study",
+    "Located",
+    "QuestionSet",
+    "question_manifest",
+    "Pairs",
+    "Named",
+    "users_code",
+    "is_likelihood",
     "Found",
 }  # fmt: skip
 
