@@ -151,6 +151,21 @@ def require_program(words):
         assert (ROOT / words[0]).is_file(), words[0]
 
 
+def rows(page, head):
+    """What stands between single backticks in each row of the table of a page that has `head` in its first line."""
+    _, _, after = (ROOT / "docs" / page).read_text("utf-8").partition(head)
+    table = after.split("\n\n")[0].splitlines()[2:]
+    for line in table:
+        yield from (re.sub(r"<[^>]*>", "0" * 40, span) for span in re.findall(r"`([^`]+)`", line.replace(r"\|", "")))
+
+
+# Arguments of `diagnose`, as the table of ways to name a model and that of sources of pairs print them.
+OF_TABLES = [
+    *(f"diagnose --pairs FOLDER {said}" for said in rows("your_model.md", "| you have |") if said.startswith("--")),
+    *(f"diagnose --model M --pairs {said}" for said in rows("data.md", "| recognised as |") if " --" in said),
+]
+
+
 def ran_elsewhere(words):
     text = " ".join(words)
     return next((where for start, where in RUN_BY.items() if f"{text} ".startswith(f"{start} ")), None)
@@ -161,7 +176,7 @@ ONCE = list({tuple(words): (page, words) for page, words in HERE}.values())
 
 
 def test_the_pages_print_some():
-    assert len(FENCED) > 40 and len(HERE) >= 12 and len(SPANS) > 20
+    assert len(FENCED) > 40 and len(HERE) >= 12 and len(SPANS) > 20 and len(OF_TABLES) > 18
     assert {words[0] for _, words in FENCED} <= {
         OWN, "dvc", "./test", "./reproduce", "scripts/site", "scripts/environment", "source", "pip", "python"
     }  # fmt: skip
@@ -189,6 +204,15 @@ def test_a_command_within_a_sentence_has_options_that_exist(words, capsys):
             require_of_dvc(words, whole=False)
         else:
             require_program(words)
+    except SystemExit:
+        pytest.fail(capsys.readouterr().err)
+
+
+@pytest.mark.parametrize("line", OF_TABLES)
+def test_the_arguments_of_a_table_are_understood(line, capsys):
+    words = shlex.split(line)
+    try:
+        command_parser().parse_args(words if "--model" in words else [*words, "--model", "M"])
     except SystemExit:
         pytest.fail(capsys.readouterr().err)
 
