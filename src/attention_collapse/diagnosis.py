@@ -79,7 +79,7 @@ def diagnose(
         Ablation partners of the causal measures, each image with its first caption; 0 leaves them out.
     t_shap_protocol
         Explain single tokens and image cells too (T-SHAP) by this protocol: "native" or "mm-shap" (docs/measures.md,
-        section 5). None leaves T-SHAP out: it takes some hundred passes an image.
+        section 5). None leaves T-SHAP out: it takes some hundred passes per image.
     t_shap_images
         How many of the images T-SHAP explains, the first ones.
     threads

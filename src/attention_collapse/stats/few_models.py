@@ -157,7 +157,7 @@ def tell_apart(
 
 
 def seeds_needed(confidence: float) -> int:
-    """Fewest seeds a side of which a perfect separation has an interval above ½, (α/2)^(1/k) > ½: 6 at 0.95.
+    """Fewest seeds per side of which a perfect separation has an interval above ½, (α/2)^(1/k) > ½: 6 at 0.95.
 
     Examples
     --------
