@@ -89,7 +89,7 @@ def _require_free(target: Path, source: Any, *, overwrite: bool) -> None:
     if overwrite and ours:
         return
     raise ParamsError(
-        f"{target}: is there already" + ("" if ours else ", and is no folder that holds COCO's layout alone"),
+        f"{target}: is there already" + ("" if ours else ", and holds something other than COCO's layout"),
         expected="a folder that is not there yet",
         remedy="name another folder" + (", or replace this one with --overwrite" if ours and not overwrite else ""),
     )

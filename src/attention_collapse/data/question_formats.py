@@ -72,7 +72,9 @@ def read_questions(source: Path, annotations: Path | None = None) -> QuestionSet
             f"a list of {len(data)}" if isinstance(data, list) else type(data).__name__
         )  # fmt: skip
         raise DataError(
-            f"{path}: {shown}, and no questions that are known", expected=EXPECTED, remedy="give the file as published"
+            f"{path}: {shown}, which is no known layout of questions",
+            expected=EXPECTED,
+            remedy="give the file as published",
         )
     if (annotations is not None) != (layout == "VQAv2"):
         raise DataError(

@@ -144,7 +144,7 @@ def _require_lengths(features: Mapping[str, Floats], n: int) -> None:
     lengths = {name: len(x) for name, x in features.items()} | {"labels": n}
     if len(set(lengths.values())) > 1:
         raise DataError(
-            "unlike numbers of examples: " + ", ".join(f"{name} {length}" for name, length in lengths.items()),
+            "different numbers of examples: " + ", ".join(f"{name} {length}" for name, length in lengths.items()),
             expected="one row of each modality and one label per example",
             remedy="give the same examples in the same order",
         )

@@ -114,7 +114,7 @@ def _spec(word: str, **fields: Any) -> ModelSpec:
         what = ".".join(map(str, first["loc"]))
         raise ModelError(
             f"{word}: {what and f'{what}: '}{first['msg'].removeprefix('Value error, ')}",
-            expected="what goes with a model of this kind and these weights",
+            expected="arguments that go with a model of this kind and these weights",
             remedy="correct the arguments; docs/your_model.md shows what goes with what",
         ) from None
 
@@ -123,8 +123,8 @@ def _of_catalogue(word: str, asked: Asked) -> Named:
     spec = CATALOGUE[word]
     if asked.kind not in (None, spec.kind) or asked.architecture:
         raise ModelError(
-            f"{word}: {'--kind' if asked.kind else '--architecture'} with a name of the catalogue, of kind {spec.kind}",
-            expected="a folder, a file or a hub id",
+            f"{word}: {'--kind' if asked.kind else '--architecture'} with a name of the list (of kind {spec.kind})",
+            expected="that option with a folder, a file or a hub id alone",
             remedy=f"leave it out, or write ./{word} for a folder here",
         )
     if asked.revision:
@@ -190,7 +190,7 @@ def _of_file(path: Path, word: str, asked: Asked) -> Named:
         return Named(word, _spec(word, kind=kind, weights="checkpoint", path=word, architecture=asked.architecture))
     if any((path.parent / name).is_file() for name in (OPEN_CLIP, TRANSFORMERS, ADAPTER)):
         raise ModelError(
-            f"{word}: one file of a checkpoint folder",
+            f"{word}: this is one file of a checkpoint folder",
             expected="the folder, whose other files say what the model is",
             remedy=f"use {path.parent}",
         )
@@ -205,7 +205,7 @@ def _adapted(adapter: str, folder: Path, word: str, asked: Asked) -> Named:
 
     if asked.adapter or asked.architecture:
         raise ModelError(
-            f"{word}: an adapter by itself, and {'another adapter' if asked.adapter else 'an architecture'}",
+            f"{word}: this is an adapter, given with {'another adapter' if asked.adapter else 'an architecture'}",
             expected="a model with one adapter",
             remedy="name the base with --model and the adapter with --adapter",
         )
