@@ -68,7 +68,7 @@ def diagnose(
         A name of `attention-collapse models`, a checkpoint folder, a hub id, or a mapping as under `models` in
         params.yaml; or a model object that is in memory, which is left as it was found (docs/your_model.md).
     processor
-        Of a model object: its processor, or for open_clip (evaluation transform, tokenizer).
+        The processor of a model object; for open_clip a pair (evaluation transform, tokenizer).
     pairs
         A path of any format that docs/data.md lists, the id of a data set of the hub, or an object of `datasets`.
     n, seed

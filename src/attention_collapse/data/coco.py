@@ -44,7 +44,7 @@ class Foil:
     Attributes
     ----------
     changed
-        What was: "colour", "swap_att"; "" where nobody says.
+        What was changed, such as "colour" or "swap_att"; "" where the file does not say.
 
     Examples
     --------
@@ -65,7 +65,7 @@ class Entry:
     foils
         A tuple per caption, or none at all where no caption has a foil.
     partner
-        Id of the other image of its group.
+        The id of the other image of its group, or None.
 
     Examples
     --------
@@ -98,7 +98,7 @@ Captioned = tuple[int, str, tuple[Foil, ...]]  # id, caption, foils
 
 
 def normal(text: str) -> str:
-    """A caption without what makes no other caption: case, and the width of its spaces.
+    """A caption in the form in which captions are compared: without regard to case and to the width of spaces.
 
     Examples
     --------
@@ -341,7 +341,7 @@ def read_entries(annotations: Path) -> tuple[list[Entry], list[Skipped]]:
 
 
 def read_annotations(annotations: Path, data: Any) -> tuple[list[Entry], list[Skipped]]:
-    """The same of a file's JSON value, which was read before.
+    """As `read_entries`, of a file's JSON value that was read before.
 
     Examples
     --------

@@ -26,12 +26,12 @@ def convert_pairs(source: Any, out: str | Path, *, overwrite: bool = False, **op
     overwrite
         Replace a folder that holds nothing but COCO's layout; any other is never touched.
     options
-        As of `data.source.read_pairs`.
+        The arguments of `data.source.read_pairs`.
 
     Raises
     ------
     AttentionCollapseError
-        As of `read_pairs`; and if `out` is there already, or cannot be written.
+        The errors of `read_pairs`; and if `out` is there already, or cannot be written.
 
     Examples
     --------

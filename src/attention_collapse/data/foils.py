@@ -30,7 +30,7 @@ class Item:
     Attributes
     ----------
     name
-        Of the item: its file's, and its key there.
+        The item's name: that of its file, and its key there.
 
     Examples
     --------
@@ -90,7 +90,7 @@ def read_foils(path: Path, name: str | None = None) -> tuple[list[Item], list[Sk
 
 
 def items_of(data: Any, path: Path, name: str | None = None) -> tuple[list[Item], list[Skipped]]:
-    """The same of a file's JSON value, which was read before.
+    """As `read_foils`, of a file's JSON value that was read before.
 
     Examples
     --------

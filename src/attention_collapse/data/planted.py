@@ -49,7 +49,7 @@ TURNED = (("top", "bottom", "left", "right"), ("bottom", "top", "right", "left")
 
 @dataclass(frozen=True)
 class Regime:
-    """How often the content and each cue agree with the label, 0.5 to 1.
+    """How often the content, the text's cue and the image's cue agree with the label, each 0.5 to 1.
 
     Examples
     --------

@@ -49,12 +49,13 @@ def favoured_answers(asked: Sequence[Asked], seed: int) -> dict[str, str]:
 
 
 def with_prior(asked: Sequence[Asked], favoured: Mapping[str, str], share: float, seed: int) -> list[int]:
-    """Positions, ascending, of as many questions as can be kept if the favoured answer is right for `share` of each.
+    """Positions, ascending, of the most questions that can be kept so that the favoured answers have their `share`.
 
     Parameters
     ----------
     share
-        0 to 1, of a wording's questions, but for rounding. A wording without a favoured answer is left out whole.
+        The share of each wording's kept questions for which its favoured answer is right, 0 to 1, but for rounding. A
+        wording without a favoured answer is left out.
 
     Examples
     --------

@@ -39,7 +39,7 @@ Answers = tuple[tuple[str, float], ...]
 
 
 def read_questions(source: Path, annotations: Path | None = None) -> QuestionSet:
-    """The questions of a file or folder in any layout that is known.
+    """The questions of a file or a folder, in any known layout.
 
     Parameters
     ----------

@@ -34,13 +34,13 @@ class Asked:
     Attributes
     ----------
     id, image
-        Of the question and of its image, as its file says.
+        Ids of the question and of its image, as its file gives them.
     file_name
-        Of the image, below the folder of images.
+        The image's file, below the folder of images.
     answers
         Each answer with its credit, 0 to 1, the best first; what is not among them has none.
     candidates
-        What may be answered; none where nobody says.
+        The answers to choose among; empty where the file gives none.
     group
         The kind of question, as its file says; "" where it does not.
 
@@ -88,7 +88,7 @@ class QuestionSet:
     layout
         "VQAv2", "GQA", "easy-VQA" or "COCO layout".
     files
-        That were read.
+        The files that were read.
     """
 
     layout: str

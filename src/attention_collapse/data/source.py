@@ -42,7 +42,7 @@ class Pairs:
     Attributes
     ----------
     format, where, split, notes
-        As of `Listing`: what the source was recognised as, and what was decided on the way.
+        As in `Listing`: what the source was recognised as, and what was decided on the way.
     pairs, skipped
         Usable images with their captions, in order of their ids; what could not be used, and why.
     n_listed
@@ -66,7 +66,7 @@ class Pairs:
 def recognise(
     source: Any, *, split: str | None = None, columns: Columns = None, images: str | Path | None = None
 ) -> Listing:
-    """What a source is, and the entries that it lists; arguments and errors as of `read_pairs`.
+    """What a source is, and the entries that it lists. Arguments and errors are those of `read_pairs`.
 
     Examples
     --------

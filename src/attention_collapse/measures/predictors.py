@@ -81,12 +81,12 @@ def held_out(
     labels
         (example,) classes.
     folds
-        Of the outer cross-fitting, 2 or more, stratified by class.
+        The number of folds of the outer cross-fitting, 2 or more, stratified by class.
     components
         Principal components that are kept of each modality, scaled to variance 1. A modality of no more features keeps
         them all, and any invertible affine map of them then changes nothing but rounding.
     seed
-        Of the folds.
+        The seed of the folds.
 
     Raises
     ------

@@ -20,7 +20,7 @@ class Entry:
     Attributes
     ----------
     licence
-        Of the weights, as far as known; the model's page is what counts.
+        The licence of the weights, as far as it is known; the model's page is what counts.
     millions
         Parameters in millions, rounded; None where a file here tells exactly.
 

@@ -207,8 +207,8 @@ class KindOfModel:
     image_inputs
         The inputs that are made of the image alone, all others being made of the caption alone, one row per pair each.
     is_likelihood
-        Of a kind that scores pairs: whether its score is the caption's mean log-likelihood, which carries the caption's
-        own probability. Kinds may share the answer of their common class.
+        For a kind that scores pairs: whether its score is the caption's mean log-likelihood, which carries the
+        caption's own probability. Kinds may share the answer of their common class.
     users_code
         Whether a user's own code prepares and scores its pairs: it may refuse a picture for what it shows. A library's
         processor refuses a picture for its size alone.

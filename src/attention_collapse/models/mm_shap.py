@@ -67,7 +67,7 @@ def script_of(model: Described) -> str:
 
 
 def published_side(ids: int) -> int:
-    """Cells a side of the image's grid: ⌈√ids⌉, all ids of the caption counted."""
+    """Cells per side of the image's grid: ⌈√ids⌉, all ids of the caption counted."""
     return isqrt(ids - 1) + 1
 
 

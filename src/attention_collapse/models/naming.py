@@ -32,16 +32,16 @@ HUB = re.compile(
 
 @dataclass(frozen=True)
 class Asked:
-    """What is said of a model beside its name; None is not said.
+    """What a user says of a model beside its name; None where nothing is said.
 
     Attributes
     ----------
     kind
         A kind by name, where it is not to be read from the files.
     architecture
-        What a weights file is of: a name of open_clip's, or a folder with the configuration.
+        The architecture of a weights file: a name of open_clip's, or a folder with the configuration.
     revision
-        Of a hub repository: a commit, or a name that the hub resolves to one.
+        The revision of a hub repository: a commit, or a name that the hub resolves to one.
     adapter
         A PEFT folder, or a hub id, to be merged into the model.
 

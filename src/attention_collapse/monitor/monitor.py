@@ -66,7 +66,7 @@ class Monitor:
     batch_size
         Pairs scored at a time; None: all at once.
     seed
-        Of the partners and the bootstrap.
+        The seed of the partners and of the bootstrap.
     on_alarm
         Called with each `Alarm`; alarms are also logged as warnings of the logger `attention_collapse.monitor`.
 

@@ -40,9 +40,9 @@ class Rule:
         The hard pairs are failed if accuracy on them is shown to be above their chance by less than this share of what
         accuracy on the held-out pairs is above theirs.
     confidence
-        Of every interval, two-sided; the rule takes its limits from the same intervals.
+        The confidence of every interval, two-sided; the rule takes its limits from the same intervals.
     n_resamples
-        Of the bootstrap over pairs.
+        The number of resamples of the bootstrap over pairs.
 
     Examples
     --------

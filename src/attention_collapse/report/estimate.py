@@ -67,11 +67,11 @@ class Estimate:
     Attributes
     ----------
     mean, sd, ci_low, ci_high
-        In the measure's unit; None where undefined, and `reason` says why.
+        Values in the measure's unit; None where they are undefined, and `reason` says why.
     n, n_undefined
         Images with a value, and without one.
     confidence
-        Of the interval, 0 to 1.
+        The confidence of the interval, 0 to 1.
 
     Examples
     --------
