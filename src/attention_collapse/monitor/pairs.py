@@ -137,8 +137,8 @@ def _check_target(target: Tensor, name: str) -> None:
 def draw_partners(pairs: HeldOut, partners: int, seed: int) -> tuple[Index, Index]:
     """Whose image, and whose text, stands in for a pair's own.
 
-    Two pairs with the same image or the same text are none other to each other, and the two that stand in for one pair
-    are others to each other too, so that "both swapped" is no pair of the data.
+    Two pairs with the same image or the same text cannot stand in for each other. The two that stand in for one pair
+    could stand in for each other too, so that "both swapped" is no pair of the data.
 
     Returns
     -------

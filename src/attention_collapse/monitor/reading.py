@@ -98,7 +98,7 @@ class Reading:
 
 
 def chance_of(target: NDArray[np.int64] | None) -> float:
-    """Accuracy of the best constant answer, which uses nothing: the share of the most frequent label; ½ of a choice."""
+    """Accuracy of the best constant answer, which uses nothing: the most frequent label's share; ½ for a choice."""
     return 0.5 if target is None else float(np.bincount(target).max() / len(target))
 
 
