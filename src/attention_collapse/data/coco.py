@@ -1,5 +1,7 @@
 """COCO's caption layout, the data contract of every study.
 
+The files::
+
     <root>/annotations/captions_<split>.json      {"images": [...], "annotations": [...], "licenses": [...]}
     <root>/<split>/<file_name>                    or <root>/images/<file_name>
 

@@ -1,5 +1,7 @@
 """Other people's hard foils: SugarCrepe's and VALSE's files, as they are published, on images of a COCO-layout folder.
 
+The two formats::
+
     SugarCrepe   {"0": {"filename": …, "caption": …, "negative_caption": …}}; the file's name says what was changed
     VALSE        {"<id>": {"image_file": …, "caption": …, "foil": …, "linguistic_phenomena": …, "mturk": {…}}}
 

@@ -1,4 +1,6 @@
-"""From a file of unknown quality to 8-bit RGB pixels, or to a reason why not: what a pixel is, is decided here alone.
+"""From a file of unknown quality to 8-bit RGB pixels, or to a reason why not.
+
+How a file becomes pixels is decided here alone, by what the file has::
 
     transparency    composed on `BACKGROUND`, so that colours under alpha 0 have no influence; of every mode that has
                     it: RGBA, LA, a palette, one transparent colour

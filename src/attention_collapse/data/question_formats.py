@@ -1,5 +1,7 @@
 """Other people's questions, as they are published, and questions in a COCO-layout folder.
 
+The layouts::
+
     VQAv2        {"questions": [{"question_id", "image_id", "question"}], "data_subtype": "val2014"}, and a second file
                  {"annotations": [{"question_id", "answers": [{"answer"} × 10], "multiple_choice_answer"}]}
     GQA          {"<question id>": {"imageId", "question", "answer", "types": {"structural"}}}

@@ -1,7 +1,9 @@
 """The door for pairs: whatever people keep images with captions in is recognised here, and read into checked pairs.
 
-Listing = recognise(source)     entries, and where the images are: no image is opened
-Reading = read_pairs(source)    the chosen ones, each image decoded once
+Its two calls::
+
+    Listing = recognise(source)     entries, and where the images are: no image is opened
+    Pairs = read_pairs(source)      the chosen ones, each image decoded once
 """
 
 from __future__ import annotations
