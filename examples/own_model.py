@@ -36,7 +36,7 @@ def prepare(images, texts):
     return {"pixels": pixels, "words": torch.tensor([row + [0] * (WORDS - len(row)) for row in ids])}
 
 
-def groups(inputs):  # 0 other, 1 image, 2 text; one row of labels an item, one label a key
+def groups(inputs):  # 0 other, 1 image, 2 text; one row of labels per item, one label per key
     labels = torch.cat([torch.ones(len(inputs["words"]), PATCHES), 2.0 * (inputs["words"] > 0)], 1).long()
     return {"vision": labels, "text": labels}
 

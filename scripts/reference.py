@@ -50,11 +50,15 @@ ROOMS = {
         "prevention",
         "trainer lightning_callback",
     ),
-    "data": ("Pairs as people have them: [the guide](../../data.md).", "", "source convert questions scenes"),
+    "data": (
+        "Pairs as people have them: [the guide](../../data.md).",
+        "",
+        "source convert coco foils images pairs fingerprint labelled question_formats questions scenes planted",
+    ),
     "models": (
         "From a description to a model that says what its tokens are: [the guide](../../models.md).",
         "models",
-        "spec interface",
+        "spec naming declared interface",
     ),
     "errors": ("Every error has three parts: what was got, what was expected, what to do.", "", "."),
 }

@@ -101,7 +101,11 @@ def test_what_it_says_of_collapse_and_prevention_is_committed():
     plain, swapped, cure = (
         100 * arms[name]["neutral"]["mean"] for name in ("erm", "swapped-negatives", "swap-consistency")
     )
-    assert f"lift it from {plain:.0f} % to {swapped:.0f} % at 95" in readme
+    assert (
+        f"right in 95 % of the pairs, negatives made by swapping images lift that accuracy from {plain:.0f} % to "
+        in readme
+    )
+    assert f"to {swapped:.0f} %; a penalty on swaps" in readme
     assert arms["swapped-negatives"]["verdict"] == "prevents" and arms["swap-consistency"]["verdict"] == "not shown"
     assert f"({cure:.0f} %)" in readme
 
@@ -134,8 +138,8 @@ def test_what_it_says_of_the_planted_models_is_committed():
     sides = [side for found in measures.values() for result in found.values() for side in contrasts(result)]
     assert {side["verdict"] for side in sides} == {"undetermined"} and kinds["separates_for_every_kind"] == "none"
     low, here, needed = (kinds[key] for key in ("perfect_ci_low", "seeds_a_side", "seeds_needed"))
-    assert f"with {here} seeds a side the interval of an AUROC of 1.00 is [{low:.2f}, 1]" in readme
-    assert f"one takes {needed} seeds or more" in readme
+    assert f"with {here} seeds per side the interval of an AUROC of 1.00 is [{low:.2f}, 1]" in readme
+    assert f"a verdict takes {needed} seeds or more" in readme
 
     def as_claimed(measure, side):
         return {kind for kind, found in measures.items() if is_as_claimed(found[measure][side])}
@@ -151,7 +155,10 @@ def test_what_it_says_of_the_planted_models_is_committed():
     assert reverse("cross_modal_entropy_all", image) == {"blip", "llava", "vilt"}
     assert as_claimed("cross_modal_entropy_all", image) == set()
     assert as_claimed("cross_modal_entropy_all", text) == {"blip", "fusion-v2"}
-    assert f"the text the more used in all {llava['image_t_shap'][text]['n_reverse']} LLaVA that ignore it" in readme
+    assert (
+        f"the text the more used modality in all {llava['image_t_shap'][text]['n_reverse']} LLaVA models that ignore it"
+        in readme
+    )
     assert llava["image_t_shap"][text]["n_reverse"] == llava["image_t_shap"][text]["n_models"]
     mcs = blip["mcs_all"]
     assert f"from {mcs['mean_balanced']:.3f} to {mcs['image_ignored']['mean']:.3f}" in readme

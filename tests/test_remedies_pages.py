@@ -107,7 +107,7 @@ def test_what_the_page_of_v2_says_of_its_collapse_is_committed():
         one = cue["measures"][name]
         row = f"| `{name}` | {one['mean_collapsed']:.3f} | {one['mean_balanced']:.3f} | {one['verdict']} |"
         assert row in text, row
-    assert f"Of {one['n_collapsed']} collapsed models" in text and f"against {one['n_balanced']} that never" in text
+    assert f"of {one['n_collapsed']} collapsed models" in text and f"against {one['n_balanced']} that never" in text
 
 
 def test_what_the_page_of_v2_says_of_alarms_and_remedies_is_committed():

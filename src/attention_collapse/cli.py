@@ -127,14 +127,14 @@ def _explore(arguments: argparse.Namespace) -> int:
         return _serve(arguments)
     if arguments.out is None:
         raise ParamsError(
-            "neither --out nor --serve is there",
+            "neither --out nor --serve was given",
             expected="a file to write, or --serve for a live page",
             remedy="name the file: --out page.html",
         )
     if bool(arguments.study) == bool(arguments.model) or (arguments.study and arguments.pairs):
         raise ParamsError(
-            "--study, or --model with --pairs, is asked for",
-            expected="one of the two",
+            "a study and a model (or pairs) at once, or neither",
+            expected="either --study NAME, or --model NAME with --pairs FOLDER",
             remedy="explore a study (--study embedded), or a model on your pairs (--model NAME --pairs FOLDER)",
         )
     if arguments.study:
@@ -157,7 +157,7 @@ def _serve(arguments: argparse.Namespace) -> int:
         raise ParamsError(
             "--serve with --study or --out, or without --model",
             expected="--serve --model NAME, with --pairs where pairs are to be swapped in; it writes no file",
-            remedy="leave out what does not belong to it",
+            remedy="name the model, and leave out --study and --out",
         )
     serve(
         _model(arguments), arguments.pairs, host=arguments.host, port=arguments.port, t_shap=arguments.t_shap,

@@ -72,7 +72,7 @@ def diagnose(
         A name of `attention-collapse models`, a checkpoint folder, a hub id, or a mapping as under `models` in
         params.yaml; or a model object that is in memory, which is left as it was found (docs/your_model.md).
     processor
-        Of a model object: its processor, or for open_clip (evaluation transform, tokenizer).
+        The processor of a model object; for open_clip a pair (evaluation transform, tokenizer).
     pairs
         A path of any format that docs/data.md lists, the id of a data set of the hub, or an object of `datasets`.
     n, seed
@@ -83,7 +83,7 @@ def diagnose(
         Ablation partners of the causal measures, each image with its first caption; 0 leaves them out.
     t_shap_protocol
         Explain single tokens and image cells too (T-SHAP) by this protocol: "native" or "mm-shap" (docs/measures.md,
-        section 5). None leaves T-SHAP out: it takes some hundred passes an image.
+        section 5). None leaves T-SHAP out: it takes some hundred passes per image.
     t_shap_images
         How many of the images T-SHAP explains, the first ones.
     threads
@@ -117,6 +117,17 @@ def diagnose(
     ------
     AttentionCollapseError
         For anything wrong with the model, the folder or an argument.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from attention_collapse.data.scenes import write_scenes
+
+    >>> mine = {"kind": "scorer", "weights": "factory", "factory": "examples.scorer:score"}
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     result = diagnose(mine, write_scenes(folder, 4, seed=0), partners=1)
+    >>> result.n_images, result.n_pairs, result["mcs"].mean  # four scenes of five captions; no attention, so no MCS
+    (4, 20, None)
     """
     asked = Asked.of(
         n=n, seed=seed, rows=rows, device=device, batch_size=batch_size, partners=partners,

@@ -116,7 +116,7 @@ def explore(
     twin
         Show the same architecture with random weights beside the model; it takes as much memory again.
     t_shap
-        Also show what each word and image cell adds to the score: some hundred passes a pair.
+        Also show what each word and image cell adds to the score: some hundred passes per pair.
     strict
         Fail on the first unusable image or caption instead of listing it.
     max_unknown

@@ -76,8 +76,8 @@ def source_of(model: Any, processor: Any = None) -> Named | Given:
     named = isinstance(model, str | PathLike | Mapping | Named)
     if named and processor is not None:
         raise ParamsError(
-            "processor with a model that is not in memory",
-            expected="processor with a model object: a checkpoint brings its own",
+            "a processor was given with a model that is not in memory",
+            expected="a processor with a model object alone, since a checkpoint brings its own",
             remedy="leave processor out, or load the model and give the object",
         )
     if isinstance(model, Named):

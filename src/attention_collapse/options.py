@@ -67,7 +67,9 @@ def command_parser() -> argparse.ArgumentParser:
         description="Pairs of image and caption as people have them: COCO, CSV, TSV, JSON, JSON Lines, an imagefolder, "
         "saved datasets, Parquet, webdataset tars, Flickr30k, Karpathy's splits, SugarCrepe, VALSE (docs/data.md).",
     ))  # fmt: skip
-    _add_explore(commands.add_parser("explore", help="a page to look with, of a study or of a model on your pairs"))
+    _add_explore(
+        commands.add_parser("explore", help="write a page to look with, of a study or of a model on your pairs")
+    )
     commands.add_parser("models", help="list the models there are")
     known = commands.add_parser("measures", help="list the measures there are, and what each means")
     known.add_argument("--write", action="store_true", help="write their table into this repository's docs instead")
@@ -90,7 +92,9 @@ def command_parser() -> argparse.ArgumentParser:
     )
     current = commands.add_parser("status", help="exit 1 if a committed result is out of date")
     current.set_defaults(in_repository=True)
-    evidence = commands.add_parser("evidence", help="exit 1 unless every printed number resolves to its metrics line")
+    evidence = commands.add_parser(
+        "evidence", help="exit 1 unless every printed number leads to its line in the metrics"
+    )
     evidence.add_argument("action", choices=("check",))
     evidence.set_defaults(in_repository=True)
     diff = commands.add_parser("diff", help="metrics and decisions of two git revisions, as Markdown")
@@ -114,12 +118,14 @@ def command_parser() -> argparse.ArgumentParser:
 def _add_of_model(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--kind",
-        help="kind of the checkpoint, where its files are not to say it; python or scorer: package.module:function",
+        help="kind of the checkpoint, in place of what its files say; with python or scorer, --model is a "
+        "package.module:function",
     )
     parser.add_argument(
-        "--architecture", help="of a weights file: open_clip's name (ViT-B-32), or a folder with its config"
+        "--architecture",
+        help="what a weights file is of: open_clip's name (ViT-B-32), or a folder with the configuration",
     )
-    parser.add_argument("--revision", help="of a hub id: the commit, 40 hex digits (also as organisation/name@commit)")
+    parser.add_argument("--revision", help="the commit of a hub id, 40 hex digits (also as organisation/name@commit)")
     parser.add_argument("--adapter", help="a PEFT folder or hub id with a LoRA, merged into the model")
 
 
@@ -131,7 +137,9 @@ def _add_diagnose(parser: argparse.ArgumentParser) -> None:
     _add_foils(parser)
     parser.add_argument("--n", type=_positive, help="number of images, a seeded subset (default: all)")
     parser.add_argument("--seed", type=_not_negative, default=0, help="seed of the subset (default: 0)")
-    parser.add_argument("--rows", choices=("all", "readout"), default="all", help="query rows of the headline")
+    parser.add_argument(
+        "--rows", choices=("all", "readout"), default="all", help="query rows to average over (default: all)"
+    )
     _add_device(parser)
     parser.add_argument(
         "--partners",
@@ -171,8 +179,12 @@ def _add_engine(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_device(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--device", default="cpu", help="cpu, cuda, cuda:1 …, or auto: what there is (default: cpu)")
-    parser.add_argument("--batch-size", type=_positive, default=32)
+    parser.add_argument(
+        "--device", default="cpu", help="cpu, cuda, cuda:1 …, or auto: what this machine has (default: cpu)"
+    )
+    parser.add_argument(
+        "--batch-size", type=_positive, default=32, help="images, captions or pairs per pass (default: 32)"
+    )
 
 
 def _add_max_unknown(parser: argparse.ArgumentParser) -> None:
@@ -183,7 +195,9 @@ def _add_max_unknown(parser: argparse.ArgumentParser) -> None:
 
 
 def _add_source(parser: argparse.ArgumentParser) -> None:
-    parser.add_argument("--split", metavar="NAME", help="which split of a source that has several, such as val2017")
+    parser.add_argument(
+        "--split", metavar="NAME", help="the split to read, of a source that has several, such as val2017"
+    )
     parser.add_argument(
         "--columns", metavar="ROLE=NAME,…", help="the columns or keys, where they are not known: image=…,caption=…"
     )
@@ -221,12 +235,14 @@ def _add_questions(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--annotations", type=_path, help="VQAv2's second file, with the answers")
     parser.add_argument("--images", type=_path, help="folder of the images (default: beside the questions)")
     parser.add_argument(
-        "--candidates", type=_positive, help="so many of the most frequent answers are candidates, where none are given"
+        "--candidates",
+        type=_positive,
+        help="how many of the most frequent answers are candidates, where the questions name none",
     )
     parser.add_argument("--n", type=_positive, help="number of images, a seeded subset (default: all)")
     parser.add_argument("--seed", type=_not_negative, default=0, help="seed of subset and partners (default: 0)")
     parser.add_argument(
-        "--partners", type=_positive, default=8, help="others that lend image and question (default: 8)"
+        "--partners", type=_positive, default=8, help="other pairs that lend image and question (default: 8)"
     )
     _add_device(parser)
     parser.add_argument("--strict", action="store_true", help="fail on a question that cannot be used")
@@ -238,7 +254,9 @@ def _add_explore(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--model", help=f"instead: {MODEL}")
     _add_of_model(parser)
     parser.add_argument("--pairs", type=_path, help="with --model: pairs in any format that docs/data.md lists")
-    parser.add_argument("--split", metavar="NAME", help="which split of a source that has several, such as val2017")
+    parser.add_argument(
+        "--split", metavar="NAME", help="the split to read, of a source that has several, such as val2017"
+    )
     parser.add_argument("--columns", metavar="ROLE=NAME,…", help="the columns or keys: image=…,caption=…")
     parser.add_argument("--images", type=_path, metavar="DIR", help="the folder in which the names of images begin")
     parser.add_argument("--n", type=_positive, help="images that are scored, a seeded subset (default: at most 100)")
@@ -247,11 +265,15 @@ def _add_explore(parser: argparse.ArgumentParser) -> None:
     _add_device(parser)
     parser.add_argument("--no-twin", action="store_true", help="leave out the untrained twin (a large model twice)")
     _add_max_unknown(parser)
-    parser.add_argument("--t-shap", action="store_true", help="also what each word and image cell adds to the score")
+    parser.add_argument(
+        "--t-shap", action="store_true", help="also show what each word and image cell adds to the score"
+    )
     parser.add_argument("--strict", action="store_true", help="fail on an unusable image or caption")
     parser.add_argument("--out", type=_path, help="the HTML file to write")
     live = parser.add_argument_group("live", "instead of a file: a page that takes a picture and a caption of yours")
-    live.add_argument("--serve", action="store_true", help="serve it; --pairs are then what is swapped in, if any")
+    live.add_argument(
+        "--serve", action="store_true", help="serve such a page; --pairs, where given, are what is swapped in"
+    )
     live.add_argument("--host", default="127.0.0.1", help="the address that is listened on (default: 127.0.0.1)")
     live.add_argument("--port", type=_positive, default=7860, help="its port (default: 7860)")
 
@@ -263,9 +285,11 @@ def _add_information(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--pairs", type=_path, help="pairs in any format that docs/data.md lists")
     _add_source(parser)
     parser.add_argument(
-        "--features", type=_path, help="instead: .npz with image_id (n,), image (n, width) and text (n, width)"
+        "--features",
+        type=_path,
+        help="in place of a model: .npz with image_id (n,), image (n, width) and text (n, width)",
     )
-    parser.add_argument("--folds", type=_positive, default=5, help="of the cross-fitting (default: 5)")
+    parser.add_argument("--folds", type=_positive, default=5, help="folds of the cross-fitting (default: 5)")
     parser.add_argument(
         "--components", type=_positive, default=16, help="principal components kept of each modality (default: 16)"
     )

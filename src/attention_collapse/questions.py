@@ -130,7 +130,7 @@ def _with_candidates(found: QuestionSet, k: int | None) -> tuple[list[Asked], li
         raise ParamsError(
             f"{len(lacking):,} of {len(found.asked):,} questions come without candidates, and `candidates` is None",
             expected="how many of the most frequent answers are their candidates, such as 100",
-            remedy="say it: accuracy and reliance are among them, and depend on how many they are",
+            remedy="give `candidates`: accuracy and reliance are measured among them, and depend on their number",
         )
     given = most_frequent(found.asked, k)
     kept, skipped = with_candidates(found.asked, given)

@@ -159,7 +159,7 @@ def test_a_file_name_that_leaves_its_folder_is_refused(tmp_path, path):
     "content", [[], [1, 2], {}, {"images": [], "annotations": [{"caption": "x"}]}, "text", None, {"a": {"b": 1}}]
 )
 def test_a_file_without_questions_is_refused_with_what_is_read(tmp_path, content):
-    with pytest.raises(DataError, match=r"no questions that are known(?s:.*)VQAv2, GQA or easy-VQA"):
+    with pytest.raises(DataError, match=r"no known layout of questions(?s:.*)VQAv2, GQA or easy-VQA"):
         read_questions(written(tmp_path / "x.json", content))
 
 

@@ -445,7 +445,7 @@ def test_processors_that_are_none(clip, bases, folder):
     for wrong in (None, processor.tokenizer, processor.image_processor, "clip", (processor.image_processor, processor)):
         with pytest.raises(ModelError, match="processor is (.|\n)*AutoProcessor.from_pretrained"):
             diagnose(model, folder, processor=wrong)
-    with pytest.raises(AttentionCollapseError, match="processor with a model that is not in memory"):
+    with pytest.raises(AttentionCollapseError, match="a processor was given with a model that is not in memory"):
         diagnose(str(bases / "clip"), folder, processor=processor)
     with pytest.raises(ModelError, match="lies on cpu, and device is 'cuda'"):
         diagnose(model, folder, processor=processor, device="cuda")

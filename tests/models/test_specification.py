@@ -160,5 +160,5 @@ def test_pictures_of_another_scale_are_refused_in_open_clips_folders_too(tiny_op
         if name == "c":  # one number for all channels is what PyTorch takes it for
             load("m", named(str(folder)))
             continue
-        with pytest.raises(ModelError, match="between black and white(.|\n)*preprocess_cfg"):
+        with pytest.raises(ModelError, match="black and white are(.|\n)*preprocess_cfg"):
             load("m", named(str(folder)))

@@ -153,7 +153,7 @@ def test_a_change_fails_where_something_is_now_missing_or_too_much(tree, file, o
     [
         (rf'("mcs": \{{[^}}]*"mean": 0\.){PRINTED[2:]}', rf"\g<1>{ALTERED[2:]}", f"printed {PRINTED}"),
         (r'("evidence_id": "[0-9a-f]{15})[0-9a-f]', r"\g<1>x", "run "),
-        (r"\n", "\n\n", "one scalar a line"),
+        (r"\n", "\n\n", "one scalar per line"),
     ],
 )
 def test_one_change_of_the_metrics_fails_in_the_paper_and_in_the_report(tree, old, new, message):

@@ -255,7 +255,7 @@ def test_a_branch_explains_its_modality_gets_no_gradient_from_the_sum_and_leaves
     expected = losses(model(image, text) + branch(text).detach(), target).mean() + losses(branch(text), target).mean()
     assert method.loss(model, image, text, target).item() == pytest.approx(expected.item())
     assert set(model.state_dict()) == names  # nothing to remove at inference
-    with pytest.raises(ParamsError, match="as the model's score"):
+    with pytest.raises(ParamsError, match="the shape of the score"):
         ProductOfExperts(nn.Linear(WIDTH, 3)).loss(model, image, text, target)
 
 

@@ -82,9 +82,9 @@ def test_a_label_says_what_it_cites_and_another_case_or_form_or_file_has_another
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ('{"a": 1, "evidence_id": "x"}', "one scalar a line"),
-        ('{\n "a": 1,\n "a": 2,\n "evidence_id": "x"\n}\n', "one scalar a line"),
-        ("[\n 1\n]\n", "one scalar a line"),
+        ('{"a": 1, "evidence_id": "x"}', "one scalar per line"),
+        ('{\n "a": 1,\n "a": 2,\n "evidence_id": "x"\n}\n', "one scalar per line"),
+        ("[\n 1\n]\n", "one scalar per line"),
         ('{\n "a": 1\n}\n', "no evidence_id"),
         ('{\n "a.b": 1,\n "a": {\n  "b": 2\n },\n "evidence_id": "x"\n}\n', "two scalars are named a.b"),
         ("{", "not JSON"),

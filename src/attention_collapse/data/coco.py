@@ -1,5 +1,7 @@
 """COCO's caption layout, the data contract of every study.
 
+The files::
+
     <root>/annotations/captions_<split>.json      {"images": [...], "annotations": [...], "licenses": [...]}
     <root>/<split>/<file_name>                    or <root>/images/<file_name>
 
@@ -24,7 +26,13 @@ from attention_collapse.files import read_json
 
 @dataclass(frozen=True)
 class Skipped:
-    """An image, a caption, a foil or a partner left out, and why."""
+    """An image, a caption, a foil or a partner left out, and why.
+
+    Examples
+    --------
+    >>> Skipped("caption", "7", "caption is empty or not text").reason
+    'caption is empty or not text'
+    """
 
     kind: str  # "image", "caption", "foil" or "partner"
     id: str
@@ -38,7 +46,12 @@ class Foil:
     Attributes
     ----------
     changed
-        What was: "colour", "swap_att"; "" where nobody says.
+        What was changed, such as "colour" or "swap_att"; "" where the file does not say.
+
+    Examples
+    --------
+    >>> Foil("a blue ring", "colour").changed
+    'colour'
     """
 
     caption: str
@@ -54,7 +67,13 @@ class Entry:
     foils
         A tuple per caption, or none at all where no caption has a foil.
     partner
-        Id of the other image of its group.
+        The id of the other image of its group, or None.
+
+    Examples
+    --------
+    >>> entry = Entry(1, "1.jpg", None, None, (4, 5), ("a ring", "a red ring"))
+    >>> entry.with_captions([(4, "a ring", ()), (5, "a red ring", (Foil("a blue ring", "colour"),))]).captions
+    ('a red ring', 'a ring')
     """
 
     image_id: int
@@ -81,12 +100,24 @@ Captioned = tuple[int, str, tuple[Foil, ...]]  # id, caption, foils
 
 
 def normal(text: str) -> str:
-    """A caption without what makes no other caption: case, and the width of its spaces."""
+    """A caption in the form in which captions are compared: without regard to case and to the width of spaces.
+
+    Examples
+    --------
+    >>> normal("A  red Ring ")
+    'a red ring'
+    """
     return " ".join(text.split()).casefold()
 
 
 def is_text(value: object) -> bool:
-    """True for a caption: words that UTF-8 can hold."""
+    """True for a caption: words that UTF-8 can hold.
+
+    Examples
+    --------
+    >>> is_text("a ring"), is_text("  "), is_text(7)
+    (True, False, False)
+    """
     return isinstance(value, str) and bool(value.strip()) and _is_unicode(value)
 
 
@@ -99,6 +130,13 @@ def fault_of_foil(foil: object, own: str, captions: Collection[str], earlier: It
         All of the image's captions, which are true of it.
     earlier
         Foils that the caption has.
+
+    Examples
+    --------
+    >>> fault_of_foil("A  Ring", "a ring", ["a ring"], [])
+    'foil equals its caption'
+    >>> fault_of_foil("a cross", "a ring", ["a ring"], [])
+    ''
     """
     if not is_text(foil):
         return "foil is empty or not text"
@@ -111,7 +149,18 @@ def fault_of_foil(foil: object, own: str, captions: Collection[str], earlier: It
 
 
 def find_annotations(root: Path, split: str | None = None) -> Path:
-    """The `annotations/captions_<split>.json` below a COCO-layout folder; without a split, the only one there is."""
+    """The `annotations/captions_<split>.json` below a COCO-layout folder; without a split, the only one there is.
+
+    Examples
+    --------
+    >>> import tempfile
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "annotations").mkdir()
+    ...     Path(folder, "annotations", "captions_val.json").touch()
+    ...     find_annotations(Path(folder)).name
+    'captions_val.json'
+    """
     found = sorted((root / "annotations").glob("captions_*.json")) if root.is_dir() else []
     fitting = [path for path in found if split in (None, path.stem.removeprefix("captions_"))]
     if len(fitting) == 1:
@@ -128,7 +177,17 @@ def find_annotations(root: Path, split: str | None = None) -> Path:
 
 
 def image_folder(annotations: Path) -> Path:
-    """Where the images of an annotation file lie: `<root>/<split>`, `<root>/images/<split>`, else `<root>/images`."""
+    """Where the images of an annotation file lie: `<root>/<split>`, `<root>/images/<split>`, else `<root>/images`.
+
+    Examples
+    --------
+    >>> import tempfile
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "val").mkdir()
+    ...     image_folder(Path(folder, "annotations", "captions_val.json")).name
+    'val'
+    """
     root = annotations.parent.parent
     split = annotations.stem.removeprefix("captions_")
     for folder in (root / split, root / "images" / split, root / "images"):
@@ -142,7 +201,13 @@ def image_folder(annotations: Path) -> Path:
 
 
 def safe_file_name(name: object) -> bool:
-    """True for a relative file name that stays inside its folder."""
+    """True for a relative file name that stays inside its folder.
+
+    Examples
+    --------
+    >>> safe_file_name("a/1.jpg"), safe_file_name("../1.jpg"), safe_file_name("/1.jpg")
+    (True, False, False)
+    """
     if not isinstance(name, str) or not name or not _is_unicode(name) or "\\" in name or "\0" in name or ":" in name:
         return False
     path = PurePosixPath(name)
@@ -150,12 +215,24 @@ def safe_file_name(name: object) -> bool:
 
 
 def is_id(value: object) -> bool:
-    """True for a whole number that a table of 64 bits holds."""
+    """True for a whole number that a table of 64 bits holds.
+
+    Examples
+    --------
+    >>> is_id(7), is_id("7"), is_id(True), is_id(2**63)
+    (True, False, False, False)
+    """
     return isinstance(value, int) and not isinstance(value, bool) and abs(value) < 2**63
 
 
 def fault_of_id(key: str, value: object) -> str:
-    """Why a value of a JSON file is no id, with the value as it stands there and its type; "" if it is one."""
+    """Why a value of a JSON file is no id, with the value as it stands there and its type; "" if it is one.
+
+    Examples
+    --------
+    >>> fault_of_id("id", "7")
+    'id "7" is a string, not a 64-bit integer'
+    """
     if is_id(value):
         return ""
     kinds = {str: "a string", bool: "true or false", type(None): "null", float: "no whole number", int: "too large"}
@@ -225,7 +302,14 @@ def _with_foils(captions: list[tuple[int, str, Any]], skipped: list[Skipped]) ->
 
 
 def without_lost_partners(entries: Iterable[Entry], skipped: list[Skipped]) -> list[Entry]:
-    """The entries, without partners that are not among them or make no group; those are named in `skipped`."""
+    """The entries, without partners that are not among them or make no group; those are named in `skipped`.
+
+    Examples
+    --------
+    >>> alone, skipped = Entry(1, "1.jpg", None, None, (1,), ("a ring",), partner=2), []
+    >>> without_lost_partners([alone], skipped)[0].partner, skipped[0].reason
+    (None, 'its partner, image 2, is not among the pairs')
+    """
     known = {entry.image_id: entry for entry in entries}
     kept = []
     for entry in known.values():
@@ -243,12 +327,32 @@ def without_lost_partners(entries: Iterable[Entry], skipped: list[Skipped]) -> l
 
 
 def read_entries(annotations: Path) -> tuple[list[Entry], list[Skipped]]:
-    """Read an annotation file; entries sorted by image id, captions as `Entry` says."""
+    """Read an annotation file; entries sorted by image id, captions as `Entry` says.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from attention_collapse.data.scenes import write_scenes
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     entries, skipped = read_entries(write_scenes(folder, 2, seed=0))
+    >>> [len(entry.captions) for entry in entries], skipped
+    ([5, 5], [])
+    """
     return read_annotations(annotations, read_json(annotations))
 
 
 def read_annotations(annotations: Path, data: Any) -> tuple[list[Entry], list[Skipped]]:
-    """The same of a file's JSON value, which was read before."""
+    """As `read_entries`, of a file's JSON value that was read before.
+
+    Examples
+    --------
+    >>> captions = [{"id": 7, "image_id": 1, "caption": "a ring"}, {"id": 8, "image_id": 2, "caption": "a cross"}]
+    >>> data = {"images": [{"id": 1, "file_name": "1.jpg"}], "annotations": captions}
+    >>> entries, skipped = read_annotations(Path("captions_val.json"), data)
+    >>> entries[0].captions, skipped[0].reason
+    (('a ring',), 'its image 2 is not listed')
+    """
     images = _records(annotations, data, "images")
     if not any("caption" in record for record in _records(annotations, data, "annotations")):
         raise DataError(

@@ -26,12 +26,22 @@ def convert_pairs(source: Any, out: str | Path, *, overwrite: bool = False, **op
     overwrite
         Replace a folder that holds nothing but COCO's layout; any other is never touched.
     options
-        As of `data.source.read_pairs`.
+        The arguments of `data.source.read_pairs`.
 
     Raises
     ------
     AttentionCollapseError
-        As of `read_pairs`; and if `out` is there already, or cannot be written.
+        The errors of `read_pairs`; and if `out` is there already, or cannot be written.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from attention_collapse.data.scenes import write_scenes
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     pairs = convert_pairs(write_scenes(Path(folder, "in"), 2, seed=0), Path(folder, "out"))
+    ...     len(pairs.pairs), sorted(path.name for path in Path(folder, "out").iterdir())
+    (2, ['annotations', 'scenes'])
     """
     target = Path(out).expanduser()
     _require_free(target, source, overwrite=overwrite)
@@ -51,7 +61,13 @@ def convert_pairs(source: Any, out: str | Path, *, overwrite: bool = False, **op
 
 
 def folder_name(split: str | None) -> str:
-    """The name of a split's folder of images; that of a source without splits is `DEFAULT_SPLIT`."""
+    """The name of a split's folder of images; that of a source without splits is `DEFAULT_SPLIT`.
+
+    Examples
+    --------
+    >>> folder_name("val"), folder_name(None), folder_name("a/b")
+    ('val', 'pairs', 'pairs')
+    """
     usable = split is not None and SPLIT.fullmatch(split) is not None and split not in ("annotations", "images")
     return str(split) if usable else DEFAULT_SPLIT
 
@@ -73,7 +89,7 @@ def _require_free(target: Path, source: Any, *, overwrite: bool) -> None:
     if overwrite and ours:
         return
     raise ParamsError(
-        f"{target}: is there already" + ("" if ours else ", and is no folder that holds COCO's layout alone"),
+        f"{target}: is there already" + ("" if ours else ", and holds something other than COCO's layout"),
         expected="a folder that is not there yet",
         remedy="name another folder" + (", or replace this one with --overwrite" if ours and not overwrite else ""),
     )

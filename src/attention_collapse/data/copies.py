@@ -22,7 +22,7 @@ PLAIN = 24  # levels; a picture whose cells all differ by less shows nothing by 
 
 @dataclass(frozen=True)
 class Look:
-    """What two files of one picture share: the hash of its pixels and size, and the means of `SIDE`² cells."""
+    """What two files of one picture have in common: the hash of its pixels and size, and the means of `SIDE`² cells."""
 
     pixels: str
     cells: bytes

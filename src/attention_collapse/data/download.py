@@ -122,7 +122,7 @@ class Fetcher:
     def _failed(self, url: str, problem: object) -> DownloadError:
         return DownloadError(
             f"{url}: {problem}",
-            expected="the file, over the network",
+            expected="the file to arrive over the network",
             remedy="check the connection and run the same command again; what has arrived is kept",
         )
 

@@ -15,6 +15,14 @@ def fingerprint(pairs: Dataset) -> str:
     """Hex sha256 over each row of `data.pairs.table`, in its order: the image's hash, captions, foils and partner.
 
     Ids, names and folders are no part of it; a partner is named by its row.
+
+    Examples
+    --------
+    >>> row = {"sha256": ["ab"], "captions": [["a ring"]], "foils": [None], "partner": [None]}
+    >>> fingerprint({"image_id": [1]} | row) == fingerprint({"image_id": [2]} | row)
+    True
+    >>> fingerprint({"image_id": [1]} | row) == sha256_bytes(b'[["ab",["a ring"],[],null]]')
+    True
     """
     place = {image: row for row, image in enumerate(pairs["image_id"])}
     columns = (pairs[name] for name in ("sha256", "captions", "foils", "partner"))

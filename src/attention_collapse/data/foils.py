@@ -1,5 +1,7 @@
 """Other people's hard foils: SugarCrepe's and VALSE's files, as they are published, on images of a COCO-layout folder.
 
+The two formats::
+
     SugarCrepe   {"0": {"filename": …, "caption": …, "negative_caption": …}}; the file's name says what was changed
     VALSE        {"<id>": {"image_file": …, "caption": …, "foil": …, "linguistic_phenomena": …, "mturk": {…}}}
 
@@ -30,7 +32,12 @@ class Item:
     Attributes
     ----------
     name
-        Of the item: its file's, and its key there.
+        The item's name: that of its file, and its key there.
+
+    Examples
+    --------
+    >>> Item("swap_att/0", "1.jpg", "a red ring", Foil("a blue ring", "swap_att")).foil.caption
+    'a blue ring'
     """
 
     name: str
@@ -70,12 +77,29 @@ def read_foils(path: Path, name: str | None = None) -> tuple[list[Item], list[Sk
     ------
     DataError
         If it is a file of another format.
+
+    Examples
+    --------
+    >>> import tempfile
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file, item = Path(folder, "swap_att.json"), '"filename": "1.jpg", "caption": "a red ring"'
+    ...     _ = file.write_text('{"0": {%s, "negative_caption": "a blue ring"}}' % item)
+    ...     read_foils(file)[0][0].foil
+    Foil(caption='a blue ring', changed='swap_att')
     """
     return items_of(read_json(path), path, name)
 
 
 def items_of(data: Any, path: Path, name: str | None = None) -> tuple[list[Item], list[Skipped]]:
-    """The same of a file's JSON value, which was read before."""
+    """As `read_foils`, of a file's JSON value that was read before.
+
+    Examples
+    --------
+    >>> item = {"image_file": "1.jpg", "caption": "a ring", "foil": "a cross", "mturk": {"caption": 1}}
+    >>> items_of({"7": item}, Path("existence.json"))[1][0].reason
+    '1 annotators took the caption alone, 2 make a foil valid'
+    """
     stem = PurePosixPath(name or path.name).stem
     known = [one for one in (SUGARCREPE, VALSE) if isinstance(data, Mapping) and _any_fits(data.values(), one)]
     if not known:
@@ -134,6 +158,13 @@ def with_foils(entries: Sequence[Entry], items: Iterable[Item], skipped: list[Sk
 
     A caption that the image has keeps its id; another is added, under an id above all others. Images that no item is
     about are left out: they have nothing to say about hard foils.
+
+    Examples
+    --------
+    >>> entry = Entry(1, "1.jpg", None, None, (7,), ("a red ring",))
+    >>> item = Item("swap_att/0", "1.jpg", "a red ring", Foil("a blue ring", "swap_att"))
+    >>> with_foils([entry], [item], [])[0].foils
+    ((Foil(caption='a blue ring', changed='swap_att'),),)
     """
     by_name: dict[str, list[Entry]] = defaultdict(list)
     for entry in entries:

@@ -1,4 +1,6 @@
-"""From a file of unknown quality to 8-bit RGB pixels, or to a reason why not: what a pixel is, is decided here alone.
+"""From a file of unknown quality to 8-bit RGB pixels, or to a reason why not.
+
+How a file becomes pixels is decided here alone, by what the file has::
 
     transparency    composed on `BACKGROUND`, so that colours under alpha 0 have no influence; of every mode that has
                     it: RGBA, LA, a palette, one transparent colour
@@ -33,7 +35,13 @@ FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "DIB", "TIFF", "PPM", "JPEG2000"
 
 
 class UnusableImageError(DataError):
-    """An image that cannot stand for a pair; `reason` goes into the manifest."""
+    """An image that cannot stand for a pair; `reason` goes into the manifest.
+
+    Examples
+    --------
+    >>> UnusableImageError(Path("1.jpg"), "file is absent").reason
+    'file is absent'
+    """
 
     def __init__(self, path: Path, reason: str) -> None:
         self.reason = reason
@@ -118,6 +126,16 @@ def load_rgb(path: Path, max_pixels: int = MAX_PIXELS) -> tuple[Image.Image, tup
     ------
     UnusableImageError
         Absent, empty, truncated, animated, not an image, or more than `max_pixels` (checked before decoding).
+
+    Examples
+    --------
+    >>> import tempfile
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Image.new("RGBA", (2, 1), (255, 0, 0, 0)).save(Path(folder, "clear.png"))
+    ...     image, notes = load_rgb(Path(folder, "clear.png"))
+    >>> image.getpixel((0, 0)), notes[0]
+    ((255, 255, 255), 'transparency composed on white')
     """
     try:
         if not path.is_file():

@@ -47,6 +47,11 @@ def read_labels(source: str | Path | Mapping[Any, Any]) -> dict[int, str]:
     DataError
         A file that is absent or of another form; an id that is no whole number; an image that is labelled twice; a
         label that is neither text nor a whole number, since classes and no quantities are meant.
+
+    Examples
+    --------
+    >>> read_labels({7: "cat", "9": 3, 11: " "})
+    {7: 'cat', 9: '3'}
     """
     if isinstance(source, Mapping):
         where, rows = "labels", list(source.items())
@@ -76,6 +81,11 @@ def read_features(source: str | Path | Mapping[str, Any]) -> Features:
     """Features of an .npz file, or of a mapping, with the arrays image_id (n,), image (n, width) and text (n, width).
 
     Raises DataError for a file that is absent or of another form, an absent array, unlike lengths, or a repeated id.
+
+    Examples
+    --------
+    >>> read_features({"image_id": [7, 9], "image": np.zeros((2, 4)), "text": np.ones((2, 3))}).text.shape
+    (2, 3)
     """
     where = "features" if isinstance(source, Mapping) else str(source)
     arrays = dict(source) if isinstance(source, Mapping) else _arrays(Path(source))
@@ -106,6 +116,12 @@ def matched(
     """Positions of the labelled images in order of their ids, and what has no counterpart: labels and images.
 
     Raises DataError if nothing is left, or in strict mode if anything is left out.
+
+    Examples
+    --------
+    >>> places, skipped = matched({7: "cat", 9: "dog"}, [9, 11], where="labels", strict=False)
+    >>> places, [(item.kind, item.id) for item in skipped]
+    ([0], [('label', '7'), ('image', '11')])
     """
     place = {image_id: position for position, image_id in enumerate(image_ids)}
     skipped = [Skipped("label", str(i), f"{where} has no such usable image") for i in sorted(labels.keys() - place)]

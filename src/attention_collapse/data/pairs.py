@@ -51,6 +51,11 @@ def choose(entries: Sequence[Entry], n: int | None, seed: int) -> list[Entry]:
     """A seeded subset of `n` entries in order of their ids; the subset for a smaller `n` lies inside it.
 
     Raises DataError if fewer than `n` are there: n never shrinks silently.
+
+    Examples
+    --------
+    >>> set(choose("abcd", 2, seed=0)) < set(choose("abcd", 3, seed=0)), choose("abcd", None, seed=0)
+    (True, ['a', 'b', 'c', 'd'])
     """
     if n is None:
         return list(entries)
@@ -117,7 +122,18 @@ def read_folder(
     root: Path, *, n: int | None = None, seed: int = 0, strict: bool = False, max_pixels: int = MAX_PIXELS,
     foils: Sequence[Item] | None = None,
 ) -> tuple[list[Pair], list[Skipped]]:  # fmt: skip
-    """Checked pairs of a COCO-layout folder, used in place; with `foils`, those images that the foils are about."""
+    """Checked pairs of a COCO-layout folder, used in place; with `foils`, those images that the foils are about.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from attention_collapse.data.scenes import write_scenes
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = write_scenes(folder, 3, seed=0)
+    ...     [(pair.entry.image_id, pair.width, pair.height) for pair in read_folder(Path(folder))[0]]
+    [(1, 64, 64), (2, 64, 64), (3, 64, 64)]
+    """
     annotations = find_annotations(root)
     entries, skipped = read_entries(annotations)
     if foils is not None:
@@ -224,6 +240,12 @@ def table(pairs: Iterable[Pair], source: str) -> Dataset:
     Columns: image_id, image (undecoded: path), captions, caption_ids, license, sha256, source, foils (a list per
     caption, of captions and what was changed), partner (image id, or None). Images are decoded with `images.load_rgb`,
     which refuses what `datasets` would decode wrongly (16-bit, animated, oversized).
+
+    Examples
+    --------
+    >>> entry = Entry(1, "1.jpg", None, None, (7,), ("a ring",))
+    >>> table([Pair(entry, Path("1.jpg"), "ab", 9, 64, 64, ())], "mine")[0]["captions"]
+    ['a ring']
     """
     from datasets import Dataset, Features, Image, List, Value
 

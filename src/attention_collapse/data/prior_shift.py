@@ -29,6 +29,12 @@ def favoured_answers(asked: Sequence[Asked], seed: int) -> dict[str, str]:
     """Wording -> its favoured answer: those with the same answers are dealt these in turn, in an order drawn by `seed`.
 
     So no answer is favoured much more often than another, and the answers' frequencies over all wordings hardly move.
+
+    Examples
+    --------
+    >>> asked = [Asked(str(i), "1", "1.png", "What colour?", ((said, 1.0),)) for i, said in enumerate(["red", "red"])]
+    >>> favoured_answers(asked, seed=0)
+    {'what colour?': 'red'}
     """
     rng = np.random.default_rng([seed, 11])
     alike: dict[tuple[str, ...], list[str]] = defaultdict(list)
@@ -43,12 +49,20 @@ def favoured_answers(asked: Sequence[Asked], seed: int) -> dict[str, str]:
 
 
 def with_prior(asked: Sequence[Asked], favoured: Mapping[str, str], share: float, seed: int) -> list[int]:
-    """Positions, ascending, of as many questions as can be kept if the favoured answer is right for `share` of each.
+    """Positions, ascending, of the most questions that can be kept so that the favoured answers have their `share`.
 
     Parameters
     ----------
     share
-        0 to 1, of a wording's questions, but for rounding. A wording without a favoured answer is left out whole.
+        The share of each wording's kept questions for which its favoured answer is right, 0 to 1, but for rounding. A
+        wording without a favoured answer is left out.
+
+    Examples
+    --------
+    >>> said = ["red", "blue", "red", "blue"]
+    >>> asked = [Asked(str(i), "1", "1.png", "What colour?", ((one, 1.0),)) for i, one in enumerate(said)]
+    >>> with_prior(asked, {"what colour?": "red"}, 1.0, seed=0), with_prior(asked, {"what colour?": "red"}, 0.5, seed=0)
+    ([0, 2], [0, 1, 2, 3])
     """
     rng = np.random.default_rng([seed, 12])
     kept: list[int] = []

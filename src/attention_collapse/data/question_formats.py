@@ -1,5 +1,7 @@
 """Other people's questions, as they are published, and questions in a COCO-layout folder.
 
+The layouts::
+
     VQAv2        {"questions": [{"question_id", "image_id", "question"}], "data_subtype": "val2014"}, and a second file
                  {"annotations": [{"question_id", "answers": [{"answer"} × 10], "multiple_choice_answer"}]}
     GQA          {"<question id>": {"imageId", "question", "answer", "types": {"structural"}}}
@@ -39,7 +41,7 @@ Answers = tuple[tuple[str, float], ...]
 
 
 def read_questions(source: Path, annotations: Path | None = None) -> QuestionSet:
-    """The questions of a file or folder in any layout that is known.
+    """The questions of a file or a folder, in any known layout.
 
     Parameters
     ----------
@@ -52,6 +54,17 @@ def read_questions(source: Path, annotations: Path | None = None) -> QuestionSet
     ------
     DataError
         A file of another form, or one from which no question can be used.
+
+    Examples
+    --------
+    >>> import tempfile
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     file = Path(folder, "testdev.json")
+    ...     _ = file.write_text('{"1": {"imageId": "7", "question": "Is it red?", "answer": "no"}}')
+    ...     found = read_questions(file)
+    >>> found.layout, found.asked[0].right
+    ('GQA', 'no')
     """
     path = _file_in(source) if source.is_dir() else source
     data = read_json(path)
@@ -61,7 +74,9 @@ def read_questions(source: Path, annotations: Path | None = None) -> QuestionSet
             f"a list of {len(data)}" if isinstance(data, list) else type(data).__name__
         )  # fmt: skip
         raise DataError(
-            f"{path}: {shown}, and no questions that are known", expected=EXPECTED, remedy="give the file as published"
+            f"{path}: {shown}, which is no known layout of questions",
+            expected=EXPECTED,
+            remedy="give the file as published",
         )
     if (annotations is not None) != (layout == "VQAv2"):
         raise DataError(

@@ -34,15 +34,21 @@ class Asked:
     Attributes
     ----------
     id, image
-        Of the question and of its image, as its file says.
+        Ids of the question and of its image, as its file gives them.
     file_name
-        Of the image, below the folder of images.
+        The image's file, below the folder of images.
     answers
         Each answer with its credit, 0 to 1, the best first; what is not among them has none.
     candidates
-        What may be answered; none where nobody says.
+        The answers to choose among; empty where the file gives none.
     group
         The kind of question, as its file says; "" where it does not.
+
+    Examples
+    --------
+    >>> asked = Asked("1", "7", "7.png", "What colour?", (("red", 1.0), ("dark red", 2 / 3)))
+    >>> asked.right, asked.credit("Red"), asked.credit("blue")
+    ('red', 1.0, 0.0)
     """
 
     id: str
@@ -82,7 +88,7 @@ class QuestionSet:
     layout
         "VQAv2", "GQA", "easy-VQA" or "COCO layout".
     files
-        That were read.
+        The files that were read.
     """
 
     layout: str
@@ -92,7 +98,13 @@ class QuestionSet:
 
 
 def is_line(value: object) -> bool:
-    """Whether it is text in one line: what a question and an answer must be."""
+    """Whether it is text in one line: what a question and an answer must be.
+
+    Examples
+    --------
+    >>> is_line("yes"), is_line(""), is_line("of two" + chr(10) + "lines")
+    (True, False, False)
+    """
     return isinstance(value, str) and is_text(value) and not CONTROL.search(value.strip())
 
 
@@ -105,6 +117,11 @@ def soft_credit(said: Sequence[str], first: str = "") -> tuple[tuple[str, float]
         Ten answers.
     first
         Which of those that were said equally often is the best; else the one that was said first.
+
+    Examples
+    --------
+    >>> soft_credit(["red"] * 2 + ["blue"] * 8) == (("blue", 1.0), ("red", 2 / 3))
+    True
     """
     count, spelling = Counter(map(normal, said)), dict(zip(map(normal, reversed(said)), reversed(said), strict=True))
     ordered = sorted(count, key=lambda key: (-count[key], key != normal(first)))  # stable: first said first
@@ -112,7 +129,13 @@ def soft_credit(said: Sequence[str], first: str = "") -> tuple[tuple[str, float]
 
 
 def fault_of_candidates(candidates: object, right: str) -> str:
-    """Why given candidates cannot be used; "" if they can."""
+    """Why given candidates cannot be used; "" if they can.
+
+    Examples
+    --------
+    >>> fault_of_candidates(["yes", "no"], "yes"), fault_of_candidates(["yes", "Yes"], "yes")
+    ('', 'the same candidate twice')
+    """
     if not isinstance(candidates, list | tuple) or not all(map(is_line, candidates)):
         return "candidates is no list of answers"
     known = [normal(str(candidate)) for candidate in candidates]
@@ -130,6 +153,12 @@ def most_frequent(asked: Iterable[Asked], k: int) -> tuple[str, ...]:
     ------
     DataError
         There are fewer than two.
+
+    Examples
+    --------
+    >>> asked = [Asked(str(i), "1", "1.png", "?", ((said, 1.0),)) for i, said in enumerate(["no", "yes", "yes", "red"])]
+    >>> most_frequent(asked, 2)
+    ('yes', 'no')
     """
     rights = [one.right for one in asked]
     counted, spelling = Counter(map(normal, rights)), dict(zip(map(normal, rights), rights, strict=True))
@@ -147,6 +176,13 @@ def with_candidates(asked: Sequence[Asked], candidates: Sequence[str]) -> tuple[
     """Questions without candidates get these; one whose answer is not among them is left out and named.
 
     The best answer among the candidates is the right one, so that a question is kept if any answer with credit is one.
+
+    Examples
+    --------
+    >>> asked = [Asked(str(i), "1", "1.png", "?", ((said, 1.0),)) for i, said in enumerate(["no", "red"])]
+    >>> kept, skipped = with_candidates(asked, ["yes", "no"])
+    >>> [one.id for one in kept], skipped[0].reason
+    (['0'], "'red' is none of the 2 candidates")
     """
     kept, skipped = [], []
     known = {normal(candidate) for candidate in candidates}
@@ -164,7 +200,17 @@ def with_candidates(asked: Sequence[Asked], candidates: Sequence[str]) -> tuple[
 
 
 def image_path(folder: Path, file_name: str) -> Path:
-    """Where an image lies; COCO wrote `COCO_val2014_` before its names until 2014."""
+    """Where an image lies; COCO wrote `COCO_val2014_` before its names until 2014.
+
+    Examples
+    --------
+    >>> import tempfile
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     Path(folder, "000000000009.jpg").touch()
+    ...     image_path(Path(folder), "COCO_val2014_000000000009.jpg").name
+    '000000000009.jpg'
+    """
     plain = re.sub(r"^COCO_(train|val|test)\d{4}_", "", PurePosixPath(file_name).name)
     named = folder / file_name
     return named if named.is_file() or not (folder / plain).is_file() else folder / plain
@@ -173,7 +219,14 @@ def image_path(folder: Path, file_name: str) -> Path:
 def located(
     asked: Iterable[Asked], folder: Path, *, max_pixels: int = MAX_PIXELS
 ) -> tuple[list[Located], list[Skipped]]:
-    """Decode each image once; the questions about those that can be used, and the images that cannot."""
+    """Decode each image once; the questions about those that can be used, and the images that cannot.
+
+    Examples
+    --------
+    >>> found, skipped = located([Asked("1", "7", "7.png", "?", (("no", 1.0),))], Path("no folder"))
+    >>> found, skipped[0].reason
+    ([], 'file is absent (1 questions)')
+    """
     by_name: dict[str, list[Asked]] = defaultdict(list)
     for one in asked:
         by_name[one.file_name].append(one)

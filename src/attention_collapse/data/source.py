@@ -1,7 +1,9 @@
 """The door for pairs: whatever people keep images with captions in is recognised here, and read into checked pairs.
 
-Listing = recognise(source)     entries, and where the images are: no image is opened
-Reading = read_pairs(source)    the chosen ones, each image decoded once
+Its two calls::
+
+    Listing = recognise(source)     entries, and where the images are: no image is opened
+    Pairs = read_pairs(source)      the chosen ones, each image decoded once
 """
 
 from __future__ import annotations
@@ -42,7 +44,7 @@ class Pairs:
     Attributes
     ----------
     format, where, split, notes
-        As of `Listing`: what the source was recognised as, and what was decided on the way.
+        As in `Listing`: what the source was recognised as, and what was decided on the way.
     pairs, skipped
         Usable images with their captions, in order of their ids; what could not be used, and why.
     n_listed
@@ -66,7 +68,14 @@ class Pairs:
 def recognise(
     source: Any, *, split: str | None = None, columns: Columns = None, images: str | Path | None = None
 ) -> Listing:
-    """What a source is, and the entries that it lists; arguments and errors as of `read_pairs`."""
+    """What a source is, and the entries that it lists. Arguments and errors are those of `read_pairs`.
+
+    Examples
+    --------
+    >>> listing = recognise([{"image": "1.png", "caption": "a ring"}, {"image": "2.png", "caption": "a cross"}])
+    >>> listing.format, sorted(entry.captions for entry in listing.entries)
+    ('records in memory', [('a cross',), ('a ring',)])
+    """
     for name, value in (("split", split), ("images", images)):
         if value is not None and not isinstance(value, str | os.PathLike):
             raise ParamsError(f"{name} is {value!r}", expected="a text, or None", remedy="correct the argument")
@@ -148,6 +157,17 @@ def read_pairs(
     AttentionCollapseError
         For a source that is not recognised, with what was looked for and what it holds; for several splits of which
         none was chosen; for ambiguous columns; if nothing usable is left.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from attention_collapse.data.scenes import write_scenes
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = write_scenes(folder, 3, seed=0)
+    ...     pairs = read_pairs(folder, n=2)
+    >>> pairs.format, pairs.n_listed, len(pairs.pairs), pairs.skipped
+    ('COCO layout', 3, 2, [])
     """
     for name, value, least in (("n", n, 1), ("seed", seed, 0)):
         if not (name == "n" and value is None) and (type(value) is not int or value < least):

@@ -211,7 +211,7 @@ def _loaded(named: Named, device: str) -> Model:
             raise error from None
         raise ModelError(
             f"{named.name} answers questions and gives no score to a picture with a caption",
-            expected="a model that scores captions: here is neither a view of answers nor of what they depend on",
+            expected="a model that scores captions; this page shows no answers",
             remedy="measure its answers with `attention-collapse questions`, or serve another model",
         ) from None
 

@@ -71,19 +71,19 @@ def answer_accuracy(credit_both: Floats) -> Floats:
 
 
 def answer_accuracy_blind(credit_text: Floats) -> Floats:
-    """The same with another pair's image: what the question alone answers. Mean over partners."""
+    """`answer_accuracy` with another pair's image: what the question alone answers. Mean over partners."""
     found: Floats = credit_text.mean(1)
     return found
 
 
 def answer_accuracy_image_only(credit_image: Floats) -> Floats:
-    """The same with another pair's question, the right answer staying the pair's own. Mean over partners."""
+    """`answer_accuracy` with another pair's question; the right answer stays the pair's own. Mean over partners."""
     found: Floats = credit_image.mean(1)
     return found
 
 
 def answer_accuracy_neither(credit_neither: Floats) -> Floats:
-    """The same with the image of another pair and the question of a third."""
+    """`answer_accuracy` with the image of another pair and the question of a third."""
     found: Floats = credit_neither.mean(1)
     return found
 

@@ -29,7 +29,7 @@ def cross_modal_entropy(entropy_vision: Floats) -> Floats:
 
 
 def cross_modal_entropy_normalized(entropy_normalized_vision: Floats) -> Floats:
-    """The same over ln n: 0 to 1."""
+    """`cross_modal_entropy` over ln n: 0 to 1."""
     return entropy_normalized_vision
 
 
@@ -39,7 +39,7 @@ def cross_modal_entropy_surrogate(entropy_surrogate: Floats) -> Floats:
 
 
 def cross_modal_entropy_surrogate_normalized(entropy_normalized_surrogate: Floats) -> Floats:
-    """The same over ln n of the n patches: 0 to 1."""
+    """`cross_modal_entropy_surrogate` over ln n of the n patches: 0 to 1."""
     return entropy_normalized_surrogate
 
 

@@ -81,12 +81,12 @@ def held_out(
     labels
         (example,) classes.
     folds
-        Of the outer cross-fitting, 2 or more, stratified by class.
+        The number of folds of the outer cross-fitting, 2 or more, stratified by class.
     components
         Principal components that are kept of each modality, scaled to variance 1. A modality of no more features keeps
         them all, and any invertible affine map of them then changes nothing but rounding.
     seed
-        Of the folds.
+        The seed of the folds.
 
     Raises
     ------
@@ -144,7 +144,7 @@ def _require_lengths(features: Mapping[str, Floats], n: int) -> None:
     lengths = {name: len(x) for name, x in features.items()} | {"labels": n}
     if len(set(lengths.values())) > 1:
         raise DataError(
-            "unlike numbers of examples: " + ", ".join(f"{name} {length}" for name, length in lengths.items()),
+            "different numbers of examples: " + ", ".join(f"{name} {length}" for name, length in lengths.items()),
             expected="one row of each modality and one label per example",
             remedy="give the same examples in the same order",
         )

@@ -40,7 +40,7 @@ class Measure:
         Its name is that of the measure, the names of its parameters those of the columns that it is made of: statistics
         of attention, scores, or other measures. None where another part of the engine makes the column.
     label, definition
-        For tables, and in one line for people.
+        The measure's name in tables, and its definition in one line.
     unit
         "share", "nats", "ratio", "accuracy", "score" (units of the model's own score).
     low, high
@@ -70,7 +70,7 @@ class Measure:
         models), "pooled" (over models), "layers" (reported layer by layer), "bands" (with intervals there), "detail"
         (reported in the model's own file alone).
     heading
-        Of its column in the paper's and the figures' tables; "" keeps it out of them.
+        The heading of its column in the tables of the paper and of the figures; "" keeps it out of them.
     slack
         (columns…, error) -> how far errors of the score may move it; None: as far as its columns together.
     absent

@@ -88,7 +88,7 @@ def reliance_image(lost_image: Floats, lost_both: Floats) -> Floats:
 
 
 def reliance_text(lost_text: Floats, lost_both: Floats) -> Floats:
-    """The same of the text.
+    """As `reliance_image`, of the text: 0 where the text is not read.
 
     Examples
     --------
@@ -226,7 +226,7 @@ def sobol_text(grid_text: Floats, grid_all: Floats) -> Floats:
 
 
 def sobol_interaction(grid_image: Floats, grid_text: Floats, grid_all: Floats) -> Floats:
-    """What neither has alone, 0 to 1: 1 − the two first-order shares; 0 for an additive score.
+    """The share that neither modality has alone, 0 to 1: 1 − the two first-order shares; 0 for an additive score.
 
     Examples
     --------

@@ -52,7 +52,7 @@ class TokenShapley:
 
 
 def grid_side(tokens: int) -> int:
-    """Cells a side of the image's grid: ⌈√(tokens + 2)⌉, so that image and text have about as many players.
+    """Cells per side of the image's grid: ⌈√(tokens + 2)⌉, so that image and text have about as many players.
 
     The two are the caption's start and end tokens, which the paper's code counts here but never masks.
     """
@@ -89,7 +89,8 @@ def token_shapley(
     text, image
         Players of each modality.
     permutations
-        Of the players, each 2p + 1 evaluations for p players: 10 in the paper's code, 1 in its text.
+        The number of permutations of the players, each of 2p + 1 evaluations for p players: 10 in the paper's code, 1
+        in its text.
     slots
         Draw the permutations over this many text tokens, those beyond `text` being dummies without effect. Captions
         of one image then share their coalitions of cells, given the same seed, slots and grid.

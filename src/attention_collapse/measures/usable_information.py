@@ -22,17 +22,17 @@ def label_entropy(loss_none: Floats) -> Floats:
 
 
 def label_entropy_given_image(loss_image: Floats) -> Floats:
-    """The same of what sees the image, H(Y | image)."""
+    """Held-out log-loss of a predictor that sees the image, H(Y | image), in nats."""
     return loss_image
 
 
 def label_entropy_given_text(loss_text: Floats) -> Floats:
-    """The same of what sees the text, H(Y | text)."""
+    """Held-out log-loss of a predictor that sees the text, H(Y | text), in nats."""
     return loss_text
 
 
 def label_entropy_given_both(loss_both: Floats) -> Floats:
-    """The same of what sees both, H(Y | image, text)."""
+    """Held-out log-loss of a predictor that sees both, H(Y | image, text), in nats."""
     return loss_both
 
 

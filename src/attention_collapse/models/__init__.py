@@ -14,7 +14,16 @@ if TYPE_CHECKING:
 
 
 def load(name: str, spec: ModelSpec, device: str = "cpu") -> Model:
-    """Load a model in eval mode; raise ModelError rather than return anything but the weights asked for."""
+    """Load a model in eval mode; raise ModelError rather than return anything but the weights asked for.
+
+    Examples
+    --------
+    >>> from PIL import Image
+    >>> spec = ModelSpec(kind="scorer", weights="factory", factory="examples.scorer:score")
+    >>> model = load("brightness", spec)
+    >>> model.score(model.pairs([Image.new("RGB", (8, 8), "white")], ["a red ring"])).tolist()
+    [1.0]
+    """
     from attention_collapse.models.device import usable_device
     from attention_collapse.models.interface import DualEncoder, PairScorer
 

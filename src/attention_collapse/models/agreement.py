@@ -73,7 +73,8 @@ def require_agreement(name: str, module: Any, processor: Any, encode: Any, keys:
         suspects, _ = disagreements(module.config, processor)
         if not suspects:
             raise ModelError(
-                f"{name}: the processor cannot prepare a pair, or the model its picture ({first_sentence(error)})",
+                f"{name}: the processor cannot prepare a pair, or the model cannot read its picture "
+                f"({first_sentence(error)})",
                 expected="a chat template that places one image token per image, and settings that fit the model",
                 remedy="check chat_template, processor_config.json and preprocessor_config.json beside config.json",
             ) from error

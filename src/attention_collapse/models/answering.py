@@ -304,7 +304,7 @@ def _distinct(name: str, answers: list[str]) -> list[str]:
     if len(set(answers)) < len(answers):
         twice = next(answer for answer in answers if answers.count(answer) > 1)
         raise ModelError(
-            f"{name}: {twice!r} is the answer of two logits", expected="an answer per logit, each once",
+            f"{name}: {twice!r} is the answer of two logits", expected="a different answer for each logit",
             remedy="correct id2label (or answers) in config.json",
         )  # fmt: skip
     return answers

@@ -20,9 +20,14 @@ class Entry:
     Attributes
     ----------
     licence
-        Of the weights, as far as known; the model's page is what counts.
+        The licence of the weights, as far as it is known; the model's page is what counts.
     millions
         Parameters in millions, rounded; None where a file here tells exactly.
+
+    Examples
+    --------
+    >>> ENTRIES["openclip-vit-b-32"].spec.architecture
+    'ViT-B-32'
     """
 
     spec: ModelSpec
@@ -44,7 +49,17 @@ KIND_OF_TYPE = {found: kind.name for kind in kinds().values() for found in kind.
 
 
 def kind_of(folder: Path) -> str:
-    """The kind of a checkpoint folder, from its configuration."""
+    """The kind of a checkpoint folder, from its configuration.
+
+    Examples
+    --------
+    >>> import tempfile
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "config.json").write_text('{"model_type": "clip"}')
+    ...     kind_of(Path(folder))
+    'clip'
+    """
     if is_there(folder / "open_clip_config.json"):
         return "openclip"
     if not is_there(folder / "config.json"):
@@ -64,7 +79,13 @@ def kind_of(folder: Path) -> str:
 
 
 def named(name: str) -> ModelSpec:
-    """The catalogue's entry, or for a path a checkpoint folder; ModelError with near matches otherwise."""
+    """The catalogue's entry, or for a path a checkpoint folder; ModelError with near matches otherwise.
+
+    Examples
+    --------
+    >>> named("openclip-vit-b-32").kind
+    'openclip'
+    """
     if name in CATALOGUE:
         return CATALOGUE[name]
     if Path(name).is_dir():
@@ -81,6 +102,11 @@ def near_names(name: str, others: Iterable[str] = ()) -> str:
     """The catalogue's names, its hub ids and other names that resemble one, most alike first, as a message lists them.
 
     A hub id resembles by its name alone too, for people leave the organisation out.
+
+    Examples
+    --------
+    >>> near_names("openclip-vit-b-23").split(" or ")[0]
+    "'openclip-vit-b-32'"
     """
     known = {*CATALOGUE, *others, *(spec.repo for spec in CATALOGUE.values() if spec.repo)}
     short = {one.rpartition("/")[2].lower(): one for one in known} | {one.lower(): one for one in known}

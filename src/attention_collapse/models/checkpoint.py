@@ -26,6 +26,15 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     A pickle that would run code is refused: PyTorch files are read with `weights_only=True`, always. What else a
     training checkpoint holds, such as the optimiser's state, stays on the disk (its tensors are mapped, not read). The
     names are those of the model before DDP, FSDP or torch.compile wrapped it.
+
+    Examples
+    --------
+    >>> import tempfile
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     torch.save({"state_dict": {"module.weight": torch.ones(2)}, "epoch": 3}, Path(folder, "epoch_3.pt"))
+    ...     read_state_dict(Path(folder, "epoch_3.pt"))
+    {'weight': tensor([1., 1.])}
     """
     if path.suffix not in SUFFIXES:
         raise ModelError(
@@ -100,6 +109,12 @@ def without_owner(state: Mapping[str, Tensor], where: object) -> tuple[dict[str,
 
     Lightning names them `model.visual.conv1.weight` for the attribute `model`. Where the model is saved by itself, the
     tensors are what they were.
+
+    Examples
+    --------
+    >>> state = {"model.logit_scale": torch.ones(()), "loss.weight": torch.ones(2)}
+    >>> without_owner(state, "last.ckpt")
+    ({'logit_scale': tensor(1.)}, ["1 tensors beside the model's are not used: loss.weight"])
     """
     owners = sorted({key.removesuffix(EVERY_CLIP_HAS) for key in state if f".{key}".endswith(f".{EVERY_CLIP_HAS}")})
     if not owners or "" in owners:
@@ -120,7 +135,15 @@ def _listed(names: list[str]) -> str:
 
 
 def load_exactly(module: nn.Module, state: Mapping[str, Tensor], where: object) -> None:
-    """Load a state dict whose names and shapes are exactly the module's; nothing is resized, skipped or left random."""
+    """Load a state dict whose names and shapes are exactly the module's; nothing is resized, skipped or left random.
+
+    Examples
+    --------
+    >>> layer = nn.Linear(1, 1)
+    >>> load_exactly(layer, {"weight": torch.tensor([[2.0]]), "bias": torch.tensor([1.0])}, "weights.pt")
+    >>> layer(torch.tensor([3.0])).item()
+    7.0
+    """
     own = module.state_dict()
     problems = []
     if missing := sorted(own.keys() - state.keys()):
@@ -145,7 +168,15 @@ def load_exactly(module: nn.Module, state: Mapping[str, Tensor], where: object) 
 
 
 def require_sha256(name: str, where: object, digest: str, pin: str | None) -> None:
-    """ModelError unless the weights are those that the parameters pin (None pins nothing)."""
+    """ModelError unless the weights are those that the parameters pin (None pins nothing).
+
+    Examples
+    --------
+    >>> require_sha256("mine", "weights.pt", "ab12", pin=None)
+    >>> try: require_sha256("mine", "weights.pt", "ab12", pin="cd34")
+    ... except ModelError as error: error.got
+    'mine: the weights in weights.pt have sha256 ab12'
+    """
     if pin is not None and digest != pin:
         raise ModelError(
             f"{name}: the weights in {where} have sha256 {digest}",
@@ -155,7 +186,16 @@ def require_sha256(name: str, where: object, digest: str, pin: str | None) -> No
 
 
 def require_finite(name: str, module: nn.Module) -> None:
-    """ModelError if a parameter holds NaN or infinite values."""
+    """ModelError if a parameter holds NaN or infinite values.
+
+    Examples
+    --------
+    >>> layer = nn.Linear(1, 1)
+    >>> _ = nn.init.constant_(layer.bias, float("nan"))
+    >>> try: require_finite("mine", layer)
+    ... except ModelError as error: error.got
+    'mine: NaN or infinite values in bias'
+    """
     if broken := [key for key, value in module.named_parameters() if not bool(value.isfinite().all())]:
         raise ModelError(
             f"{name}: NaN or infinite values in {_listed(broken)}",

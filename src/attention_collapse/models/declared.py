@@ -62,7 +62,13 @@ class Declared:
 
 
 def named_object(name: str, spec: ModelSpec) -> Any:
-    """What `factory: "package.module:function"` names."""
+    """What `factory: "package.module:function"` names.
+
+    Examples
+    --------
+    >>> named_object("mine", ModelSpec(kind="scorer", weights="factory", factory="math:prod"))((2, 3))
+    6
+    """
     where, _, function = (spec.factory or "").partition(":")
     if str(Path.cwd()) not in sys.path:
         sys.path.insert(0, str(Path.cwd()))  # as `python -m` has it: the command's own entry point does not
@@ -83,7 +89,13 @@ def named_object(name: str, spec: ModelSpec) -> Any:
 
 
 def told(error: BaseException) -> str:
-    """An exception of a user's code: its class, its first sentence, and the user's line that it came from."""
+    """An exception of a user's code: its class, its first sentence, and the user's line that it came from.
+
+    Examples
+    --------
+    >>> told(ValueError("no score for a picture of one pixel"))
+    'ValueError: no score for a picture of one pixel'
+    """
     said = first_sentence(error)
     kind = type(error).__name__
     frames = traceback.extract_tb(error.__traceback__)

@@ -19,7 +19,13 @@ MARKS = {b"\xef\xbb\xbf": "UTF-8 with a byte order mark", b"\xff\xfe": "UTF-16",
 
 
 def is_there(file: Path) -> bool:
-    """Whether anything of that name lies there, a folder or a link to nothing too: then it is not absent but wrong."""
+    """Whether anything of that name lies there, a folder or a link to nothing too: then it is not absent but wrong.
+
+    Examples
+    --------
+    >>> is_there(Path("no such file.json"))
+    False
+    """
     return file.exists() or file.is_symlink()
 
 
@@ -31,6 +37,15 @@ def read_object(file: Path) -> dict[str, Any]:
     ModelError
         Absent, a folder, unreadable, empty, in another encoding, not JSON (with line and column), or JSON that is no
         object.
+
+    Examples
+    --------
+    >>> import tempfile
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "config.json").write_text('{"model_type": "clip"}')
+    ...     read_object(Path(folder, "config.json"))
+    {'model_type': 'clip'}
     """
     if not is_there(file):
         raise _wrong(file, "absent")
@@ -75,7 +90,18 @@ def _named(found: Any) -> str:
 
 
 def require_objects(folder: Path) -> None:
-    """ModelError for the first file of the folder that a library would read as a JSON object and that is none."""
+    """ModelError for the first file of the folder that a library would read as a JSON object and that is none.
+
+    Examples
+    --------
+    >>> import tempfile
+
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     _ = Path(folder, "config.json").write_text("[]")
+    ...     try: require_objects(Path(folder))
+    ...     except ModelError as error: error.got.removeprefix(folder)
+    '/config.json is JSON, but a list in place of an object'
+    """
     for name in OBJECTS:
         if is_there(folder / name):
             read_object(folder / name)

@@ -33,7 +33,7 @@ def usable_device(name: str, device: object, library: str) -> str:
         As PyTorch writes it, or "auto": accelerate spreads the layers of a model of the transformers library over what
         there is; any other model goes to the accelerator of this machine, or to the CPU where there is none.
     library
-        Of the model's kind.
+        The library of the model's kind.
 
     Raises
     ------

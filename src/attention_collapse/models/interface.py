@@ -31,6 +31,11 @@ class Read:
         (batch,) number of tokens of this modality, its special tokens included.
     group
         Take the entropy within this group of keys; None takes it over all keys.
+
+    Examples
+    --------
+    >>> Read("text", ("layer.0",), {"all": even_weights(torch.tensor([[True, True]]))}, torch.tensor([2])).rows["all"]
+    tensor([[0.5000, 0.5000]], dtype=torch.float64)
     """
 
     tower: str
@@ -54,6 +59,11 @@ class Batch:
         site -> (batch or 1, key) group numbers.
     truncated
         One flag per item: a caption was longer than the model's context and was cut.
+
+    Examples
+    --------
+    >>> Batch({"pixels": torch.zeros(1, 3, 8, 8)}, reads=(), groups={}, truncated=(False,)).inputs["pixels"].shape
+    torch.Size([1, 3, 8, 8])
     """
 
     inputs: Any
@@ -72,6 +82,11 @@ class Embedded:
         (batch, width) L2-normalised.
     patches
         (batch, patch, width) L2-normalised patches of images in the shared space, where the model projects them there.
+
+    Examples
+    --------
+    >>> Embedded(unit_length(torch.tensor([[3.0, 4.0]]))).embedding
+    tensor([[0.6000, 0.8000]])
     """
 
     embedding: Tensor
@@ -80,7 +95,13 @@ class Embedded:
 
 @dataclass(frozen=True)
 class Without:
-    """Stands for what a kind does not have, and says why."""
+    """Stands for what a kind does not have, and says why.
+
+    Examples
+    --------
+    >>> Without("a scoring function shows no inputs").why
+    'a scoring function shows no inputs'
+    """
 
     why: str
 
@@ -186,11 +207,19 @@ class KindOfModel:
     image_inputs
         The inputs that are made of the image alone, all others being made of the caption alone, one row per pair each.
     is_likelihood
-        Of a kind that scores pairs: whether its score is the caption's mean log-likelihood, which carries the caption's
-        own probability. Kinds may share the answer of their common class.
+        For a kind that scores pairs: whether its score is the caption's mean log-likelihood, which carries the
+        caption's own probability. Kinds may share the answer of their common class.
     users_code
         Whether a user's own code prepares and scores its pairs: it may refuse a picture for what it shows. A library's
         processor refuses a picture for its size alone.
+
+    Examples
+    --------
+    >>> class Mine(KindOfModel):
+    ...     pixels = picture = "pixels"
+    ...     image_encoder, image_inputs = Without("not separate"), ("pixels",)
+    >>> Mine.users_code
+    False
     """
 
     users_code: ClassVar[bool] = False
@@ -222,7 +251,13 @@ class KindOfModel:
 
 @dataclass(frozen=True)
 class Provenance:
-    """Where a model's weights came from; written into every result."""
+    """Where a model's weights came from; written into every result.
+
+    Examples
+    --------
+    >>> Provenance("factory mine:table", None, None, None, 7, untrained=False).parameters
+    7
+    """
 
     weights: str
     sha256: str | None  # of the weights file
@@ -235,27 +270,58 @@ class Provenance:
 
 
 def named_class(found: object) -> str:
-    """A class as provenance names it: its library and its name."""
+    """A class as provenance names it: its library and its name.
+
+    Examples
+    --------
+    >>> named_class(torch.nn.Linear(1, 1))
+    'torch.Linear'
+    """
     return f"{type(found).__module__.split('.')[0]}.{type(found).__name__}"
 
 
 def unit_length(vectors: Tensor) -> Tensor:
-    """(batch, …, width) of length 1, in float32 whatever the dtype: in half precision the length itself is rounded."""
+    """(batch, …, width) of length 1, in float32 whatever the dtype: in half precision the length itself is rounded.
+
+    Examples
+    --------
+    >>> unit_length(torch.tensor([[3.0, 4.0]]))
+    tensor([[0.6000, 0.8000]])
+    """
     return torch.nn.functional.normalize(vectors.float(), dim=-1)
 
 
 def even_weights(chosen: Tensor) -> Tensor:
-    """(batch, query) booleans -> float64 weights that add to 1 over each item's chosen queries."""
+    """(batch, query) booleans -> float64 weights that add to 1 over each item's chosen queries.
+
+    Examples
+    --------
+    >>> even_weights(torch.tensor([[True, False, True], [False, False, False]])).tolist()
+    [[0.5, 0.0, 0.5], [0.0, 0.0, 0.0]]
+    """
     return chosen.double() / chosen.sum(-1, keepdim=True).clamp_min(1)
 
 
 def one_row(position: Tensor, queries: int) -> Tensor:
-    """(batch,) query positions -> (batch, query) weights of 1 there."""
+    """(batch,) query positions -> (batch, query) weights of 1 there.
+
+    Examples
+    --------
+    >>> one_row(torch.tensor([2, 0]), queries=3).tolist()
+    [[0.0, 0.0, 1.0], [1.0, 0.0, 0.0]]
+    """
     return torch.nn.functional.one_hot(position, queries).double()
 
 
 def special_ids(tokenizer: Any) -> Tensor:
-    """Ids of a tokenizer's control tokens. An unknown word is a word, though its token is called special."""
+    """Ids of a tokenizer's control tokens. An unknown word is a word, though its token is called special.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> special_ids(SimpleNamespace(all_special_ids=[0, 1, 2], bos_token_id=0, eos_token_id=2, unk_token_id=1)).tolist()
+    [0, 2]
+    """
     ids, unknown = set(tokenizer.all_special_ids), getattr(tokenizer, "unk_token_id", None)
     roles = {getattr(tokenizer, f"{role}_token_id", None) for role in ("bos", "eos", "pad", "cls", "sep", "mask")}
     return torch.tensor(sorted(ids - ({unknown} - roles)))

@@ -69,7 +69,7 @@ class Game:
     slots
         The tokens that permutations are drawn over: those, and by `mm-shap` the ones that are put back.
     side
-        Cells a side of the image's grid.
+        Cells per side of the image's grid.
     masking
         How tokens and cells are taken away, in words.
     """

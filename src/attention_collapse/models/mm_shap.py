@@ -3,7 +3,7 @@
 That code (repository Heidelberg-NLP/MM-SHAP) is a script for each of its three models and a modified copy of shap. A
 kind says whose script it is played by (`KindOfModel.mm_shap`), or why by none. Common to the three:
 
-- Every id of the caption counts, start and end tokens too: n of them give a grid of p = ⌈√n⌉ cells a side.
+- Every id of the caption counts, start and end tokens too: n of them give a grid of p = ⌈√n⌉ cells per side.
 - An absent token is id 0, whatever that is in the vocabulary, and the attention mask stays that of the whole caption.
   The start token is put back into every coalition, so that it takes part in the permutations and has no effect.
 - An absent cell is 0 after normalisation. What is left over where p does not divide the image is never absent.
@@ -67,7 +67,7 @@ def script_of(model: Described) -> str:
 
 
 def published_side(ids: int) -> int:
-    """Cells a side of the image's grid: ⌈√ids⌉, all ids of the caption counted."""
+    """Cells per side of the image's grid: ⌈√ids⌉, all ids of the caption counted."""
     return isqrt(ids - 1) + 1
 
 

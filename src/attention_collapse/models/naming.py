@@ -32,18 +32,23 @@ HUB = re.compile(
 
 @dataclass(frozen=True)
 class Asked:
-    """What is said of a model beside its name; None is not said.
+    """What a user says of a model beside its name; None where nothing is said.
 
     Attributes
     ----------
     kind
         A kind by name, where it is not to be read from the files.
     architecture
-        What a weights file is of: a name of open_clip's, or a folder with the configuration.
+        The architecture of a weights file: a name of open_clip's, or a folder with the configuration.
     revision
-        Of a hub repository: a commit, or a name that the hub resolves to one.
+        The revision of a hub repository: a commit, or a name that the hub resolves to one.
     adapter
         A PEFT folder, or a hub id, to be merged into the model.
+
+    Examples
+    --------
+    >>> resolve("examples.scorer:score", Asked(kind="scorer")).spec.weights
+    'factory'
     """
 
     kind: str | None = None
@@ -76,6 +81,12 @@ def resolve(word: str, asked: Asked | None = None) -> Named:
     In this order: a name of the catalogue, a folder, a file, a hub id. `hf-hub:organisation/name` and a page's address
     are the hub's whatever lies here, and so is a name with a revision. A folder with an adapter is the model that the
     adapter names, with the adapter.
+
+    Examples
+    --------
+    >>> found = resolve("openclip-vit-b-32")
+    >>> found.name, found.spec.kind, found.spec.architecture
+    ('openclip-vit-b-32', 'openclip', 'ViT-B-32')
     """
     asked = asked or Asked()
     given = asked.kind and kinds().get(asked.kind)
@@ -103,7 +114,7 @@ def _spec(word: str, **fields: Any) -> ModelSpec:
         what = ".".join(map(str, first["loc"]))
         raise ModelError(
             f"{word}: {what and f'{what}: '}{first['msg'].removeprefix('Value error, ')}",
-            expected="what goes with a model of this kind and these weights",
+            expected="arguments that go with a model of this kind and these weights",
             remedy="correct the arguments; docs/your_model.md shows what goes with what",
         ) from None
 
@@ -112,8 +123,8 @@ def _of_catalogue(word: str, asked: Asked) -> Named:
     spec = CATALOGUE[word]
     if asked.kind not in (None, spec.kind) or asked.architecture:
         raise ModelError(
-            f"{word}: {'--kind' if asked.kind else '--architecture'} with a name of the catalogue, of kind {spec.kind}",
-            expected="a folder, a file or a hub id",
+            f"{word}: {'--kind' if asked.kind else '--architecture'} with a name of the list (of kind {spec.kind})",
+            expected="that option with a folder, a file or a hub id alone",
             remedy=f"leave it out, or write ./{word} for a folder here",
         )
     if asked.revision:
@@ -179,7 +190,7 @@ def _of_file(path: Path, word: str, asked: Asked) -> Named:
         return Named(word, _spec(word, kind=kind, weights="checkpoint", path=word, architecture=asked.architecture))
     if any((path.parent / name).is_file() for name in (OPEN_CLIP, TRANSFORMERS, ADAPTER)):
         raise ModelError(
-            f"{word}: one file of a checkpoint folder",
+            f"{word}: this is one file of a checkpoint folder",
             expected="the folder, whose other files say what the model is",
             remedy=f"use {path.parent}",
         )
@@ -194,7 +205,7 @@ def _adapted(adapter: str, folder: Path, word: str, asked: Asked) -> Named:
 
     if asked.adapter or asked.architecture:
         raise ModelError(
-            f"{word}: an adapter by itself, and {'another adapter' if asked.adapter else 'an architecture'}",
+            f"{word}: this is an adapter, given with {'another adapter' if asked.adapter else 'an architecture'}",
             expected="a model with one adapter",
             remedy="name the base with --model and the adapter with --adapter",
         )

@@ -112,7 +112,7 @@ def require_range(name: str, pixels: Tensor, where: str) -> None:
     span = float(pixels.max() - pixels.min()) if bool(torch.isfinite(pixels).all()) else float("nan")
     if not NARROWEST <= span <= WIDEST:
         raise ModelError(
-            f"{name}: the image processor puts {span:.4g} between black and white",
+            f"{name}: black and white are {span:.4g} apart after the image processor",
             expected=f"{NARROWEST:g} to {WIDEST:g}, as image towers are trained with",
             remedy=f"correct the scaling ({where})",
         )

@@ -11,14 +11,27 @@ from attention_collapse.errors import ModelError
 
 
 def natural(names: list[str]) -> tuple[str, ...]:
-    """Names in the order of their numbers: layer 2 before layer 10."""
+    """Names in the order of their numbers: layer 2 before layer 10.
+
+    Examples
+    --------
+    >>> natural(["layer.10", "layer.2"])
+    ('layer.2', 'layer.10')
+    """
     return tuple(
         sorted(names, key=lambda name: [int(part) if part.isdigit() else part for part in re.split(r"(\d+)", name)])
     )
 
 
 def matching_sites(name: str, module: nn.Module, pattern: str) -> tuple[str, ...]:
-    """Modules whose whole name matches a regular expression, shallow to deep; ModelError if there is none."""
+    """Modules whose whole name matches a regular expression, shallow to deep; ModelError if there is none.
+
+    Examples
+    --------
+    >>> layers = nn.Sequential(nn.MultiheadAttention(2, 1), nn.ReLU(), nn.MultiheadAttention(2, 1))
+    >>> matching_sites("mine", layers, "[02]")
+    ('0', '2')
+    """
     names = [site for site, _ in module.named_modules()]
     found = natural([site for site in names if re.fullmatch(pattern, site)])
     if not found:

@@ -42,6 +42,12 @@ class ModelSpec(BaseModel):
     unless said). `dtype` (float32 unless said), `adapter` (a folder of PEFT's or `organisation/name@revision` on the
     hub, a LoRA that is merged into the weights) and, for decoders, `prompt` (the instruction beside the image) belong
     to kinds of the transformers library.
+
+    Examples
+    --------
+    >>> spec = ModelSpec(kind="clip", weights="hub", repo="openai/clip-vit-base-patch32")
+    >>> spec.origin, spec.standing, spec.is_control
+    ('hub openai/clip-vit-base-patch32', 'external', False)
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)

@@ -32,6 +32,11 @@ def one_number_per_pair(found: Any, pairs: int, *, where: str) -> Tensor:
     ------
     ModelError
         Anything else, and a score that is NaN or infinite.
+
+    Examples
+    --------
+    >>> one_number_per_pair([[1], [2.5]], 2, where="score").tolist()
+    [1.0, 2.5]
     """
 
     def wrong(what: str, remedy: str = "return a list, an array or a tensor with the score of each pair") -> ModelError:
@@ -90,7 +95,13 @@ def _numpy(tensor: Tensor) -> np.ndarray:
 
 
 def described(found: Any) -> str:
-    """A value in words: its type, and its shape, length or keys."""
+    """A value in words: its type, and its shape, length or keys.
+
+    Examples
+    --------
+    >>> described({"logits": 1}), described(torch.zeros(2, 3))
+    ('a dict with logits', 'a tensor of shape (2, 3)')
+    """
     kind = type(found).__name__
     if isinstance(found, Tensor | np.ndarray):
         return f"{'a tensor' if isinstance(found, Tensor) else 'an array'} of shape {tuple(found.shape)}"

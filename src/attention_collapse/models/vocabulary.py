@@ -72,7 +72,7 @@ def require_vocabulary(name: str, where: object, tokenizer: Any, rows: int, unre
     Parameters
     ----------
     rows
-        Of the embedding.
+        The number of rows of the embedding.
     unread
         Ids that the model replaces before it looks them up.
     """

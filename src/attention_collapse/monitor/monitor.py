@@ -66,7 +66,7 @@ class Monitor:
     batch_size
         Pairs scored at a time; None: all at once.
     seed
-        Of the partners and the bootstrap.
+        The seed of the partners and of the bootstrap.
     on_alarm
         Called with each `Alarm`; alarms are also logged as warnings of the logger `attention_collapse.monitor`.
 
@@ -125,7 +125,7 @@ class Monitor:
         self.hard = None if hard is None else checked(hard, name="hard")
         if self.hard is not None and self.hard.target is None:
             raise DataError(
-                "hard has no target", expected="labels: accuracy is what the hard pairs are for",
+                "hard has no target", expected="labels, since accuracy is what the hard pairs measure",
                 remedy="pass hard=(image, text, target)",
             )  # fmt: skip
         self._target, self._hard_target = _labels(self.held_out), _labels(self.hard)
@@ -297,7 +297,7 @@ class Monitor:
             raise DataError(
                 f"the state is of held-out pairs {state['held_out']}, these are {self._digest} "
                 "(digest, partners, seed)",
-                expected="the same held-out and hard pairs, partners and seed: a curve of others is another curve",
+                expected="the same held-out and hard pairs, partners and seed, or the curve would go on with others",
                 remedy="restore the held-out pairs of the run, or start with a new Monitor, without its state",
             )
         patience = {name: watch.patience for name, watch in self._watches.items()}

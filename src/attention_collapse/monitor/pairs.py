@@ -137,8 +137,8 @@ def _check_target(target: Tensor, name: str) -> None:
 def draw_partners(pairs: HeldOut, partners: int, seed: int) -> tuple[Index, Index]:
     """Whose image, and whose text, stands in for a pair's own.
 
-    Two pairs with the same image or the same text are none other to each other, and the two that stand in for one pair
-    are others to each other too, so that "both swapped" is no pair of the data.
+    Two pairs with the same image or the same text cannot stand in for each other. The two that stand in for one pair
+    could stand in for each other too, so that "both swapped" is no pair of the data.
 
     Returns
     -------
@@ -171,7 +171,7 @@ def draw_partners(pairs: HeldOut, partners: int, seed: int) -> tuple[Index, Inde
             raise DataError(
                 f"pair {i} has {len(row)} pairs whose image and text can stand in for its own, of "
                 f"{len(set(image.tolist()))} different images and {len(set(text.tolist()))} different texts",
-                expected=f"{partners}; pairs with the same image or the same text are no others to each other",
+                expected=f"{partners} of them; pairs that share an image or a text cannot stand in for each other",
                 remedy="hold out more different pairs, or set partners lower; a model with one prompt for all images "
                 "has no text to swap",
             )

@@ -40,9 +40,9 @@ class Rule:
         The hard pairs are failed if accuracy on them is shown to be above their chance by less than this share of what
         accuracy on the held-out pairs is above theirs.
     confidence
-        Of every interval, two-sided; the rule takes its limits from the same intervals.
+        The confidence of every interval, two-sided; the rule takes its limits from the same intervals.
     n_resamples
-        Of the bootstrap over pairs.
+        The number of resamples of the bootstrap over pairs.
 
     Examples
     --------
@@ -98,7 +98,7 @@ class Reading:
 
 
 def chance_of(target: NDArray[np.int64] | None) -> float:
-    """Accuracy of the best constant answer, which uses nothing: the share of the most frequent label; ½ of a choice."""
+    """Accuracy of the best constant answer, which uses nothing: the most frequent label's share; ½ for a choice."""
     return 0.5 if target is None else float(np.bincount(target).max() / len(target))
 
 

@@ -43,7 +43,7 @@ class ProductOfExperts(Method):
     ) -> None:  # fmt: skip
         if strength < 0 or entropy < 0:
             raise ParamsError(
-                f"strength = {strength}, entropy = {entropy}", expected="numbers from 0 on", remedy="correct them"
+                f"strength = {strength}, entropy = {entropy}", expected="numbers of 0 or more", remedy="correct them"
             )
         self.branch, self.modality, self.strength = branch, modality, strength
         self.gate, self.entropy = gate, entropy
@@ -57,7 +57,8 @@ class ProductOfExperts(Method):
         alone = self.branch(seen)
         if alone.shape != logits.shape:
             raise ParamsError(
-                f"a branch that gives {tuple(alone.shape)}", expected=f"{tuple(logits.shape)}, as the model's score",
+                f"a branch that gives the shape {tuple(alone.shape)}",
+                expected=f"{tuple(logits.shape)}, the shape of the score",
                 remedy="give the branch as many outputs as the model has",
             )  # fmt: skip
         bias = self.strength * alone.detach()

@@ -15,7 +15,7 @@ from attention_collapse.prevention.method import share
 
 @dataclass(frozen=True)
 class ContrastiveDecoding:
-    """What an answer owes to the image counts again; what it gets without the image is taken off.
+    """What an answer owes to the image is counted again; what it gets without the image is subtracted.
 
     score' = (1 + α) · log p(answer | image, text) − α · log p(answer | other image, text), among the answers that are
     plausible with the image: those with p ≥ β · (the greatest p). The other image says nothing of this pair: blurred

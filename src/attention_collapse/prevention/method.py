@@ -60,7 +60,7 @@ class Method:
     Attributes
     ----------
     name
-        In tables and parameter files.
+        The method's name in tables and parameter files.
     source
         Where the method comes from.
     needs

@@ -45,7 +45,7 @@ class SwappedNegatives(Drawing):
         What is swapped. The cue is to be in the other modality; "both" swaps either in turn and needs no such
         knowledge.
     weight
-        Of a swapped pair beside one of the batch.
+        The weight of a swapped pair, where a pair of the batch has 1.
 
     Examples
     --------
@@ -91,7 +91,7 @@ class _Choosing(Drawing):
     Parameters
     ----------
     weight
-        Of the choice, or choices, beside the plain loss.
+        The weight of the choice, or choices, where the plain loss has 1.
     candidates
         Others for each pair and choice.
     """
@@ -116,7 +116,7 @@ class Choice(_Choosing):
     Parameters
     ----------
     weight
-        Of the two choices beside the plain loss.
+        The weight of the two choices, where the plain loss has 1.
     candidates
         Others for each matching pair and choice.
     """
@@ -153,7 +153,7 @@ class ImageChoice(_Choosing):
     Parameters
     ----------
     weight
-        Of the choice beside the plain loss.
+        The weight of the choice, where the plain loss has 1.
     candidates
         Other images for each pair.
     """
@@ -190,9 +190,9 @@ class SwapConsistency(Drawing):
     Parameters
     ----------
     weight
-        Of the penalty beside the plain loss.
+        The weight of the penalty, where the plain loss has 1.
     prior
-        Probability of a match that a pair torn apart is to get.
+        The probability of a match that a torn pair should get.
     """
 
     name = "swap-consistency"

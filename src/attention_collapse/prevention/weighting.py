@@ -26,7 +26,7 @@ class JustTrainTwice(Method):
     first
         The score of the first run's model, which stays as it is.
     weight
-        Of a pair that it gets wrong; 1 is plain training.
+        The weight of a pair that the first run gets wrong; 1 is plain training.
 
     Examples
     --------

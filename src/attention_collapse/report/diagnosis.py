@@ -29,7 +29,13 @@ WIDTH = max(len(measure.label) for measure in MEASURES.values()) + 2
 
 @dataclass(frozen=True)
 class Outputs:
-    """Where a diagnosis is written, each place checked before anything is computed; None: nowhere."""
+    """Where a diagnosis is written, each place checked before anything is computed; None: nowhere.
+
+    Examples
+    --------
+    >>> Outputs.of(out="result.json", plots="figures").per_pair is None
+    True
+    """
 
     out: Path | None = None
     per_pair: Path | None = None

@@ -102,7 +102,7 @@ def dose_response(
     Parameters
     ----------
     table
-        Of `dose_scores.read_all`, a row a model.
+        Of `dose_scores.read_all`, one row per model.
     kinds
         Of `dose_summary.summary`.
     """

@@ -17,7 +17,13 @@ LISTED = 10  # skipped items that are printed
 
 
 def without_nan(value: Any) -> Any:
-    """The value with None for every number that is not finite, also within mappings and lists."""
+    """The value with None for every number that is not finite, also within mappings and lists.
+
+    Examples
+    --------
+    >>> without_nan({"mean": float("nan"), "values": (1.5, float("inf"))})
+    {'mean': None, 'values': [1.5, None]}
+    """
     if isinstance(value, Mapping):
         return {str(key): without_nan(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
@@ -33,7 +39,18 @@ class Result(Protocol):
 
 
 def save_json(result: Result, file: Path | None) -> list[Path]:
-    """Write a result, if a file is given; UnwrittenError, whose `result` it is, if that cannot be."""
+    """Write a result, if a file is given; UnwrittenError, whose `result` it is, if that cannot be.
+
+    Examples
+    --------
+    >>> import tempfile
+
+    >>> from types import SimpleNamespace
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     [file] = save_json(SimpleNamespace(to_dict=lambda: {"mean": 0.5}), Path(folder, "result.json"))
+    ...     "".join(file.read_text().split())
+    '{"mean":0.5}'
+    """
     if file is None:
         return []
     try:
@@ -50,11 +67,17 @@ class Estimate:
     Attributes
     ----------
     mean, sd, ci_low, ci_high
-        In the measure's unit; None where undefined, and `reason` says why.
+        Values in the measure's unit; None where they are undefined, and `reason` says why.
     n, n_undefined
         Images with a value, and without one.
     confidence
-        Of the interval, 0 to 1.
+        The confidence of the interval, 0 to 1.
+
+    Examples
+    --------
+    >>> found = Estimate("mcs", 0.5, 0.1, ci_low=0.4, ci_high=0.6, n=100, n_undefined=0, confidence=0.95)
+    >>> found.interval, str(found)
+    ((0.4, 0.6), '0.5000   95% CI [0.4000, 0.6000]')
     """
 
     name: str

@@ -107,19 +107,25 @@ class Evidence:
             "utf-8"
         ):
             raise DataError(
-                f"{shown}: not an object with one scalar a line",
+                f"{shown}: not an object with one scalar per line",
                 expected="a file written by the pipeline, unedited",
                 remedy="restore it, or run `dvc repro`",
             )
         run = data.get("evidence_id")
         if not isinstance(run, str):
-            raise DataError(f"{shown}: no evidence_id", expected="one", remedy="cite a file that a stage wrote")
+            raise DataError(
+                f"{shown}: no evidence_id",
+                expected="a metrics file, which has one",
+                remedy="cite a file that a stage wrote",
+            )
         scalars: dict[str, Citation] = {}
         for key, line, value in _lines(data):
             if key.split(".")[0] == ENVIRONMENT:
                 continue
             if key in scalars:
-                raise DataError(f"{shown}: two scalars are named {key}", expected="one", remedy="rename a key")
+                raise DataError(
+                    f"{shown}: two scalars are named {key}", expected="a name for each", remedy="rename a key"
+                )
             scalars[key] = Citation(shown, run, line, key, value)
         return cls(shown, name, run, data, scalars)
 

@@ -31,7 +31,7 @@ class Information:
     source
         Where the features come from: a model's name, or a file.
     weights
-        Of the model, as of a diagnosis; None where the features were given.
+        The weights of the model, described as in a `Diagnosis`; None where the features were given.
     settings
         What was asked for: folds, components, seed, confidence.
     classes

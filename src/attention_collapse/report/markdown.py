@@ -161,7 +161,9 @@ def page(text: str) -> str:
         name, found = label(file, key, form), (file, int(line), f"{form} {key}")
         if references.setdefault(name, found) != found:
             raise DataError(
-                f"{key} and {references[name][2]} have the label {name}", expected="a label each", remedy="rename a key"
+                f"{key} and {references[name][2]} have the label {name}",
+                expected="one label for each",
+                remedy="rename a key",
             )
         return f"[{shown}][{name}]"
 

@@ -47,7 +47,7 @@ class Overlay:
 
 
 def attention_overlay(name: str, shown: Sequence[Overlay] | str, readout: str) -> Figure:
-    """A row a pair: the picture, the readout's attention over it, and uniform attention on the same scale.
+    """One row per pair: the picture, the readout's attention over it, and uniform attention on the same scale.
 
     Attention is not contribution: the map says what was read from, not what the score depends on. A string in place of
     the pairs says why there are none. `readout` says whose attention it is: "image" or "text".

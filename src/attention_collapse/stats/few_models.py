@@ -28,7 +28,7 @@ NAN = float("nan")
 
 
 def bounded_mean(mean: float, k: int, confidence: float) -> tuple[float, float]:
-    """Interval of the expectation of a mean of `k` independent values between 0 and 1; (0, 1) of none.
+    """Interval of the expectation of a mean of `k` independent values between 0 and 1; (0, 1) where k is 0.
 
     Examples
     --------
@@ -157,7 +157,7 @@ def tell_apart(
 
 
 def seeds_needed(confidence: float) -> int:
-    """Fewest seeds a side of which a perfect separation has an interval above ½, (α/2)^(1/k) > ½: 6 at 0.95.
+    """Fewest seeds per side of which a perfect separation has an interval above ½, (α/2)^(1/k) > ½: 6 at 0.95.
 
     Examples
     --------
@@ -168,7 +168,7 @@ def seeds_needed(confidence: float) -> int:
 
 
 def mean_with_t(values: ArrayLike, confidence: float) -> tuple[float, float, float]:
-    """(mean, low, high) of seeds' values by Student's t, exact for normal ones; NaN bounds of fewer than two.
+    """(mean, low, high) of seeds' values by Student's t, exact for normal values; of fewer than two, NaN bounds.
 
     Examples
     --------

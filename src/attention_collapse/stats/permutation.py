@@ -27,7 +27,7 @@ def sign_flip(
     differences
         (image, column): values minus the hypothesised mean; NaN where there is none.
     alternatives
-        Of each column.
+        The alternative hypothesis of each column.
 
     Returns
     -------

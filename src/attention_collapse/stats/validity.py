@@ -41,7 +41,7 @@ def rank_correlation(planted: Sequence[float], values: Sequence[float]) -> tuple
 
 
 def threshold(balanced: ArrayLike, *, two_sided: bool, rate: float = 0.05) -> tuple[float, float]:
-    """(low, high): values of balanced models lie outside with probability `rate`; one-sided, high is infinite.
+    """(low, high) beyond which a balanced model's value lies with probability `rate`; one-sided, high is infinite.
 
     Examples
     --------

@@ -65,7 +65,11 @@ def read_object(source: Any, how: Reading, where: str = "a datasets object") -> 
     if isinstance(source, DatasetDict):
         split = chosen_split(how.split, {name: len(one) for name, one in source.items()}, where)
         if split is None:
-            raise DataError(f"{where}: no single split", expected="one split", remedy=f"choose {listed(source)}")
+            raise DataError(
+                f"{where}: several splits, and one of them has to be read alone",
+                expected="the name of one split",
+                remedy=f"choose one with --split (`split` in Python): {listed(source)}",
+            )
         source = source[split]
         how = Reading(None, how.asked, how.images)
     if not isinstance(source, Dataset):
@@ -139,7 +143,7 @@ def read_hub(given: str, how: Reading) -> Listing:
     except Exception as error:  # no connection, no such repository, a layout that datasets cannot read: anything
         said = " ".join(str(error).split())[:300] or type(error).__name__
         raise DownloadError(
-            f"{given}: no such folder or file, and as a data set of the hub it cannot be had ({said})",
+            f"{given}: no such folder or file, and no data set of that name could be read from the hub ({said})",
             expected="a path that exists, or the id of a data set of the hub (owner/name) and a connection to it",
             remedy="check the path; or download the data set into a folder, and give the folder",
         ) from None

@@ -51,7 +51,9 @@ def shards_of(pattern: str) -> list[Path]:
     """
     names = list(itertools.islice(_expanded(pattern), MAX_SHARDS + 1))
     if len(names) > MAX_SHARDS:
-        raise DataError(f"{pattern}: more than {MAX_SHARDS:,} files", expected="fewer", remedy="name fewer shards")
+        raise DataError(
+            f"{pattern}: more than {MAX_SHARDS:,} files", expected="fewer files", remedy="name fewer shards"
+        )
     found: list[Path] = []
     absent: list[str] = []
     for name in names:
