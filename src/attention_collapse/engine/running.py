@@ -12,7 +12,7 @@ from attention_collapse.params import Engine
 
 
 def running(settings: Engine, load: Callable[[], Model], threads: int) -> AbstractContextManager[Runner]:
-    """The runner that `settings` asks for; `load` and `threads` as of `on_ray.on_ray`.
+    """The runner that `settings` asks for; `load` and `threads` as of `ray_actors.on_ray`.
 
     Raises
     ------
@@ -22,6 +22,6 @@ def running(settings: Engine, load: Callable[[], Model], threads: int) -> Abstra
     if settings.kind == "local":
         return nullcontext(here)
     require("ray")
-    from attention_collapse.engine.on_ray import on_ray
+    from attention_collapse.engine.ray_actors import on_ray
 
     return on_ray(settings, load, threads)

@@ -20,8 +20,8 @@ from ray_pieces import Numbers, dying, nothing
 from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.engine.attention import extract, extract_into
 from attention_collapse.engine.contribution import contributions
-from attention_collapse.engine.on_ray import on_ray
 from attention_collapse.engine.pieces import here
+from attention_collapse.engine.ray_actors import on_ray
 from attention_collapse.engine.token_contribution import token_contributions
 from attention_collapse.errors import AttentionCollapseError, DataError, ParamsError, PipelineError
 from attention_collapse.models import load
@@ -102,7 +102,7 @@ def test_the_driver_may_be_killed(run, tmp_path):
     """A driver with a Ray of its own, killed in the middle: the next run makes the rest."""
     folder, trace = tmp_path / "work", tmp_path / "trace"
     code = (
-        "from ray_pieces import Numbers, dying, nothing\nfrom attention_collapse.engine.on_ray import on_ray\n"
+        "from ray_pieces import Numbers, dying, nothing\nfrom attention_collapse.engine.ray_actors import on_ray\n"
         "from attention_collapse.params import Engine\n"
         "with on_ray(Engine(kind='ray', actors=2, address='local'), nothing, 1) as run:\n"
         f"    run(Numbers(60, {str(folder)!r}, {str(trace)!r}, seconds=0.5), None)\n"
