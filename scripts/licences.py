@@ -17,16 +17,7 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 OWN = "attention-collapse"
-SHIPPED = (
-    "",
-    "models",
-    "study",
-    "track",
-    "explore",
-    "lightning",
-    "ray",
-    "easy-vqa",
-)  # "": the core; dev and docs are tools
+SHIPPED = ("", "models", "study", "track", "explore", "lightning", "ray", "easy-vqa")  # "": the core; no tools
 # Permissive, or copyleft of a file or library that is used unchanged, through its public interface.
 USABLE = re.compile(
     r"\b(MIT|0?BSD|Apache|ISC|PSF|Python Software Foundation|HPND|Unlicense|CC0|Zlib|Zope|CNRI|MPL|Mozilla|EPL|LGPL|"

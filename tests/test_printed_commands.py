@@ -39,6 +39,10 @@ OWN = "attention-collapse"
 
 # The first words of a command -> the test that runs it, as its file there says.
 RUN_BY = {
+    "attention-collapse diagnose --model openclip-scenes --pairs my_pairs --work parts --engine ray": (
+        "tests/stages/test_ray_actors.py",
+        '"--engine", "ray"',
+    ),
     "attention-collapse explore --serve": ("tests/live/test_looker.py", '"--serve"'),
     "attention-collapse questions": ("tests/test_answer_questions.py", "main([*given"),
     "attention-collapse status": ("tests/pipeline/test_status.py", 'main(["status"])'),

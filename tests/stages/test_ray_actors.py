@@ -1,6 +1,7 @@
 """Ray gives what one process gives, exactly once, whatever is lost on the way. One Ray of four logical CPUs for all."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -10,14 +11,18 @@ from functools import partial
 import pandas as pd
 import pyarrow.parquet as pq
 import pytest
+import torch
 from conftest import coco_folder
 from tiny.encoders import write_blip
 
 pytest.importorskip("ray")
 
 from ray_pieces import Numbers, dying, nothing
+from test_compute_and_stats import tiny_study
 
+from attention_collapse.cli import main
 from attention_collapse.data.pairs import read_folder, table
+from attention_collapse.diagnosis import diagnose
 from attention_collapse.engine.attention import extract, extract_into
 from attention_collapse.engine.contribution import contributions
 from attention_collapse.engine.pieces import here
@@ -27,6 +32,8 @@ from attention_collapse.errors import AttentionCollapseError, DataError, ParamsE
 from attention_collapse.models import load
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Engine
+from attention_collapse.stages import compute_mcs, contribution, extract_attention, fetch_coco
+from attention_collapse.study.layout import Study
 
 RAY = Engine(kind="ray", actors=2, address="auto")
 
@@ -164,3 +171,59 @@ def test_it_gives_the_files_of_one_process_digit_by_digit_though_a_worker_is_kil
     for step in ("attention", "cells", "t-shap"):
         names = {file.name: file.read_bytes() for file in (tmp_path / "ray" / step).iterdir()}
         assert names == {file.name: file.read_bytes() for file in (tmp_path / "one" / step).iterdir()}
+
+
+@pytest.mark.slow
+def test_a_diagnosis_on_ray_is_that_of_one_process(cluster, tmp_path, tiny_openclip):
+    coco_folder(tmp_path / "in", n=12, captions=1)
+    asked = [
+        "diagnose",
+        "--model",
+        str(tiny_openclip),
+        "--pairs",
+        str(tmp_path / "in"),
+        "--max-unknown",
+        "1",
+        "--quiet",
+    ]
+    assert main([*asked, "--out", str(tmp_path / "one.json"), "--per-pair", str(tmp_path / "one.csv")]) == 0
+    ray = ["--work", str(tmp_path / "parts"), "--engine", "ray", "--actors", "2"]
+    assert main([*asked, *ray, "--out", str(tmp_path / "ray.json"), "--per-pair", str(tmp_path / "ray.csv")]) == 0
+    for name in ("json", "csv"):
+        assert (tmp_path / f"ray.{name}").read_bytes() == (tmp_path / f"one.{name}").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"engine": "ray"}, "no folder for finished batches(.|\n)*--work"),
+        ({"engine": "spark"}, "kind is 'spark'"),
+        ({"engine": {"kind": "local", "actors": 2}}, "address, actors and gpus go with `kind: ray`"),
+        ({"engine": {"kind": "ray", "actors": 0}, "work": "w"}, "actors is 0"),
+        ({"engine": {"kind": "ray", "actor": 2}, "work": "w"}, "did you mean 'actors'"),
+    ],
+)
+def test_what_an_engine_cannot_do_is_said_before_anything_is_loaded(given, said, tmp_path):
+    with pytest.raises(ParamsError, match=said):
+        diagnose("openclip-scenes", str(tmp_path), **given)
+
+
+def test_a_model_in_memory_cannot_be_shared(tmp_path):
+    with pytest.raises(ParamsError, match=r"an object(.|\n)*save_pretrained"):
+        diagnose(torch.nn.Linear(1, 1), str(tmp_path), engine="ray", work=tmp_path / "w")
+
+
+@pytest.mark.slow
+def test_a_stage_on_ray_writes_the_files_of_one_process(cluster, tmp_path, tiny_openclip):
+    coco_folder(tmp_path / "in", n=12, captions=1)
+    local, files = tiny_study(tmp_path, tiny_openclip), {}
+    for kind, engine in (("local", Engine()), ("ray", RAY)):
+        study = Study(local.params.model_copy(update={"engine": engine}), local.root)
+        for folder in (study.data, study.metrics):
+            shutil.rmtree(folder, ignore_errors=True)
+        fetch_coco.main(study)
+        for stage in (extract_attention, compute_mcs, contribution):
+            stage.main(study, "trained")
+        found = [*study.data.rglob("*.csv"), *study.data.rglob("checkpoints/*.json"), *study.metrics.rglob("*.json")]
+        files[kind] = {str(file.relative_to(tmp_path)): file.read_bytes() for file in found}
+    assert files["ray"] == files["local"] and len(files["ray"]) > 6
