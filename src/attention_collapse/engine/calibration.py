@@ -1,0 +1,307 @@
+"""What a pass costs on one machine: seconds and memory of a few pairs, measured, kept in a file and read with care.
+
+One file holds one machine and one study; a plan reads several of them side by side.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import resource
+import statistics
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from copy import copy
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from attention_collapse.engine.attention import extract
+from attention_collapse.engine.contribution import FEWEST, contributions
+from attention_collapse.engine.passes import IMAGE, PAIR, STEPS, TEXT
+from attention_collapse.engine.token_contribution import token_contributions
+from attention_collapse.errors import DataError
+from attention_collapse.families import NO_ATTENTION
+from attention_collapse.files import json_text, read_json, write_text
+from attention_collapse.identity.environment import processor
+from attention_collapse.models.interface import DualEncoder, Model
+from attention_collapse.models.masking import not_playable
+from attention_collapse.models.spec import ModelSpec
+from attention_collapse.params import Contribution, ExtractAttention
+
+if TYPE_CHECKING:
+    from datasets import Dataset
+
+SCHEMA = 1
+RUNS = 3  # that are timed, after one to warm up
+ANY = "any"  # T-SHAP's passes of images and texts take turns, and are timed together
+MOST_PAIRS = 64  # that are run for a calibration, however large the batches are
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Machine(_Part):
+    """What seconds and memory were measured on."""
+
+    processor: str
+    cores: int = Field(ge=1)
+    threads: int = Field(ge=1)
+    device: str
+    device_name: str | None
+    torch: str
+    system: str
+
+    @classmethod
+    def here(cls, settings: ExtractAttention) -> Machine:
+        """This one, as the study's settings use it."""
+        cuda = settings.device != "cpu" and torch.cuda.is_available()
+        return cls(
+            processor=processor(), cores=os.cpu_count() or 1, threads=settings.threads, device=settings.device,
+            device_name=torch.cuda.get_device_name() if cuda else None, torch=torch.__version__,
+            system=platform.system(),
+        )  # fmt: skip
+
+    @property
+    def words(self) -> str:
+        """One line."""
+        host = f"{self.cores} cores of {self.processor}, {self.threads} thread{'s' * (self.threads > 1)}"
+        device = f"{self.device} ({self.device_name})" if self.device_name else self.device
+        return f"{device}, {host}, torch {self.torch}"
+
+
+class Timed(_Part):
+    """Seconds per pass of one step, by what goes through the model (image, text, pair; any: images and texts alike).
+
+    Attributes
+    ----------
+    seconds
+        Median over the runs.
+    fastest, slowest
+        Of the runs.
+    passes
+        Of one run.
+    """
+
+    seconds: dict[str, float]
+    fastest: dict[str, float]
+    slowest: dict[str, float]
+    passes: dict[str, int]
+
+
+class Measured(_Part):
+    """What one model costs.
+
+    Attributes
+    ----------
+    asked
+        The model's description in the study's parameters.
+    weights
+        What identified its weights, where anything did (`study.checkpoints.PIN`).
+    start_seconds
+        From a fresh process to the loaded model.
+    host_bytes, device_bytes
+        Peak of the process's resident memory, and of what PyTorch took on an accelerator.
+    """
+
+    asked: dict[str, Any]
+    weights: dict[str, str]
+    batch_size: int = Field(ge=1)
+    pairs: str
+    runs: int = Field(ge=1)
+    start_seconds: float = Field(gt=0, allow_inf_nan=False)
+    host_bytes: int = Field(gt=0)
+    device_bytes: int | None = Field(gt=0)
+    steps: dict[str, Timed]
+
+
+class Calibration(_Part):
+    """One machine's measurements of a study's models."""
+
+    schema_number: int = Field(alias="schema")
+    study: str
+    machine: Machine
+    models: dict[str, Measured]
+
+
+def asked_of(spec: ModelSpec) -> dict[str, Any]:
+    """What a model's description says, as far as it decides what the model costs and which weights it has."""
+    return spec.model_dump(exclude={"control_for"}, exclude_none=True)
+
+
+class _Clock:
+    """A model whose passes are counted, and the moment at which it was given its first texts."""
+
+    def __init__(self, model: Any) -> None:
+        self.passes: Counter[str] = Counter()
+        self.texts_from: float | None = None
+        self.model = copy(model)
+        self._given = model
+        if isinstance(model, DualEncoder):
+            self.model.texts, self.model.embed = self._texts, self._embed
+        else:
+            self.model.score = self._score
+
+    def _texts(self, captions: Any) -> Any:
+        self.texts_from = self.texts_from or time.perf_counter()
+        return self._given.texts(captions)
+
+    def _embed(self, batch: Any) -> Any:
+        found = self._given.embed(batch)
+        self.passes[TEXT if self.texts_from else IMAGE] += len(found.embedding)
+        return found
+
+    def _score(self, batch: Any) -> Any:
+        found = self._given.score(batch)
+        self.passes[PAIR] += len(found)
+        return found
+
+
+def _once(model: Model, run: Callable[[Any], object], apart: bool) -> tuple[dict[str, float], dict[str, int]]:
+    """Seconds and passes of one run; of a dual encoder images and texts `apart`, as far as both pass through it.
+
+    The engine takes all images before the first text.
+    """
+    clock = _Clock(model)
+    start = time.perf_counter()
+    run(clock.model)
+    end = time.perf_counter()
+    passes = {unit: count for unit, count in clock.passes.items() if count}
+    if apart and {IMAGE, TEXT} <= passes.keys() and clock.texts_from:
+        return {IMAGE: clock.texts_from - start, TEXT: end - clock.texts_from}, passes
+    unit = next(iter(passes)) if apart and len(passes) == 1 else ANY
+    return {unit: end - start}, {unit: sum(passes.values())}
+
+
+def _timed(model: Model, run: Callable[[Any], object], *, apart: bool = True) -> Timed:
+    run(model)
+    runs = [_once(model, run, apart) for _ in range(RUNS)]
+    passes = runs[0][1]
+    each = {unit: [seconds[unit] / passes[unit] for seconds, _ in runs] for unit in runs[0][0]}
+    return Timed(
+        seconds={unit: statistics.median(found) for unit, found in each.items()},
+        fastest={unit: min(found) for unit, found in each.items()},
+        slowest={unit: max(found) for unit, found in each.items()}, passes=passes,
+    )  # fmt: skip
+
+
+def pairs_to_time(model: Model, batch_size: int) -> int:
+    """Images that fill a batch: of a dual encoder with images, of any other model with captions, some per image."""
+    enough = batch_size if isinstance(model, DualEncoder) else batch_size // 4
+    return min(max(enough, FEWEST + 1), MOST_PAIRS)
+
+
+def time_steps(model: Model, pairs: Dataset, settings: ExtractAttention, causal: Contribution) -> dict[str, Timed]:
+    """Each step of a study, timed on some pairs by the run's own functions; none that the model does not take.
+
+    Parameters
+    ----------
+    pairs
+        The table of `data.pairs.table`, with pictures.
+    """
+    images = 1 if not isinstance(model, DualEncoder) else min(4, len(pairs))
+    steps: dict[str, Callable[[Any], object]] = {
+        "attention": lambda one: extract(one, pairs, batch_size=settings.batch_size),
+        "contribution": lambda one: contributions(
+            one, pairs, partners=causal.partners, seed=causal.seed, batch_size=settings.batch_size
+        ),
+        "t_shap": lambda one: token_contributions(
+            one, pairs, images=images, seed=causal.seed, batch_size=settings.batch_size,
+            permutations=causal.t_shap_permutations, protocol=causal.t_shap_protocol,
+        ),
+    }  # fmt: skip
+    left_out = {"attention"} if model.family == NO_ATTENTION else set[str]()
+    left_out |= {"t_shap"} if not_playable(model, causal.t_shap_protocol) else set()
+    return {name: _timed(model, steps[name], apart=name != "t_shap") for name in STEPS if name not in left_out}
+
+
+def peak_bytes() -> tuple[int, int | None]:
+    """Most memory that this process has held, and that PyTorch has held on an accelerator."""
+    kilobytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    host = kilobytes * (1 if platform.system() == "Darwin" else 1024)
+    return host, (torch.cuda.max_memory_allocated() or None) if torch.cuda.is_available() else None
+
+
+def read_calibration(file: Path, study: str) -> Calibration:
+    """A file of measurements of that study.
+
+    Raises
+    ------
+    DataError
+        It is no JSON, of another schema or study, or not what `write_calibration` writes.
+    """
+    data = read_json(file)
+    remedy = "give a file that `attention-collapse plan --calibrate` wrote, or write it anew"
+    number = data.get("schema") if isinstance(data, Mapping) else None
+    if number != SCHEMA:
+        raise DataError(f"{file}: schema {number}", expected=f"a calibration of schema {SCHEMA}", remedy=remedy)
+    try:
+        found = Calibration.model_validate(data)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise DataError(f"{file}: {where}: {first['msg']}", expected="a calibration", remedy=remedy) from None
+    if found.study != study:
+        raise DataError(
+            f"{file}: measured for the study {found.study!r}",
+            expected=f"the study {study!r}, with its pictures and captions",
+            remedy=f"calibrate this study: `attention-collapse plan {study} --calibrate`",
+        )
+    return found
+
+
+def write_calibration(file: Path, study: str, machine: Machine, models: Mapping[str, Measured]) -> None:
+    """Write measurements, beside those of other models that the file holds.
+
+    Raises
+    ------
+    DataError
+        The file is not as `read_calibration` takes it, or of another machine, whose seconds are others.
+    """
+    kept: dict[str, Measured] = {}
+    if file.exists():
+        before = read_calibration(file, study)
+        if before.machine != machine:
+            raise DataError(
+                f"{file}: measured on {before.machine.words}",
+                expected=f"this machine: {machine.words}",
+                remedy="give another file with --calibration, or remove this one",
+            )
+        kept = before.models
+    whole = Calibration(schema=SCHEMA, study=study, machine=machine, models={**kept, **models})
+    write_text(file, json_text(whole.model_dump(by_alias=True)))
+
+
+def require_same_model(file: Path, name: str, measured: Measured, spec: ModelSpec, pins: Mapping[str, str],
+                       batch_size: int) -> None:  # fmt: skip
+    """DataError if the measurement is of other weights, or of other batches, than the study has.
+
+    Parameters
+    ----------
+    pins
+        What an earlier run recorded of the weights; of what it recorded, a measurement says the same.
+    """
+    remedy = "calibrate the model anew, or leave the file out"
+    if measured.asked != asked_of(spec):
+        differ = sorted({
+            key for key in {*measured.asked, *asked_of(spec)} if measured.asked.get(key) != asked_of(spec).get(key)
+        })  # fmt: skip
+        got = ", ".join(f"{key} {measured.asked.get(key)}" for key in differ)
+        wanted = ", ".join(f"{key} {asked_of(spec).get(key)}" for key in differ)
+        raise DataError(f"{file}: {name} was measured with {got}", expected=f"{wanted}, as the study has it",
+                        remedy=remedy)  # fmt: skip
+    for key, value in pins.items():
+        if measured.weights.get(key, value) != value:
+            raise DataError(
+                f"{file}: {name} was measured with weights of {key} {measured.weights[key]}",
+                expected=f"{value}, which an earlier run recorded", remedy=remedy,
+            )  # fmt: skip
+    if measured.batch_size != batch_size:
+        raise DataError(
+            f"{file}: {name} was measured in batches of {measured.batch_size}",
+            expected=f"batches of {batch_size}, as the study runs it", remedy=remedy,
+        )  # fmt: skip
