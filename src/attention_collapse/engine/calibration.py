@@ -29,6 +29,7 @@ from attention_collapse.files import json_text, read_json, write_text
 from attention_collapse.identity.environment import processor
 from attention_collapse.models.interface import DualEncoder, Model
 from attention_collapse.models.masking import not_playable
+from attention_collapse.models.mm_shap import MatchingHead
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Contribution, ExtractAttention
 
@@ -104,6 +105,9 @@ class Measured(_Part):
         What identified its weights, where anything did (`study.checkpoints.PIN`).
     start_seconds
         From a fresh process to the loaded model.
+    processor_share
+        Processor seconds of the process per second of the clock while the steps were timed: on a CPU well below 1 where
+        others were using the machine, so that a run on an idle one is faster.
     host_bytes, device_bytes
         Peak of the process's resident memory, and of what PyTorch took on an accelerator.
     """
@@ -114,6 +118,7 @@ class Measured(_Part):
     pairs: str
     runs: int = Field(ge=1)
     start_seconds: float = Field(gt=0, allow_inf_nan=False)
+    processor_share: float = Field(ge=0, allow_inf_nan=False)
     host_bytes: int = Field(gt=0)
     device_bytes: int | None = Field(gt=0)
     steps: dict[str, Timed]
@@ -144,7 +149,9 @@ class _Clock:
         if isinstance(model, DualEncoder):
             self.model.texts, self.model.embed = self._texts, self._embed
         else:
-            self.model.score = self._score
+            self.model.score = self._counting(model.score)
+            if isinstance(model, MatchingHead):  # by the protocol mm-shap
+                self.model.match_logits = self._counting(model.match_logits)
 
     def _texts(self, captions: Any) -> Any:
         self.texts_from = self.texts_from or time.perf_counter()
@@ -155,10 +162,13 @@ class _Clock:
         self.passes[TEXT if self.texts_from else IMAGE] += len(found.embedding)
         return found
 
-    def _score(self, batch: Any) -> Any:
-        found = self._given.score(batch)
-        self.passes[PAIR] += len(found)
-        return found
+    def _counting(self, score: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        def counted(batch: Any) -> Any:
+            found = score(batch)
+            self.passes[PAIR] += len(found)
+            return found
+
+        return counted
 
 
 def _once(model: Model, run: Callable[[Any], object], apart: bool) -> tuple[dict[str, float], dict[str, int]]:
@@ -170,23 +180,27 @@ def _once(model: Model, run: Callable[[Any], object], apart: bool) -> tuple[dict
     start = time.perf_counter()
     run(clock.model)
     end = time.perf_counter()
-    passes = {unit: count for unit, count in clock.passes.items() if count}
+    passes = dict(clock.passes)
     if apart and {IMAGE, TEXT} <= passes.keys() and clock.texts_from:
         return {IMAGE: clock.texts_from - start, TEXT: end - clock.texts_from}, passes
     unit = next(iter(passes)) if apart and len(passes) == 1 else ANY
     return {unit: end - start}, {unit: sum(passes.values())}
 
 
-def _timed(model: Model, run: Callable[[Any], object], *, apart: bool = True) -> Timed:
+def _timed(model: Model, run: Callable[[Any], object], *, apart: bool) -> Timed | None:
+    """The median of several runs after one to warm up; None where nothing passes through the model."""
     run(model)
     runs = [_once(model, run, apart) for _ in range(RUNS)]
     passes = runs[0][1]
-    each = {unit: [seconds[unit] / passes[unit] for seconds, _ in runs] for unit in runs[0][0]}
+    if not all(passes.values()):
+        return None
+    each = {unit: [seconds[unit] / passes[unit] for seconds, _ in runs] for unit in passes}
     return Timed(
         seconds={unit: statistics.median(found) for unit, found in each.items()},
         fastest={unit: min(found) for unit, found in each.items()},
-        slowest={unit: max(found) for unit, found in each.items()}, passes=passes,
-    )  # fmt: skip
+        slowest={unit: max(found) for unit, found in each.items()},
+        passes=passes,
+    )
 
 
 def pairs_to_time(model: Model, batch_size: int) -> int:
@@ -203,7 +217,7 @@ def time_steps(model: Model, pairs: Dataset, settings: ExtractAttention, causal:
     pairs
         The table of `data.pairs.table`, with pictures.
     """
-    images = 1 if not isinstance(model, DualEncoder) else min(4, len(pairs))
+    images = 1 if not isinstance(model, DualEncoder) else min(2, len(pairs))
     steps: dict[str, Callable[[Any], object]] = {
         "attention": lambda one: extract(one, pairs, batch_size=settings.batch_size),
         "contribution": lambda one: contributions(
@@ -216,7 +230,8 @@ def time_steps(model: Model, pairs: Dataset, settings: ExtractAttention, causal:
     }  # fmt: skip
     left_out = {"attention"} if model.family == NO_ATTENTION else set[str]()
     left_out |= {"t_shap"} if not_playable(model, causal.t_shap_protocol) else set()
-    return {name: _timed(model, steps[name], apart=name != "t_shap") for name in STEPS if name not in left_out}
+    timed = {name: _timed(model, steps[name], apart=name != "t_shap") for name in STEPS if name not in left_out}
+    return {name: found for name, found in timed.items() if found}
 
 
 def peak_bytes() -> tuple[int, int | None]:
@@ -272,36 +287,30 @@ def write_calibration(file: Path, study: str, machine: Machine, models: Mapping[
                 remedy="give another file with --calibration, or remove this one",
             )
         kept = before.models
-    whole = Calibration(schema=SCHEMA, study=study, machine=machine, models={**kept, **models})
+    whole = Calibration.model_validate(
+        {"schema": SCHEMA, "study": study, "machine": machine, "models": {**kept, **models}}
+    )
     write_text(file, json_text(whole.model_dump(by_alias=True)))
 
 
-def require_same_model(file: Path, name: str, measured: Measured, spec: ModelSpec, pins: Mapping[str, str],
-                       batch_size: int) -> None:  # fmt: skip
-    """DataError if the measurement is of other weights, or of other batches, than the study has.
+def require_same(
+    file: Path, name: str, measured: Measured, *, spec: ModelSpec, pins: Mapping[str, str], batch_size: int
+) -> None:
+    """DataError if a measurement is of other weights, or of other batches, than the study has.
 
     Parameters
     ----------
     pins
-        What an earlier run recorded of the weights; of what it recorded, a measurement says the same.
+        What an earlier run recorded of the weights.
     """
-    remedy = "calibrate the model anew, or leave the file out"
-    if measured.asked != asked_of(spec):
-        differ = sorted({
-            key for key in {*measured.asked, *asked_of(spec)} if measured.asked.get(key) != asked_of(spec).get(key)
-        })  # fmt: skip
-        got = ", ".join(f"{key} {measured.asked.get(key)}" for key in differ)
-        wanted = ", ".join(f"{key} {asked_of(spec).get(key)}" for key in differ)
-        raise DataError(f"{file}: {name} was measured with {got}", expected=f"{wanted}, as the study has it",
-                        remedy=remedy)  # fmt: skip
+    wanted: dict[str, Any] = {**asked_of(spec), "batch_size": batch_size}
+    found: dict[str, Any] = {**measured.asked, "batch_size": measured.batch_size}
     for key, value in pins.items():
-        if measured.weights.get(key, value) != value:
-            raise DataError(
-                f"{file}: {name} was measured with weights of {key} {measured.weights[key]}",
-                expected=f"{value}, which an earlier run recorded", remedy=remedy,
-            )  # fmt: skip
-    if measured.batch_size != batch_size:
+        if key in measured.weights:
+            wanted[f"recorded {key}"], found[f"recorded {key}"] = value, measured.weights[key]
+    if differ := sorted(key for key in {*wanted, *found} if wanted.get(key) != found.get(key)):
         raise DataError(
-            f"{file}: {name} was measured in batches of {measured.batch_size}",
-            expected=f"batches of {batch_size}, as the study runs it", remedy=remedy,
-        )  # fmt: skip
+            f"{file}: {name} was measured with {', '.join(f'{key} {found.get(key)}' for key in differ)}",
+            expected=f"{', '.join(f'{key} {wanted.get(key)}' for key in differ)}, as the study has it",
+            remedy="calibrate the model anew, or leave the file out",
+        )

@@ -174,7 +174,7 @@ def contributions(
     same = same_pairs(pairs)
     if len(np.unique(same)) < FEWEST:
         return pd.DataFrame(ids | {name: np.full(n, np.nan) for name in OF_PAIRS})
-    image, text, foil = drawn = draws(n, partners, seed, same)
+    _, text, foil = drawn = draws(n, partners, seed, same)
     hard, likelihood = Hard.of(pairs, same), is_likelihood(model)
     cells = wanted_cells(drawn, hard, likelihood=likelihood)
     v = score_cells(

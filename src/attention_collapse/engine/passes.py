@@ -9,7 +9,8 @@ import tempfile
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -112,8 +113,8 @@ class _Counting:
     name, family, module, tokenizer = "counting", "", None, None
     ids = caption = pixels = picture = mm_shap = NOTHING
     provenance: dict[str, Any] = {}  # noqa: RUF012
-    sites: Mapping[str, tuple[str, ...]] = {}  # noqa: RUF012
-    missing: Mapping[str, str] = {}  # noqa: RUF012
+    sites: Mapping[str, tuple[str, ...]] = {}
+    missing: Mapping[str, str] = {}
 
     def __init__(self) -> None:
         self.passes: Counter[str] = Counter()
@@ -148,7 +149,7 @@ class _CountingPairs(_Counting):
     image_encoder = image_inputs = NOTHING
     token_embedding, is_likelihood = None, False
 
-    def pairs(self, pictures: Sequence[Image.Image], captions: Sequence[str]) -> Batch:
+    def pairs(self, _pictures: Sequence[Image.Image], captions: Sequence[str]) -> Batch:
         return _prepared(PAIR, captions)
 
     def score(self, batch: Batch) -> Tensor:
@@ -224,9 +225,9 @@ def t_shap_passes(
 
 
 def passes(
-    form: Form, pairs: Dataset, settings: Contribution, tokens: Callable[[str], int] | None = None
-) -> dict[str, Passes]:
-    """Passes of each of `STEPS`; of T-SHAP if the model's score is not at chance, else there are none.
+    forms: Sequence[Form], pairs: Dataset, settings: Contribution, tokens: Callable[[str], int] | None = None
+) -> list[dict[str, Passes]]:
+    """Of each form the passes of each of `STEPS`; of T-SHAP if the score is not at chance, else there are none.
 
     Parameters
     ----------
@@ -235,8 +236,23 @@ def passes(
     tokens
         As of `t_shap_passes`.
     """
-    found = (
-        attention_passes(form, pairs), contribution_passes(form, pairs, settings),
-        t_shap_passes(form, pairs, settings, tokens),
-    )  # fmt: skip
-    return dict(zip(STEPS, found, strict=True))
+
+    @cache
+    def causal(form: Form) -> Passes:
+        return contribution_passes(form, pairs, settings)
+
+    @cache
+    def t_shap(form: Form) -> Passes:
+        return t_shap_passes(form, pairs, settings, tokens)
+
+    by_script = settings.t_shap_protocol == MM_SHAP
+    any_tower = frozenset[str]()  # what does not matter to a step is left out, so that it is counted once
+    found = [
+        (
+            attention_passes(form, pairs),
+            causal(replace(form, towers=any_tower, published=False)),
+            t_shap(replace(form, towers=any_tower, likelihood=False, published=form.published or not by_script)),
+        )
+        for form in forms
+    ]
+    return [dict(zip(STEPS, counts, strict=True)) for counts in found]

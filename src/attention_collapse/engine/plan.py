@@ -39,7 +39,7 @@ def cost(passes: Mapping[str, Passes], measured: Measured) -> Cost | None:
     >>> once = {"pair": 0.5}
     >>> timed = Timed(seconds=once, fastest=once, slowest=once, passes={"pair": 4})
     >>> measured = Measured(asked={}, weights={}, batch_size=2, pairs="4 pairs", runs=3, start_seconds=3.0,
-    ...     host_bytes=2**30, device_bytes=None, steps={"attention": timed})
+    ...     processor_share=1.0, host_bytes=2**30, device_bytes=None, steps={"attention": timed})
     >>> cost({"attention": {"pair": 100}}, measured).seconds  # 100 · 0.5 + 2 · 3
     56.0
     """

@@ -83,7 +83,7 @@ def _of_val2017(
     if foiled is not None:
         if {PurePosixPath(name).name for name in fetch.foils or ()} != set(foiled["files"]):
             raise ParamsError(
-                f"{where}: the pairs are not fetched, and how many foils {', '.join(fetch.foils or ())} hold is not known",
+                f"{where}: the pairs are not fetched, and nothing says what foils {', '.join(fetch.foils or ())} hold",
                 expected=f"SugarCrepe's {len(foiled['files'])} files, whose counts are committed, or fetched pairs",
                 remedy="fetch the pairs first: `dvc repro fetch_coco`, for the study's own dvc.yaml",
             )
