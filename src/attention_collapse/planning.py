@@ -195,6 +195,6 @@ def _measured(study: Study, name: str, pairs: Path | None, asked_at: float) -> M
     about: dict[str, Any] = {key: value for key, value in model.provenance.items() if value is not None}
     return Measured(
         asked=asked_of(study.spec(name)), weights=known_pins(about), batch_size=settings.batch_size,
-        pairs=f"{len(some)} of {of}", runs=RUNS, start_seconds=start, processor_share=share, host_bytes=host, device_bytes=accelerator,
-        steps=steps,
+        pairs=f"{len(some)} of {of}", runs=RUNS, start_seconds=start, processor_share=share, host_bytes=host,
+        device_bytes=accelerator, steps=steps,
     )  # fmt: skip
