@@ -3,6 +3,7 @@
 import json
 import re
 import socket
+from functools import cache
 
 import pytest
 import torch
@@ -16,6 +17,8 @@ from attention_collapse.data.coco import read_entries
 from attention_collapse.data.foils import read_foils, with_foils
 from attention_collapse.data.images import load_rgb
 from attention_collapse.data.pairs import read_folder, table
+from attention_collapse.data.questions import Asked, Located
+from attention_collapse.engine.answering import answer_scores
 from attention_collapse.engine.attention import extract
 from attention_collapse.engine.calibration import (
     Machine,
@@ -28,7 +31,7 @@ from attention_collapse.engine.calibration import (
     write_calibration,
 )
 from attention_collapse.engine.contribution import contributions
-from attention_collapse.engine.passes import EXPLAINED, Form, passes
+from attention_collapse.engine.passes import EXPLAINED, Form, passes, question_passes
 from attention_collapse.engine.plan import LOADS, cost
 from attention_collapse.engine.token_contribution import token_contributions
 from attention_collapse.errors import AttentionCollapseError, DataError, ParamsError
@@ -39,7 +42,8 @@ from attention_collapse.models.masking import games
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Contribution, ExtractAttention, load_params
 from attention_collapse.planning import calibrate, plan
-from attention_collapse.report.plan import WIDTH, plan_text
+from attention_collapse.registry import kinds
+from attention_collapse.report.plan import WIDTH, duration, plan_text
 from attention_collapse.stages import fetch_coco
 from attention_collapse.study.layout import Study
 
@@ -138,6 +142,22 @@ def test_a_protocol_that_cannot_be_followed_takes_no_pass(pairs):
 @pytest.mark.parametrize("kind", [*WRITERS])
 def test_a_kind_says_without_weights_what_a_loaded_model_says(kind, tmp_path):
     assert Form.of_kind(kind) == Form.of(loaded(kind, tmp_path / kind))
+
+
+def test_questions_take_no_more_passes_than_said_and_as_many_where_none_are_alike(tmp_path):
+    scored = []
+    model = Scorer("known", lambda images, texts: [scored.append(1) or 0.0 for _ in texts],
+                   Provenance("x", None, None, None, 0, untrained=False))  # fmt: skip
+    asked = [
+        Located(Asked(str(i), str(i), f"{i}.png", f"what is {i}?", ((f"a{i}", 1.0),), (f"a{i}", f"b{i}", f"c{i}")),
+                photograph(tmp_path / f"{i}.png", seed=i), f"hash {i}", 1)
+        for i in range(7)
+    ]  # fmt: skip
+    answer_scores(model, asked, partners=1, seed=0, batch_size=8)
+    assert len(scored) == question_passes(7, 3, 1) == 126
+    scored.clear()
+    answer_scores(model, asked, partners=4, seed=0, batch_size=8)
+    assert 126 < len(scored) <= question_passes(7, 3, 4)
 
 
 # -- a study ----------------------------------------------------------------------------------------------------------
@@ -376,3 +396,70 @@ def test_the_counts_of_sugarcrepe_are_those_of_its_files():
     for number, images in committed["foils_of_first_captions"].items():
         assert images == sum(len(one.foils[0]) == int(number) for one in entries)
     assert sum(committed["foils_of_first_captions"].values()) == len(entries)
+
+
+# -- the page ---------------------------------------------------------------------------------------------------------
+
+PAGE = (ROOT / "docs" / "planning.md").read_text("utf-8")
+TEXT = re.sub(r"\s+", " ", PAGE)
+CALIBRATION = ROOT / "data" / "calibration" / "coco.json"
+SIZES = {"COCO study": {}, "SugarCrepe": {"n": None}, "val2017": {"n": None, "foils": None}}
+FORMS = {"openclip-vit-b-32": "dual encoder", "blip-itm-base": "matching head", "llava-1_5-7b": "likelihood"}
+
+
+def between(name):
+    return PAGE.split(f"<!-- {name}: begin -->")[1].split(f"<!-- {name}: end -->")[0].strip()
+
+
+@cache
+def planned(size):
+    """The plan of one size with a model of each form, and the ViT-B/32 that was measured."""
+    study = of_coco(**SIZES[size])
+    measured = set(read_calibration(CALIBRATION, "coco").models)
+    models = {name: spec for name, spec in study.params.models.items() if name in measured | set(FORMS)}
+    return plan(Study(study.params.model_copy(update={"models": models}), ROOT), [CALIBRATION])
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_the_page_counts_what_the_command_counts(size):
+    found = planned(size)
+    models = {one.name: one for one in found.models}
+    for name, form in FORMS.items():
+        cells = [sum(models[name].passes[step].values()) for step in ("attention", "contribution", "t_shap")]
+        row = f"| {size} | {found.images:,} | {found.captions:,} | {found.foils:,} | {form} | "
+        row += " | ".join(f"{count:,}" for count in [*cells, models[name].total]) + " |"
+        assert row in between("sizes"), row
+    [measured] = [one for one in found.models if one.costs[0]]
+    said = f"| {size} | {measured.total:,} | {duration(measured.costs[0].seconds)} |"
+    assert said in between("hours"), said
+
+
+def test_the_page_prints_what_the_command_prints(monkeypatch, capsys):
+    monkeypatch.chdir(ROOT)
+    assert main(["plan", "coco", "--calibration", str(CALIBRATION)]) == 0
+    assert between("plan") == f"```text\n{capsys.readouterr().out.strip()}\n```"
+
+
+def test_what_the_page_says_of_a_decoder_and_of_questions_follows_from_the_counts():
+    llava = next(one for one in planned("val2017").models if one.name == "llava-1_5-7b")
+    parameters = kinds()["llava"].catalogue["llava-1.5-7b"]["millions"]
+    each, explained = llava.per_pair["attention"] + llava.per_pair["contribution"], llava.per_pair["t_shap"]
+    assert f"has {parameters:,} million parameters" in TEXT and f"and {each - 1:.1f} of contributions" in TEXT
+    for passes_, row in (
+        (each * 1e6, "attention and contributions"),
+        (explained * 1e3, "T-SHAP of a further 1,000 images"),
+    ):
+        power = len(str(int(operations := 2 * parameters * 1e6 * 600 * passes_))) - 1
+        digits = str(power).translate(str.maketrans("0123456789", "⁰¹²³⁴⁵⁶⁷⁸⁹"))
+        assert f"| {row} | {passes_ / 1e6:.1f} million | {operations / 10**power:.1f} · 10{digits} |" in TEXT
+    for candidates in (100, 10):
+        assert f"{candidates} candidates {question_passes(214_354, candidates, 8):,}" in TEXT
+    assert f"at most {question_passes(1, 1, 8)} passes per candidate" in TEXT
+    per_image = {name: [next(one for one in planned(size).models if one.name == name).per_pair["contribution"]
+                        for size in SIZES] for name in FORMS}  # fmt: skip
+    dual = per_image.pop("openclip-vit-b-32")
+    other = [value for values in per_image.values() for value in values]
+    assert (
+        f"{min(dual):.0f} to {max(dual):.0f} passes per image, and any other model {min(other):.0f} to {max(other):.0f} with"
+        in TEXT
+    )

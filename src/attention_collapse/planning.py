@@ -184,7 +184,7 @@ def _measured(study: Study, name: str, pairs: Path | None, asked_at: float) -> M
     torch.set_num_threads(settings.threads)
     model = load_recorded(study, name)
     start = time.time() - asked_at
-    of = str(pairs) if pairs else f"the study {study.name}"
+    of = pairs.name if pairs else f"the study {study.name}"
     whole = table(read_pairs(pairs).pairs, "calibration") if pairs else read_study(study.pairs, study.manifest)
     few = min(pairs_to_time(model, settings.batch_size), len(whole))
     some, _ = takeable(model, whole.select(range(few)))

@@ -217,14 +217,13 @@ def time_steps(model: Model, pairs: Dataset, settings: ExtractAttention, causal:
     pairs
         The table of `data.pairs.table`, with pictures.
     """
-    images = 1 if not isinstance(model, DualEncoder) else min(2, len(pairs))
     steps: dict[str, Callable[[Any], object]] = {
         "attention": lambda one: extract(one, pairs, batch_size=settings.batch_size),
         "contribution": lambda one: contributions(
             one, pairs, partners=causal.partners, seed=causal.seed, batch_size=settings.batch_size
         ),
         "t_shap": lambda one: token_contributions(
-            one, pairs, images=images, seed=causal.seed, batch_size=settings.batch_size,
+            one, pairs, images=1, seed=causal.seed, batch_size=settings.batch_size,
             permutations=causal.t_shap_permutations, protocol=causal.t_shap_protocol,
         ),
     }  # fmt: skip

@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 STEPS = ("attention", "contribution", "t_shap")
 IMAGE, TEXT, PAIR = "image", "text", "pair"  # what goes through a model in one pass
 BATCH = 1024  # of the counting alone: passes are counted, not batches
-EXPLAINED = 16  # images whose games are played out; further ones are taken to be like these
+EXPLAINED = 8  # images whose games are played out; further ones are taken to be like these
 Passes = Mapping[str, int]  # image, text or pair -> passes
 NOTHING = Without("it counts, and computes nothing")
 
@@ -256,3 +256,17 @@ def passes(
         for form in forms
     ]
     return [dict(zip(STEPS, counts, strict=True)) for counts in found]
+
+
+def question_passes(questions: int, candidates: int, partners: int) -> int:
+    """The most passes that `engine.answering.answer_scores` takes of a model, each a question with one candidate.
+
+    Own and another's image and question make four cells, those with another's once per partner, and the mean image two
+    more; partners that are drawn twice, and questions of one wording with the same candidates, make it fewer.
+
+    Examples
+    --------
+    >>> question_passes(questions=1, candidates=2, partners=8)  # 2 · (1 + 3 · 8 + 1 + 8)
+    68
+    """
+    return questions * candidates * (2 + 4 * partners)
