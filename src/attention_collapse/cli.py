@@ -164,8 +164,7 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 def _plan(arguments: argparse.Namespace) -> int:
     from attention_collapse.arguments import output_file
-    from attention_collapse.files import write_json
-    from attention_collapse.planning import calibrate, default_calibration, plan
+    from attention_collapse.planning import calibrate, default_calibration, plan, written_plan
     from attention_collapse.progress import told
     from attention_collapse.report.plan import plan_text
     from attention_collapse.repository.check import find_study
@@ -185,7 +184,7 @@ def _plan(arguments: argparse.Namespace) -> int:
                 study, files[0], models=arguments.model or (), pairs=arguments.pairs, device=arguments.device
             )
     found = plan(study, files if arguments.calibration or files[0].is_file() else (), why_not)
-    _print_then_write(plan_text(found), lambda: [write_json(out, found.to_dict()) or out] if out else [])
+    _print_then_write(plan_text(found), lambda: written_plan(found, out) if out else [])
     return 0
 
 

@@ -33,7 +33,7 @@ from attention_collapse.engine.planned_pairs import PlannedPairs, planned_pairs
 from attention_collapse.engine.scoring import first_foils
 from attention_collapse.engine.takeable import takeable
 from attention_collapse.errors import AttentionCollapseError, ParamsError
-from attention_collapse.files import read_json
+from attention_collapse.files import read_json, write_json
 from attention_collapse.inventory import available
 from attention_collapse.progress import phase
 from attention_collapse.study.checkpoints import known_pins, load_recorded
@@ -94,6 +94,12 @@ def plan(
     return StudyPlan(
         study.name, len(found.table), captions, foils, explained, found.source, tuple(models), tuple(machines)
     )
+
+
+def written_plan(found: StudyPlan, file: Path) -> list[Path]:
+    """Write a plan as JSON; where it is."""
+    write_json(file, found.to_dict())
+    return [file]
 
 
 def _require_same(study: Study, file: Path, machine: Calibration) -> None:

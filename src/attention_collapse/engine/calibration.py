@@ -30,6 +30,7 @@ from attention_collapse.identity.environment import processor
 from attention_collapse.models.interface import DualEncoder, Model
 from attention_collapse.models.masking import not_playable
 from attention_collapse.models.mm_shap import MatchingHead
+from attention_collapse.models.protocols import MM_SHAP, PUBLISHED_PERMUTATIONS
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Contribution, ExtractAttention
 
@@ -217,6 +218,7 @@ def time_steps(model: Model, pairs: Dataset, settings: ExtractAttention, causal:
     pairs
         The table of `data.pairs.table`, with pictures.
     """
+    permutations = PUBLISHED_PERMUTATIONS if causal.t_shap_protocol == MM_SHAP else 1
     steps: dict[str, Callable[[Any], object]] = {
         "attention": lambda one: extract(one, pairs, batch_size=settings.batch_size),
         "contribution": lambda one: contributions(
@@ -224,7 +226,7 @@ def time_steps(model: Model, pairs: Dataset, settings: ExtractAttention, causal:
         ),
         "t_shap": lambda one: token_contributions(
             one, pairs, images=1, seed=causal.seed, batch_size=settings.batch_size,
-            permutations=causal.t_shap_permutations, protocol=causal.t_shap_protocol,
+            permutations=permutations, protocol=causal.t_shap_protocol,
         ),
     }  # fmt: skip
     left_out = {"attention"} if model.family == NO_ATTENTION else set[str]()

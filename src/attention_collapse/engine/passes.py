@@ -134,12 +134,15 @@ class _CountingDual(_Counting):
     logit_scale, logit_bias = 1.0, 0.0
 
     def images(self, pictures: Sequence[Image.Image]) -> Batch:
+        """As many images."""
         return _prepared(IMAGE, pictures)
 
     def texts(self, captions: Sequence[str]) -> Batch:
+        """As many texts."""
         return _prepared(TEXT, captions)
 
     def embed(self, batch: Batch) -> Embedded:
+        """Zeros, counted."""
         return Embedded(self._zeros(batch)[:, None])
 
 
@@ -150,9 +153,11 @@ class _CountingPairs(_Counting):
     token_embedding, is_likelihood = None, False
 
     def pairs(self, _pictures: Sequence[Image.Image], captions: Sequence[str]) -> Batch:
+        """As many pairs."""
         return _prepared(PAIR, captions)
 
     def score(self, batch: Batch) -> Tensor:
+        """Zeros, counted."""
         return self._zeros(batch)
 
 

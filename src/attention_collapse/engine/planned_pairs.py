@@ -116,7 +116,7 @@ def _of_val2017(
 def _spread(n: int, each: float) -> list[int]:
     """Whole numbers of `n` images that add to n · `each`, rounded."""
     edges = np.floor(np.arange(n + 1) * each + 0.5).astype(int)
-    return np.diff(edges).tolist()
+    return [int(count) for count in np.diff(edges)]
 
 
 def _as_counted(histogram: Mapping[str, int], n: int) -> np.ndarray:
