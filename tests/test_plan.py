@@ -347,6 +347,7 @@ def test_the_plan_of_the_coco_study_needs_no_network_and_fits_a_terminal(monkeyp
 
     monkeypatch.setattr(socket.socket, "connect", no_network)
     monkeypatch.setattr(socket, "getaddrinfo", no_network)
+    monkeypatch.setattr("attention_collapse.planning.default_calibration", lambda study: tmp_path / "none.json")
     monkeypatch.chdir(ROOT)
     assert main(["plan", "coco", "--out", str(tmp_path / "plan.json")]) == 0
     text, found = capsys.readouterr().out, json.loads((tmp_path / "plan.json").read_text())
@@ -457,5 +458,5 @@ def test_what_the_page_says_of_a_decoder_and_of_questions_follows_from_the_count
     dual, other = [], []
     for one in (one for size in SIZES for one in planned(size).models):
         (dual if FORMS.get(one.name, "dual encoder") == "dual encoder" else other).append(one.per_pair["contribution"])
-    assert f"costs it {min(dual):.0f} to {max(dual):.0f} passes per image" in TEXT
+    assert f"cost it {min(dual):.0f} to {max(dual):.0f} passes per image" in TEXT
     assert f"any other model {min(other):.0f} to {max(other):.0f} with 8 partners" in TEXT

@@ -271,7 +271,7 @@ def read_calibration(file: Path, study: str) -> Calibration:
 
 
 def write_calibration(file: Path, study: str, machine: Machine, models: Mapping[str, Measured]) -> None:
-    """Write measurements, beside those of other models that the file holds.
+    """Write measurements, beside those of other models that the file holds; of no model, only check the file.
 
     Raises
     ------
@@ -288,6 +288,8 @@ def write_calibration(file: Path, study: str, machine: Machine, models: Mapping[
                 remedy="give another file with --calibration, or remove this one",
             )
         kept = before.models
+    if not models:
+        return
     whole = Calibration.model_validate(
         {"schema": SCHEMA, "study": study, "machine": machine, "models": {**kept, **models}}
     )
