@@ -24,7 +24,7 @@ FLOORS = (
     {"repository"},
     {"stages"},
     {"inputs", "inventory", "streams"},
-    {"diagnosis", "page_parts"},
+    {"diagnosis", "page_parts", "planning"},
     {"information", "exploration", "live", "questions"},
     {"cli"},
 )

@@ -168,6 +168,32 @@ def _serve(arguments: argparse.Namespace) -> int:
     return 0
 
 
+def _plan(arguments: argparse.Namespace) -> int:
+    from attention_collapse.arguments import output_file
+    from attention_collapse.planning import calibrate, default_calibration, plan, written_plan
+    from attention_collapse.progress import told
+    from attention_collapse.report.plan import plan_text
+    from attention_collapse.repository.check import find_study
+
+    out, study = output_file("out", arguments.out), find_study(arguments.study)
+    if not arguments.calibrate and (arguments.model or arguments.pairs or arguments.device):
+        raise ParamsError(
+            "--model, --pairs or --device without --calibrate",
+            expected="they say what is timed, and how",
+            remedy="add --calibrate, or leave them out",
+        )
+    files = arguments.calibration or [default_calibration(study)]
+    why_not: dict[str, str] = {}
+    if arguments.calibrate:
+        with told(True):
+            why_not = calibrate(
+                study, files[0], models=arguments.model or (), pairs=arguments.pairs, device=arguments.device
+            )
+    found = plan(study, files if arguments.calibration or files[0].is_file() else (), why_not)
+    _print_then_write(plan_text(found), lambda: written_plan(found, out) if out else [])
+    return 0
+
+
 def _models(_: argparse.Namespace) -> int:
     from attention_collapse.inventory import listing
 
@@ -293,6 +319,7 @@ RUN: Mapping[str, Callable[[argparse.Namespace], int]] = {
     "information": _information,
     "pairs": _pairs,
     "explore": _explore,
+    "plan": _plan,
     "models": _models,
     "measures": _measures,
     "check": _check,

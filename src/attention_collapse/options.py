@@ -47,6 +47,11 @@ def _path(text: str) -> Path:
     return Path(text)
 
 
+def _own_path(text: str) -> Path:
+    """A path that means the same wherever the command works."""
+    return _path(text).absolute()
+
+
 def command_parser() -> argparse.ArgumentParser:
     """The parser of all commands; `command` names the one, `in_repository` says whether it works on a repository."""
     parser = argparse.ArgumentParser(prog="attention-collapse", description="Modality use of vision-language models.")
@@ -70,6 +75,12 @@ def command_parser() -> argparse.ArgumentParser:
     _add_explore(
         commands.add_parser("explore", help="write a page to look with, of a study or of a model on your pairs")
     )
+    _add_plan(commands.add_parser(
+        "plan",
+        help="say what a study costs before it runs",
+        description="How often each model of a study runs, step by step, and how long that takes on the machines where "
+        "a few pairs were timed (--calibrate). Without --calibrate nothing is loaded, and nothing is ever downloaded.",
+    ))  # fmt: skip
     commands.add_parser("models", help="list the models there are")
     known = commands.add_parser("measures", help="list the measures there are, and what each means")
     known.add_argument("--write", action="store_true", help="write their table into this repository's docs instead")
@@ -276,6 +287,30 @@ def _add_explore(parser: argparse.ArgumentParser) -> None:
     )
     live.add_argument("--host", default="127.0.0.1", help="the address that is listened on (default: 127.0.0.1)")
     live.add_argument("--port", type=_positive, default=7860, help="its port (default: 7860)")
+
+
+def _add_plan(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "study", metavar="STUDY", help="a study of params.yaml or studies/*/params.yaml: embedded, coco"
+    )
+    parser.add_argument(
+        "--calibrate", action="store_true", help="first time a few pairs of each model whose weights are here"
+    )
+    parser.add_argument(
+        "--calibration", type=_own_path, action="append", metavar="FILE",
+        help="measurements of a machine, several times for several machines; --calibrate writes the first (default: "
+        "build/calibration-STUDY.json)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--model", action="append", metavar="NAME", help="with --calibrate: measure this model of the study alone"
+    )
+    parser.add_argument(
+        "--pairs", type=_own_path, metavar="SOURCE", help="with --calibrate: time pairs of this source (docs/data.md), "
+        "where the study's own are not fetched",
+    )  # fmt: skip
+    parser.add_argument("--device", help="with --calibrate: measure on this device in place of the study's")
+    parser.add_argument("--out", type=_own_path, metavar="FILE", help="also write the plan as JSON")
+    parser.set_defaults(in_repository=True)
 
 
 def _add_information(parser: argparse.ArgumentParser) -> None:

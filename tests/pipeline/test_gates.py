@@ -19,6 +19,7 @@ from attention_collapse.repository.root import find_root
 from attention_collapse.repository.verify import copy_tracked
 
 COMMANDS = [["status"], ["verify"], ["evidence", "check"], ["check"], ["diff", "HEAD"], ["track"], ["pipeline"]]
+COMMANDS += [["plan", "embedded"]]
 STUDY = "study: s\nparams_file: params.yaml\nmodels: {m: {kind: clip, weights: hub, repo: a/b}}\n"
 COMMAND = [sys.executable, "-m", "attention_collapse.cli"]
 

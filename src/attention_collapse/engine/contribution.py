@@ -84,6 +84,22 @@ def coalitions(image: np.ndarray, text: np.ndarray) -> Cells:
     }  # fmt: skip
 
 
+def wanted_cells(drawn: tuple[np.ndarray, np.ndarray, np.ndarray], hard: Hard, *, likelihood: bool) -> Cells:
+    """Every cell that `contributions` has scored; many of them are one pass.
+
+    Parameters
+    ----------
+    drawn
+        As of `draws`.
+    likelihood
+        Whether the score is one, so that hard foils are scored in the coalitions too.
+    """
+    image, text, foil = drawn
+    own = np.arange(len(image))[:, None]
+    cells = coalitions(image, text) | {"foil": (own, foil), "text_foil": (image, foil)} | hard.cells(image)
+    return cells | hard.decision_cells(image, text) if likelihood else cells
+
+
 def columns_of(
     cells: Mapping[str, np.ndarray], slack: Mapping[str, np.ndarray], error: float,
     decided: Mapping[str, np.ndarray] | None = None,
@@ -163,12 +179,9 @@ def contributions(
     same = same_pairs(pairs)
     if len(np.unique(same)) < FEWEST:
         return pd.DataFrame(ids | {name: np.full(n, np.nan) for name in OF_PAIRS})
-    image, text, foil = draws(n, partners, seed, same)
-    hard = Hard.of(pairs, same)
-    own = np.arange(n)[:, None]
-    cells = coalitions(image, text) | {"foil": (own, foil), "text_foil": (image, foil)} | hard.cells(image)
-    if likelihood := is_likelihood(model):
-        cells |= hard.decision_cells(image, text)
+    _, text, foil = drawn = draws(n, partners, seed, same)
+    hard, likelihood = Hard.of(pairs, same), is_likelihood(model)
+    cells = wanted_cells(drawn, hard, likelihood=likelihood)
     found = score_cells(
         model, pairs, cells, batch_size=batch_size, work=work, identity=f"{identity} partners={partners} seed={seed}",
         run=run,
