@@ -112,6 +112,7 @@ def test_the_supplement_prints_every_plain_model_on_every_set(built):
         summary = found["answer_accuracy"]
         printed = f"{summary['mean']:.2f} [{summary['ci_low']:.2f}, {summary['ci_high']:.2f}]"
         assert any(printed in line for line in shown)
+    assert "[–" not in text and "–]" not in text  # where there is no interval, none is printed
 
 
 def test_each_number_links_to_its_line(built):

@@ -14,10 +14,10 @@ from matplotlib.figure import Figure
 
 from attention_collapse.engine.answer_cells import PLAIN, Prior, parts
 from attention_collapse.registry import kind_label
-from attention_collapse.report.answers import cell
+from attention_collapse.report.answers import cell, cited
 from attention_collapse.report.evidence import DASH, Evidence
 from attention_collapse.report.figures import BOTH_COLUMNS, CALIBRATED, CAUSAL, NULL, SCORE, number
-from attention_collapse.report.latex import escape, interval, table, value
+from attention_collapse.report.latex import escape, table
 
 DRAWN = {  # prior, arm -> colour, line
     ("published", PLAIN): (NULL, ":"), ("shifted", PLAIN): (SCORE, "-"), ("shifted", "image-choice"): (CALIBRATED, "-"),
@@ -70,10 +70,7 @@ def answer_arms_latex(source: Evidence) -> str:
     for kind, named in source.data["arms"].items():
         for arm, found in named.items():
             at = f"arms.{kind}.{arm}"
-            cells = [
-                f"{value(source, f'{at}.{key}.mean', 2)} {interval(source, f'{at}.{key}', 2)}" if key in found else DASH
-                for key in shown
-            ]
+            cells = [cited(source, f"{at}.{key}") if key in found else DASH for key in shown]
             rows.append([kind_label(kind), escape(_words(arm)), *cells, found.get("verdict", DASH)])
     columns = [("l", "model"), ("l", "training"), *[("l", heads[key]) for key in shown], ("l", "verdict")]
     return table(columns, rows)

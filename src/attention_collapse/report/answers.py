@@ -90,15 +90,17 @@ def answers_latex(source: Evidence) -> str:
             about = [kind_label(kind), given(str(seed)), "shifted" if prior == "shifted" else "as published"]
             for key, label in SETS.items():
                 at = f"models.{kind}.{name}.{key}"
-                cells = [
-                    value(source, f"{at}.{column}.mean", 2)
-                    + (f" {interval(source, f'{at}.{column}', 2)}" if number(named[name][key][column]) >= 0 else "")
-                    for column in PAPER
-                ]
-                rows.append([*about, label, *cells])
+                rows.append([*about, label, *(cited(source, f"{at}.{column}") for column in PAPER)])
                 about = ["", "", ""]
     columns = [("l", "model"), ("l", "seed"), ("l", "trained"), ("l", "asked"), *[("l", heads[key]) for key in PAPER]]
     return table(columns, rows)
+
+
+def cited(source: Evidence, at: str) -> str:
+    """The mean of the summary `at` with its interval, if there is one, as a table's cell with their evidence."""
+    bounds = [source.cite(f"{at}.{end}").value for end in ("ci_low", "ci_high") if f"{at}.{end}" in source]
+    shown = value(source, f"{at}.mean", 2)
+    return f"{shown} {interval(source, at, 2)}" if len(bounds) == 2 and None not in bounds else shown
 
 
 def cell(summary: Mapping[str, Any]) -> str:
