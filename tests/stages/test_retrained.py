@@ -13,8 +13,8 @@ from conftest import ROOT
 from scipy import stats as scipy_stats
 
 from attention_collapse.engine.arm_cells import cells, parameters_of, sections
-from attention_collapse.engine.arm_summary import told
 from attention_collapse.engine.dose_cells import read_cell
+from attention_collapse.engine.dose_scores import numbers
 from attention_collapse.params import load_params
 from attention_collapse.stages import train_prevention
 from attention_collapse.study.layout import Study
@@ -32,6 +32,12 @@ def expected(values):
     return middle - reach, middle + reach
 
 
+def outcomes(tensors):
+    """Of one model; what it did while it was trained is no part of them."""
+    found = numbers({name: values for name, values in tensors.items() if not name.startswith("watched.")})
+    return {name: found[name] for name in OUTCOMES}
+
+
 def committed(arm):
     """Outcomes of the committed models of an arm beside the first cue, of every seed that is there."""
     study = Study(load_params(ROOT / "params.yaml"), ROOT)
@@ -42,7 +48,7 @@ def committed(arm):
         for cell in cells(prevention)
         if (cell.arm, cell.modality, cell.reliability) == (arm, dose.modality, dose.reliability)
     ]
-    return [told(*read_cell(file)) for file in files if file.is_file()]
+    return [outcomes(read_cell(file)[0]) for file in files if file.is_file()]
 
 
 def retrained(root):
@@ -58,7 +64,7 @@ def retrained(root):
     [cell] = cells(one)
     tensors, about = read_cell(study.prevention_of(KIND) / f"{cell.name}.safetensors")
     assert about["parameters"] == parameters_of(cell, prevention, plant)  # those of the committed one
-    return told(tensors, about)
+    return outcomes(tensors)
 
 
 def test_the_interval_takes_in_99_of_100_further_draws_and_tells_the_arms_apart():
