@@ -100,9 +100,12 @@ def test_other_addresses_are_listened_on_with_a_warning_alone(tiny_openclip, cap
 class Interrupting(io.StringIO):
     """Standard output whose reader presses Ctrl+C a moment after he is told of it."""
 
+    timer = None
+
     def write(self, text):
         if "Ctrl+C" in text:
-            threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+            self.timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+            self.timer.start()
         return super().write(text)
 
 
@@ -114,6 +117,9 @@ def test_the_command_serves_until_it_is_interrupted(tiny_openclip, monkeypatch, 
     try:
         status = main(["explore", "--serve", "--model", str(tiny_openclip), "--no-twin", "--port", str(port)])
     finally:
+        if told.timer:  # one that did not wait to be interrupted is not interrupted afterwards
+            told.timer.cancel()
+            told.timer.join()
         signal.signal(signal.SIGINT, before)
     assert told.getvalue().startswith(f"http://127.0.0.1:{port}/ shows the live page; Ctrl+C ends it\n")
     assert status in (0, 130) and "Traceback" not in capsys.readouterr().err
