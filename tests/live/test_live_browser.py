@@ -54,7 +54,7 @@ def page(browser, client):
 def look(page, file, caption):
     if file:
         page.set_input_files("input[type=file]", str(file))
-        page.get_by_text(Path(file).name).first.wait_for()
+        page.get_by_text(Path(file).stem, exact=True).first.wait_for()  # apart from its suffix once it has arrived
     page.get_by_label("Caption").fill(caption)
     page.get_by_role("button", name="Look").click()
     return page.frame_locator("iframe[title='attention-collapse explore']")
