@@ -118,7 +118,7 @@ def test_wrong_arguments_are_said_with_the_usage(place, monkeypatch, capsys, arg
 
 
 @pytest.mark.parametrize(("arguments", "said"), WRONG_VALUES, ids=[" ".join(words) for words, _ in WRONG_VALUES])
-def test_wrong_values_are_said_in_three_parts(place, monkeypatch, capsys, arguments, said):
+def test_wrong_values_are_said_in_three_parts(place, hub_cache, monkeypatch, capsys, arguments, said):
     monkeypatch.chdir(place)
     assert main(arguments) == 1
     error = capsys.readouterr().err

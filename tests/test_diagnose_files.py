@@ -129,26 +129,25 @@ def interrupted(monkeypatch, model_class, names, limit, call):
         return call(), len(passes)
 
 
-OPTIONS = {"n": 6, "partners": 2, "batch_size": 4, "t_shap_protocol": "native", "t_shap_images": 2}
+OPTIONS = {"n": 6, "partners": 2, "batch_size": 4, "t_shap_protocol": "native", "t_shap_images": 1}
 
 
 def test_an_interrupted_run_of_a_dual_encoder_goes_on_and_gives_the_same(scenes, tmp_path, monkeypatch):
     from attention_collapse.models.kinds.openclip import OpenClip
 
-    whole = diagnose(MODEL, scenes, **OPTIONS)
     with monkeypatch.context() as patch:
         passes = count_passes(patch, OpenClip, ["embed"])
-        diagnose(MODEL, scenes, **OPTIONS)
+        whole = diagnose(MODEL, scenes, **OPTIONS)
     found, rest = interrupted(
         monkeypatch, OpenClip, ["embed"], 20, lambda: diagnose(MODEL, scenes, work=tmp_path, **OPTIONS)
     )
     assert found.to_dict() == whole.to_dict() and 0 < rest <= len(passes) - 15
-    again = count_passes(monkeypatch, OpenClip, ["embed"])
+    count_passes(monkeypatch, OpenClip, ["embed"], limit=2)  # for captions and images that are tried before all else
     assert diagnose(MODEL, scenes, work=tmp_path, **OPTIONS).to_dict() == whole.to_dict()
-    assert len(again) == 2  # of the few captions and images that are tried before anything is measured
-    again.clear()
-    assert diagnose(MODEL, scenes, work=tmp_path, **OPTIONS | {"seed": 1}).to_dict() != whole.to_dict()
-    assert len(again) > 2
+    monkeypatch.undo()
+    count_passes(monkeypatch, OpenClip, ["embed"], limit=2)
+    with pytest.raises(KeyboardInterrupt):  # by another seed it has to be measured again
+        diagnose(MODEL, scenes, work=tmp_path, **OPTIONS | {"seed": 1})
 
 
 def test_the_same_of_a_model_that_scores_pairs(scenes, tmp_path, monkeypatch):

@@ -1,5 +1,6 @@
 """What is installed: a light core, extras that are named where they are missing, a wheel that holds what it needs."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -64,40 +65,78 @@ print(sorted(monitor.step(0))[:1])
     assert done.stdout == "torch.Size([1, 2, 3]) 0.25\n['accuracy']\n"
 
 
-@pytest.mark.parametrize(
-    ("code", "extra"),
-    [
-        ("from attention_collapse import diagnose; diagnose('openclip-scenes', 'nowhere')", "models"),
-        ("from attention_collapse import usable_information as u; u('labels.csv', features='f.npz')", "models"),
-        ("from attention_collapse import explore; explore('openclip-scenes', 'nowhere')", "models"),
-        ("from attention_collapse.questions import answer_questions as a; a('openclip-scenes', 'nowhere')", "models"),
-        ("import attention_collapse.monitor.trainer", "models"),
-        ("import attention_collapse.prevention.trainer", "models"),
-        ("import attention_collapse.monitor.lightning_callback", "lightning"),
-        ("import attention_collapse.prevention.lightning_callback", "lightning"),
-    ],
-)
-def test_what_needs_an_extra_says_which(code, extra):
-    done = alone(code)
-    error = done.stderr.strip()
-    assert done.returncode == 1 and f"the libraries of the extra `{extra}`" in error, error
+NEEDED_BY = {  # code -> extra
+    "from attention_collapse import diagnose; diagnose('openclip-scenes', 'nowhere')": "models",
+    "from attention_collapse import usable_information as u; u('labels.csv', features='f.npz')": "models",
+    "from attention_collapse import explore; explore('openclip-scenes', 'nowhere')": "models",
+    "from attention_collapse.questions import answer_questions as a; a('openclip-scenes', 'nowhere')": "models",
+    "import attention_collapse.monitor.trainer": "models",
+    "import attention_collapse.prevention.trainer": "models",
+    "import attention_collapse.monitor.lightning_callback": "lightning",
+    "import attention_collapse.prevention.lightning_callback": "lightning",
+}
+SAID = """
+import json
+said = []
+for code in {codes!r}:
+    try:
+        exec(code)
+    except Exception as error:
+        said.append(str(error))
+    else:
+        said.append("nothing")
+print(json.dumps(said))
+"""
+
+
+@pytest.fixture(scope="module")
+def said():
+    """What each code says where no extra is installed."""
+    done = alone(SAID.format(codes=list(NEEDED_BY)))
+    assert done.returncode == 0, done.stderr
+    return dict(zip(NEEDED_BY, json.loads(done.stdout), strict=True))
+
+
+@pytest.mark.parametrize("code", NEEDED_BY)
+def test_what_needs_an_extra_says_which(code, said):
+    error, extra = said[code], NEEDED_BY[code]
+    assert f"the libraries of the extra `{extra}`" in error, error
     assert f"pip install 'attention-collapse[{extra}]'" in error and " not installed" in error
 
 
-@pytest.mark.parametrize(
-    ("command", "extra"),
-    [
-        (["diagnose", "--model", "openclip-scenes", "--pairs", "."], "models"),
-        (["status"], "study"),
-        (["diff", "HEAD"], "study"),
-        (["track"], "track"),
-    ],
-)
-def test_the_command_line_says_it_without_a_traceback(command, extra):
-    code = f"from attention_collapse.cli import main; sys.exit(main({command!r}))"
-    done = alone(code, list(EXTRAS[extra]), cwd=ROOT)
-    assert done.returncode == 1 and "Traceback" not in done.stderr
-    assert done.stderr.startswith("error: ") and f"attention-collapse[{extra}]" in done.stderr
+COMMANDS = {  # command -> extra
+    "diagnose --model openclip-scenes --pairs .": "models", "status": "study", "diff HEAD": "study", "track": "track",
+}  # fmt: skip
+TOLD = """
+import contextlib, io, json
+from attention_collapse.cli import main
+told = []
+for command, names in {commands!r}:
+    blocked = {{name: sys.modules.get(name) for name in names}}
+    sys.modules.update(dict.fromkeys(names))
+    with contextlib.redirect_stderr(io.StringIO()) as error:
+        status = main(command.split())
+    for name, module in blocked.items():
+        sys.modules.pop(name) if module is None else sys.modules.update({{name: module}})
+    told.append([status, error.getvalue()])
+print(json.dumps(told))
+"""
+
+
+@pytest.fixture(scope="module")
+def told():
+    """The status and the message of each command where the libraries of its own extra are missing."""
+    commands = [(command, list(EXTRAS[extra])) for command, extra in COMMANDS.items()]
+    done = alone(TOLD.format(commands=commands), ["pingouin"], cwd=ROOT)
+    assert done.returncode == 0, done.stderr
+    return dict(zip(COMMANDS, json.loads(done.stdout.splitlines()[-1]), strict=True))
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_the_command_line_says_it_without_a_traceback(command, told):
+    status, error = told[command]
+    assert status == 1 and "Traceback" not in error
+    assert error.startswith("error: ") and f"attention-collapse[{COMMANDS[command]}]" in error
 
 
 def test_what_is_installed_is_not_missed():

@@ -1,11 +1,13 @@
 """The live page over HTTP, without a browser; skipped, with the reason, where Gradio is not installed."""
 
 import importlib.util
+import io
 import os
 import re
 import signal
-import subprocess
+import socket
 import sys
+import threading
 
 import pytest
 import yaml
@@ -13,6 +15,7 @@ from conftest import ROOT, coco_folder
 from live_server import free_port, served
 from test_looker import CAPTION, HOSTILE_SHORT, wrong_files
 
+from attention_collapse.cli import main
 from attention_collapse.errors import PipelineError
 from attention_collapse.live import Looker, demo, serve
 from attention_collapse.live.looker import LARGEST
@@ -94,30 +97,35 @@ def test_other_addresses_are_listened_on_with_a_warning_alone(tiny_openclip, cap
         assert ("there is no password" in said.err) == warned and "shows the live page" in said.out
 
 
-def test_the_command_serves_until_it_is_interrupted(tiny_openclip):
-    port = free_port()
-    heard = ["env", "--default-signal=INT"]  # where the tests run in the background, shells have it ignored
-    command = [
-        *heard,
-        sys.executable,
-        "-m",
-        "attention_collapse.cli",
-        "explore",
-        "--serve",
-        "--model",
-        str(tiny_openclip),
-    ]
-    with subprocess.Popen(
-        [*command, "--no-twin", "--port", str(port)], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
-        env=os.environ | {"HF_HUB_OFFLINE": "1"},
-    ) as process:  # fmt: skip
-        try:
-            assert process.stdout.readline() == f"http://127.0.0.1:{port}/ shows the live page; Ctrl+C ends it\n"
-            process.send_signal(signal.SIGINT)
-            _, said = process.communicate(timeout=120)
-        finally:
-            process.kill()  # one that was not interrupted would be waited for without end
-    assert process.returncode in (0, 130) and "Traceback" not in said
+class Interrupting(io.StringIO):
+    """Standard output whose reader presses Ctrl+C a moment after he is told of it."""
+
+    timer = None
+
+    def write(self, text):
+        if "Ctrl+C" in text:
+            self.timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+            self.timer.start()
+        return super().write(text)
+
+
+def test_the_command_serves_until_it_is_interrupted(tiny_openclip, monkeypatch, capsys):
+    port, told = free_port(), Interrupting()
+    held = {thread for thread in threading.enumerate() if not thread.daemon}
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # shells have it ignored in the background
+    monkeypatch.setattr(sys, "stdout", told)
+    try:
+        status = main(["explore", "--serve", "--model", str(tiny_openclip), "--no-twin", "--port", str(port)])
+    finally:
+        if told.timer:  # one that did not wait to be interrupted is not interrupted afterwards
+            told.timer.cancel()
+            told.timer.join()
+        signal.signal(signal.SIGINT, before)
+    assert told.getvalue().startswith(f"http://127.0.0.1:{port}/ shows the live page; Ctrl+C ends it\n")
+    assert status in (0, 130) and "Traceback" not in capsys.readouterr().err
+    with socket.socket() as one:  # nobody listens any more, and nothing keeps the process from its end
+        assert one.connect_ex(("127.0.0.1", port)) != 0
+    assert {thread for thread in threading.enumerate() if not thread.daemon} <= held
 
 
 def test_the_space_is_the_same_application(tiny_openclip, monkeypatch):

@@ -25,7 +25,7 @@ import json, sys
 from attention_collapse.registry import kinds
 known = {name: kind.label for name, kind in kinds().items()}
 from attention_collapse.models.spec import ModelSpec
-spec = ModelSpec(kind="llava-twin", weights="checkpoint", path=sys.argv[1])
+specs = [ModelSpec(kind=kind, weights="checkpoint", path=sys.argv[1]) for kind in sys.argv[2:]]
 quick = not {"torch", "transformers", "open_clip"} & set(sys.modules)
 from attention_collapse.identity.source_code import code_id
 ids = {kind: code_id("attention_collapse.stages.extract_attention", kind) for kind in kinds()}
@@ -35,47 +35,19 @@ from attention_collapse.models.catalogue import KIND_OF_TYPE
 from attention_collapse.models.image_once import image_once
 from attention_collapse.models.pictures import patch_keys
 from PIL import Image
-model = load("m", spec)
-batch = model.pairs([Image.new("RGB", (40, 40))] * 2, ["a cat", "a dog"])
-encoder = model.module.get_submodule(model.image_encoder)
-with image_once(model):
-    once = "forward" in vars(encoder)
-pixels, keys = patch_keys(model.picture, batch, batch.reads[0])
+def seen(spec):
+    model = load("m", spec)
+    batch = model.pairs([Image.new("RGB", (40, 40))] * 2, ["a cat", "a dog"])
+    encoder = model.module.get_submodule(model.image_encoder)
+    with image_once(model):
+        once = "forward" in vars(encoder)
+    keys = patch_keys(model.picture, batch, batch.reads[0])[1]
+    return {"once": once, "keys": keys.shape[1], "module": type(model).__module__}
 print(json.dumps({
-    "known": known, "quick": quick, "ids": ids, "once": once, "keys": keys.shape[1], "kind": KIND_OF_TYPE["twin"],
-    "listed": [row[:2] for row in listing()], "module": type(model).__module__,
+    "known": known, "quick": quick, "ids": ids, "types": KIND_OF_TYPE, "listed": [row[:2] for row in listing()],
+    "seen": {spec.kind: seen(spec) for spec in specs},
 }))
 """
-
-
-def report(folder, *paths):
-    command = [sys.executable, "-c", REPORT, str(folder)]
-    path = ":".join(str(path) for path in paths)
-    done = subprocess.run(command, capture_output=True, text=True, env={"PYTHONPATH": path, "HF_HUB_OFFLINE": "1"})
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout.splitlines()[-1])
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory):
-    folder = tmp_path_factory.mktemp("llava") / "llava"
-    write_llava(folder)
-    return folder
-
-
-def known_everywhere(found, module):
-    assert found["known"]["llava-twin"] == "Twin" and found["quick"]
-    assert ["twin-7b", "llava-twin"] in found["listed"] and found["kind"] == "llava-twin"
-    assert found["once"] and found["keys"] == 16 and found["module"] == module
-    ids = {kind: code_id(STAGE, kind) for kind in own_kinds()}
-    assert {kind: found["ids"][kind] for kind in ids} == ids  # no other kind's code is another
-    assert found["ids"]["llava-twin"] not in ids.values()
-
-
-def test_a_module_more_is_a_kind_more(folder, tmp_path):
-    shutil.copytree(SRC / "attention_collapse", tmp_path / "attention_collapse")
-    (tmp_path / "attention_collapse" / "models" / "kinds" / "llava_twin.py").write_text(TWIN)
-    known_everywhere(report(folder, tmp_path), "attention_collapse.models.kinds.llava_twin")
 
 
 def package(root, point, source=TWIN):
@@ -89,6 +61,37 @@ def package(root, point, source=TWIN):
     (about / "METADATA").write_text("Metadata-Version: 2.1\nName: lab\nVersion: 1.0\n")
     (about / "entry_points.txt").write_text(f"[{registry.GROUP}]\n{point}\n")
     return root
+
+
+@pytest.fixture(scope="module")
+def found(tmp_path_factory):
+    """What a process knows where this package has a module more, and another package brings one."""
+    root, folder = tmp_path_factory.mktemp("copy"), tmp_path_factory.mktemp("llava") / "llava"
+    write_llava(folder)
+    shutil.copytree(SRC / "attention_collapse", root / "attention_collapse")
+    (root / "attention_collapse" / "models" / "kinds" / "llava_twin.py").write_text(TWIN)
+    package(root, "llava-third = lab.vision.twin", TWIN.replace("Twin", "Third").replace("twin", "third"))
+    command = [sys.executable, "-c", REPORT, str(folder), "llava-twin", "llava-third"]
+    environment = {"PYTHONPATH": str(root), "HF_HUB_OFFLINE": "1"}
+    done = subprocess.run(command, capture_output=True, text=True, env=environment)
+    assert done.returncode == 0, done.stderr
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+@pytest.mark.parametrize(
+    ("name", "module"),
+    [("twin", "attention_collapse.models.kinds.llava_twin"), ("third", "lab.vision.twin")],
+    ids=["a module more", "another package"],
+)
+def test_a_kind_more_is_known_everywhere(found, name, module):
+    kind = f"llava-{name}"
+    assert found["known"][kind] == name.capitalize() and found["quick"]
+    assert [f"{name}-7b", kind] in found["listed"] and found["types"][name] == kind
+    assert found["seen"][kind] == {"once": True, "keys": 16, "module": module}
+    ids = {own: code_id(STAGE, own) for own in own_kinds()}
+    assert {own: found["ids"][own] for own in ids} == ids  # no other kind's code is another
+    assert found["ids"][kind] not in ids.values()
+    assert found["ids"]["llava-twin"] != found["ids"]["llava-third"]
 
 
 @pytest.fixture
@@ -106,11 +109,6 @@ def installed(tmp_path, monkeypatch):
 def clear():
     for cached in (kinds, code_id, source_code.imported, source_code._tree, source_code._meaning):
         cached.cache_clear()
-
-
-def test_another_package_brings_a_kind(folder, tmp_path):
-    package(tmp_path, "llava-twin = lab.vision.twin")
-    known_everywhere(report(folder, SRC, tmp_path), "lab.vision.twin")
 
 
 def test_the_code_of_another_packages_kind_counts_and_so_does_what_it_uses_of_this_one(installed):

@@ -219,7 +219,7 @@ def test_a_reader_that_has_gone_is_no_traceback_and_no_pass(unbuffered):
     reading, writing = os.pipe()
     os.close(reading)
     try:
-        done = run("check", stdout=writing, env=unbuffered)
+        done = run("evidence", "check", stdout=writing, env=unbuffered)
     finally:
         os.close(writing)
     assert (done.returncode, done.stderr) == (141, "")
@@ -228,13 +228,13 @@ def test_a_reader_that_has_gone_is_no_traceback_and_no_pass(unbuffered):
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
 def test_an_output_that_cannot_be_written_is_said():
     with Path("/dev/full").open("w") as full:
-        done = run("check", stdout=full)
+        done = run("evidence", "check", stdout=full)
     assert done.returncode == 1 and done.stderr.startswith("error: ") and "Traceback" not in done.stderr
 
 
 def test_without_any_output_the_verdict_stands():
     code = "import os, sys; os.close(1); os.close(2); os.execv(sys.executable, [sys.executable, *sys.argv[1:]])"
-    command = [sys.executable, "-c", code, *COMMAND[1:], "check"]
+    command = [sys.executable, "-c", code, *COMMAND[1:], "evidence", "check"]
     environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
     assert subprocess.run(command, cwd=ROOT, env=environment).returncode == 0
 

@@ -114,23 +114,43 @@ def test_the_largest_difference_within_the_tolerance_is_named(folders, monkeypat
     assert "metrics/a.json: list[1] (2.0 committed, 2.00001 recomputed)" in text and "5e-06" in text
 
 
-def pretend_to_run(scratch, root, log):
-    """What a perfect reproduction leaves in the scratch copy."""
-    for path in targets_outputs(ROOT):
-        source, target = ROOT / path, scratch / path
-        assert not target.exists()  # nothing may be compared with itself
-        shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
-    log.write_text(json.dumps({"file": "a", "values": 5, "largest": None, "too_close_to_call": []}) + "\n")
+@pytest.fixture(scope="module")
+def dry(tmp_path_factory):
+    """A copy of the repository without git."""
+    folder = tmp_path_factory.mktemp("dry")
+    copy_tracked(ROOT, folder)
+    (folder / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
+    return folder
 
 
-def test_the_command_names_the_one_number_that_was_changed_and_exits_1(tmp_path, monkeypatch, capsys):
-    copy_tracked(ROOT, tmp_path)
+@pytest.fixture(scope="module")
+def outputs(dry):
+    """What the stages that are run again write; DVC needs seconds to say so."""
+    return targets_outputs(dry)
+
+
+def test_the_command_names_the_one_number_that_was_changed_and_exits_1(outputs, tmp_path, monkeypatch, capsys):
+    some = [path for path in outputs if path.parts[0] in ("metrics", "reports")]
+
+    def pretend_to_run(scratch, _root, log):
+        """What a perfect reproduction leaves in the scratch copy."""
+        for path in some:
+            source, target = ROOT / path, scratch / path
+            assert not target.exists()  # nothing may be compared with itself
+            target.parent.mkdir(parents=True, exist_ok=True)
+            shutil.copytree(source, target) if source.is_dir() else shutil.copy(source, target)
+        log.write_text(json.dumps({"file": "a", "values": 5, "largest": None, "too_close_to_call": []}) + "\n")
+
+    for name in (".dvc/config", "dvc.yaml", "params.yaml"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        shutil.copy(ROOT / name, tmp_path / name)
+    for folder in ("metrics", "reports"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
     subprocess.run(["git", "init", "-q"], cwd=tmp_path, check=True)
     subprocess.run(["git", "add", "-A", "-f"], cwd=tmp_path, check=True)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(verify, "rerun", pretend_to_run)
-    outputs = targets_outputs(ROOT)
-    monkeypatch.setattr(verify, "targets_outputs", lambda root: outputs)  # DVC needs seconds to say so
+    monkeypatch.setattr(verify, "targets_outputs", lambda root: some)
     assert cli.main(["verify"]) == 0 and "0 differ beyond" in capsys.readouterr().out
     file = tmp_path / "metrics" / "embedded" / "stats.json"
     data = json.loads(file.read_text())
@@ -139,15 +159,6 @@ def test_the_command_names_the_one_number_that_was_changed_and_exits_1(tmp_path,
     assert cli.main(["verify"]) == 1
     tail = capsys.readouterr().out.splitlines()[-2:]
     assert "MISMATCH" in tail[0] and "models.openclip-scenes.mcs.mean" in tail[0] and "1 differ beyond" in tail[1]
-
-
-@pytest.fixture(scope="module")
-def dry(tmp_path_factory):
-    """A copy of the repository without git."""
-    folder = tmp_path_factory.mktemp("dry")
-    copy_tracked(ROOT, folder)
-    (folder / ".dvc" / "config.local").write_text("[core]\n    no_scm = true\n")
-    return folder
 
 
 def test_all_stages_of_the_embedded_study_are_rerun_and_no_others(dry):
@@ -164,8 +175,7 @@ def test_all_stages_of_the_embedded_study_are_rerun_and_no_others(dry):
     assert ran == stages - {"train_controls", "train_doses", "train_prevention", "train_answers"}
 
 
-def test_every_committed_result_of_the_study_is_among_what_is_compared(dry):
-    outputs = targets_outputs(dry)
+def test_every_committed_result_of_the_study_is_among_what_is_compared(outputs):
     held = {name for path in outputs for name in ([path] if (ROOT / path).is_file() else (ROOT / path).rglob("*"))}
     compared = {os.fspath(Path(name).relative_to(ROOT) if Path(name).is_absolute() else name) for name in held}
     listing = subprocess.run(["git", "ls-files", "metrics", "plots", "reports", "data"], cwd=ROOT, capture_output=True)

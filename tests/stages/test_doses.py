@@ -157,11 +157,10 @@ def test_a_run_that_is_stopped_goes_on_and_equal_parameters_give_equal_bytes(tmp
     ]  # fmt: skip
     train_doses.main(run, "vilt")
     assert len(trained) == 7  # nothing was left to do
-    other = study(tmp_path / "b")
+    other = study(tmp_path / "b", seeds=[1])
     train_doses.main(other, "vilt")
-    assert {file.name: file.read_bytes() for file in out.iterdir()} == {
-        file.name: file.read_bytes() for file in other.doses_of("vilt").iterdir()
-    }
+    again = {file.name: file.read_bytes() for file in other.doses_of("vilt").iterdir()}
+    assert len(again) == 3 and again == {name: (out / name).read_bytes() for name in again}
     tensors, about = read_cell(out / "text-0.95-0.safetensors")
     assert about["parameters"]["reliability"] == 0.95 and about["trained_by"] and about["contents"]
     assert tensors["image.uninformative"].shape == (8, 2) and tensors["attention.mcs_all"].shape == (8,)

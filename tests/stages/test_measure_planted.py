@@ -45,10 +45,11 @@ class Oracle(Scorer):
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory):
     root = tmp_path_factory.mktemp("planted")
-    for name, regime in (
-        ("common", Regime()), ("text", Regime(0.5, 1.0, 0.5)), ("image", Regime(0.5, 0.5, 1.0)),
+    for name, n, regime in (
+        ("common", 24, Regime()), ("text", 24, Regime(0.5, 1.0, 0.5)), ("image", 24, Regime(0.5, 0.5, 1.0)),
+        ("few-common", 8, Regime()), ("few-text", 8, Regime(0.5, 1.0, 0.5)),
     ):  # fmt: skip
-        write_planted(root / name, 24, 3, regime)
+        write_planted(root / name, n, 3, regime)
     return root
 
 
@@ -82,8 +83,9 @@ def test_agreement_of_the_cues_is_all_interaction(folders):
 def test_every_kind_is_measured_through_the_loading_of_any_checkpoint(kind, folders, tmp_path):
     WRITERS[kind](tmp_path / kind, vocabulary(), 0)
     model = load(kind, planted_spec(kind, tmp_path / kind))
-    found = measure(model, folders / "common", folders / "text", PLANT, **OPTIONS)
-    assert len(found) == 24 and found["image_id"].tolist() == list(range(1, 25))
+    few = SimpleNamespace(emap_images=3, t_shap_images=1)
+    found = measure(model, folders / "few-common", folders / "few-text", few, **OPTIONS)
+    assert found["image_id"].tolist() == list(range(1, 9))
     whole = found.drop(columns=list(PARTIAL))
     assert whole.notna().all().all()
     assert found["mcs_all"].between(0, 1).all() and found["accuracy"].isin([0, 1]).all()
@@ -107,6 +109,15 @@ def small_study(root, workers):
     return Study(load_params(root / "params.yaml"), root)
 
 
+def test_every_model_of_a_study_is_measured(tmp_path):
+    study = small_study(tmp_path, workers=1)
+    measure_planted.main(study)
+    models = read_json(study.planted("vilt"))["models"]
+    assert list(models) == ["balanced-0", "balanced-1"]
+    assert len({model["score"] for model in models.values()}) == 2
+
+
+@pytest.mark.slow  # each process imports all libraries
 def test_processes_side_by_side_measure_as_one_does(tmp_path):
     metrics, tables = [], []
     for workers in (1, 2):
@@ -116,5 +127,3 @@ def test_processes_side_by_side_measure_as_one_does(tmp_path):
         metrics.append(read_json(study.planted("vilt")))
         tables.append(study.planted_table("vilt").read_bytes())
     assert metrics[0] == metrics[1] and tables[0] == tables[1]
-    assert list(metrics[0]["models"]) == ["balanced-0", "balanced-1"]
-    assert len({model["score"] for model in metrics[0]["models"].values()}) == 2

@@ -37,10 +37,11 @@ def stale(root: Path = Path()) -> tuple[list[str], list[str]]:
     PipelineError
         No stage of the repository has run, or DVC cannot read it or lock it.
     """
-    from dvc.repo import Repo
+    from dvc.repo import Repo, lock_repo
 
-    # DVC names stages relative to the working folder. Hashes are compared, so git is not needed.
-    with explained(), chdir(root), Repo(config={"core": {"no_scm": True}}) as repo:
+    # DVC names stages relative to the working folder. Hashes are compared, so git is not needed. It forgets the stages
+    # when it gives its lock back: held throughout, they are read once.
+    with explained(), chdir(root), Repo(config={"core": {"no_scm": True}}) as repo, lock_repo(repo):
         status = repo.status()
         cached = {
             str(Path(out.fs_path).relative_to(Path(repo.root_dir)))
