@@ -64,7 +64,7 @@ def test_a_choice_is_shown_by_the_lower_end_of_its_interval(low, shown):
 def test_a_model_at_chance_gets_no_word_of_use():
     result = diagnosis(
         accuracy=(0.57, 0.46, 0.67), choice_image=(0.9, 0.8, 0.95),
-        reliance_share=(None, None, None, 0, "its score does not tell matching from not"),
+        reliance_share=(None, None, None, 0, "its score does not tell matching pairs from others"),
     )  # fmt: skip
     assert said(result).startswith("Nothing of what its score depends on")
     assert not any(word in said(result) for word in ("reads", "uses", "leans"))

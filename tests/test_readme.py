@@ -19,7 +19,7 @@ def reliances(name):
     causal = read_json(ROOT / "metrics" / "embedded" / "contribution" / f"{name}.json")
     both = [causal[f"reliance_{side}"] for side in ("image", "text")]
     if None in [found["mean"] for found in both]:
-        assert all("does not tell matching from not" in found["reason"] for found in both)
+        assert all("does not tell matching pairs from others" in found["reason"] for found in both)
         return "– (at chance)"
     return ", ".join(f"{found['mean']:.2f}" for found in both)
 

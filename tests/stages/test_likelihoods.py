@@ -107,7 +107,7 @@ def test_at_chance_against_hard_foils_it_has_no_reliance_though_it_matches_topic
     assert causal["accuracy"]["mean"] == 1 and causal["accuracy_hard"]["mean"] == 0.5
     for found in (*(causal[name] for name in RELIANCE), severity["reliance_share"]):
         assert found["n"] == 0 and np.isnan(found["mean"]) and found["reason"].startswith(AT_CHANCE)
-    assert causal["shapley_share"]["n"] == N  # of the score, which tells matching from not
+    assert causal["shapley_share"]["n"] == N  # of the score, which tells matching pairs from others
     score = likelihood(noise, said=False)[0]
     assert judged(score, run(score, pairs))[0]["reliance_image"]["mean"] > 0.9
 

@@ -192,7 +192,9 @@ def test_the_numbers_are_those_of_the_metrics(study):
     assert "ab" * 32 in text and "0.731 (seeds: 1)" in text and "- a note of 2 words" in text
     assert "![layer wise attention](../../plots/s/trained/layer_wise_attention.png)" in text
     assert "Shapley share; EMAP gap" in text and "Control" not in text
-    assert "with 4 seeds a side an AUROC of one has the interval [0.40, `1`], and a verdict takes 6 or more" in text
+    assert (
+        "with 4 seeds on each side an AUROC of one has the interval [0.40, `1`], and a verdict takes 6 or more" in text
+    )
     assert "above chance in every kind: EMAP gap." in text
     framework = shown(study, "statistical_validation_framework.md")
     assert "d = 0.5 at α = 0.05 (two-sided) with power 0.8 needs 34 images" in framework

@@ -153,7 +153,7 @@ def _slices(items: list[Item], size: int) -> Iterator[list[Item]]:
 
 
 def surrogate(ids: Sequence[Ids], patches: Mapping[int, Tensor], embeddings: Tensor, logit_scale: float) -> pa.Table:
-    """Entropy of softmax over an image's patches of logit_scale · cos(caption, patch): a row a caption, in nats."""
+    """Entropy of softmax over an image's patches of logit_scale · cos(caption, patch): one row per caption, in nats."""
     entropies, sizes = [], []
     for (image, _), embedding in zip(ids, embeddings.double(), strict=True):
         p = (logit_scale * patches[image].double() @ embedding).softmax(-1)  # (patch,)

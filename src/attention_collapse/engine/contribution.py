@@ -40,7 +40,8 @@ BASELINES = {
 OF_MEANS = {name: measure for name, measure in CONTRIBUTION_MEASURES.items() if measure.level == "means"}
 OF_PAIRS = {name: measure for name, measure in CONTRIBUTION_MEASURES.items() if measure.level == "pair"}
 OF_TOKENS = tuple(name for name, found in CONTRIBUTION_MEASURES.items() if found.level == "token" and not found.formula)
-INCOMPETENT = "its score does not tell matching from not"
+INCOMPETENT = "its score does not tell matching pairs from others"
+COMPETENCE = ("accuracy", "accuracy_hard")  # by which a score means something
 AT_CHANCE = "its score does not tell captions from their hard foils"
 FEWEST = 3  # different images: a partner of the image and one of the text, from two other pairs
 
@@ -267,7 +268,7 @@ def incompetence(results: Mapping[str, Mapping[str, Any]]) -> str:
     can tell hard foils by its language prior alone, and then there is something to take apart. Without an interval
     (all right, say) the mean itself must be above chance.
     """
-    known = [found for name in ("accuracy", "accuracy_hard") if (found := results.get(name)) and found["n"]]
+    known = [found for name in COMPETENCE if (found := results.get(name)) and found["n"]]
     reasons = [at_chance(INCOMPETENT, found) for found in known]
     return reasons[0] if reasons and all(reasons) else ""
 

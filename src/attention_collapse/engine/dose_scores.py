@@ -105,7 +105,7 @@ def read_all(
     parameters: Callable[[C], Mapping[str, Any]],
     told: Callable[[Mapping[str, Floats], Mapping[str, Any]], Mapping[str, float]],
 ) -> tuple[pd.DataFrame, list[C], dict[str, str]]:
-    """The numbers of every cell that there is, a row each; the cells that there are not; and each file's digest.
+    """The numbers of every cell that there is, one row each; the cells that there are not; and each file's digest.
 
     Parameters
     ----------

@@ -72,9 +72,9 @@ def accuracies(
     Returns
     -------
     DataFrame
-        One row a pair: accuracy (0 or 1), perceptual_score_image and perceptual_score_text (accuracy lost with another
-        pair's image or text, over the partners), emap_gap (accuracy lost by the additive projection, fitted without the
-        pair's own score, of the grid of the first `plant.emap_images`; NaN beyond them).
+        One row per pair: accuracy (0 or 1), perceptual_score_image and perceptual_score_text (accuracy lost with
+        another pair's image or text, over the partners), emap_gap (accuracy lost by the additive projection, fitted
+        without the pair's own score, of the grid of the first `plant.emap_images`; NaN beyond them).
     """
     pairs, labels = of
     n = len(pairs)
@@ -114,7 +114,7 @@ def labelled(folder: Path) -> tuple[Dataset, np.ndarray]:
 
 
 def measure(model: Model, common: Path, own: Path, plant: Plant, **options: int) -> pd.DataFrame:
-    """Every measure of a model, a row a pair, sorted by image id; `own` are the pairs of its regime."""
+    """Every measure of a model, one row per pair, sorted by image id; `own` are the pairs of its regime."""
     pairs, _ = labelled(common)
     scores = score_pairs(extract(model, pairs, batch_size=options["batch_size"]).to_pandas(), model.family)
     attention = by_image(scores.pairs)

@@ -48,7 +48,7 @@ class Scores:
 
 
 def _over_heads(table: pd.DataFrame, tower: str) -> pd.DataFrame:
-    """Mean over heads: one row an item and layer, indexed (item, layer); an item is a caption, or an image if the
+    """Mean over heads: one row per item and layer, indexed (item, layer); an item is a caption, or an image if the
     tower saw images alone."""
     part = table[table["tower"] == tower]
     item = "image_id" if part["caption_id"].isna().all() else "caption_id"
@@ -163,7 +163,7 @@ def score_pairs(table: pd.DataFrame, family: str) -> Scores:
 
 
 def by_image(pairs: pd.DataFrame) -> pd.DataFrame:
-    """Mean over each image's captions: the unit of analysis, one row an image, sorted by id.
+    """Mean over each image's captions: the unit of analysis, one row per image, sorted by id.
 
     An image with an undefined caption is undefined itself, so that it is counted and not half used. Measures of the
     level "image" are those of the averaged scores.

@@ -50,7 +50,7 @@ def _mean(total: np.ndarray, n: int) -> Image.Image:
 
 
 def mean_picture(paths: Sequence[Path]) -> Image.Image:
-    """The mean of some files' pictures as it is scored, `MEAN_SIDE` pixels a side."""
+    """The mean of some files' pictures as it is scored, `MEAN_SIDE` pixels on each side."""
     return _mean(_total(paths), len(paths))
 
 

@@ -82,7 +82,7 @@ def token_contributions(
     Returns
     -------
     DataFrame
-        One row an image: image_id, caption_id; t_shap and t_shap_foil (0 to 1, NaN if all φ are 0, if the caption has
+        One row per image: image_id, caption_id; t_shap and t_shap_foil (0 to 1, NaN if all φ are 0, if the caption has
         no token that could move the score, or if there is no other pair), t_shap_floor (the caption's coalitions with
         their values shuffled: `measures.token_shapley`), t_shap_first and t_shap_second (of the halves of the
         permutations), text_tokens and patches (the caption's players), evaluations (its budget spent).

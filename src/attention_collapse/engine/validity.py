@@ -223,7 +223,7 @@ def what_seeds_allow(kinds: Iterable[Mapping[str, Any]], confidence: float) -> d
     -------
     dict
         seeds_a_side: of the contrast with the fewest; perfect_ci_low: where the interval of its AUROC would begin if it
-        were 1; seeds_needed: the fewest a side for any verdict.
+        were 1; seeds_needed: the fewest on each side for any verdict.
     """
     sides = [side for kind in kinds for result in kind["measures"].values() for side in contrasts(result)]
     fewest = min((min(side["n_low"], side["n_high"]) for side in sides), default=0)

@@ -38,7 +38,14 @@ def _nodes(tree: ast.AST) -> Iterator[ast.AST]:
 
 @cache
 def _tree(path: Path) -> ast.Module:
-    return ast.parse(path.read_text("utf-8"))
+    """A file's code without comments, layout and docstrings."""
+    tree = ast.parse(path.read_text("utf-8"))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and type(first.value.value) is str:
+                del node.body[0]
+    return tree
 
 
 @cache
@@ -93,16 +100,8 @@ def _written(node: Any) -> str:
 
 @cache
 def _meaning(path: Path) -> str:
-    """A file's code without comments, layout and docstrings; a file that is no Python as it is."""
-    if path.suffix != ".py":
-        return sha256_file(path)
-    tree = ast.parse(path.read_text("utf-8"))
-    for node in ast.walk(tree):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant) and type(first.value.value) is str:
-                del node.body[0]
-    return _written(tree)
+    """A digest of what a file's code means; of a file that is no Python, of its bytes."""
+    return sha256_bytes(_written(_tree(path)).encode()) if path.suffix == ".py" else sha256_file(path)
 
 
 @cache

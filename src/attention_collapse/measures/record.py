@@ -136,7 +136,7 @@ class Measure:
 
     @property
     def needs_competence(self) -> bool:
-        """Whether it says nothing of a score that does not tell matching from not, as a share of it does."""
+        """Whether it says nothing of a score that does not tell matching pairs from others, as a share of it does."""
         return self.about == CONTRIBUTION and bool(self.share_of or self.level == "means")
 
     @property

@@ -121,8 +121,8 @@ def _limits(sources: Sources) -> str:
         lines.append("The measures were not held against models with a planted answer.")
     else:
         lines.append(
-            f"With {number(sources.validity, 'seeds_a_side')} planted models a side, no measure's verdict reaches "
-            "beyond the models that were tried."
+            f"With {number(sources.validity, 'seeds_a_side')} planted models on each side, no measure's verdict "
+            "reaches beyond the models that were tried."
         )
     return "\n".join(f"- {line}" for line in lines) + "\n"
 

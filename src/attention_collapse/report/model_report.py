@@ -53,8 +53,8 @@ def trust(sources: Sources) -> str:
         f"the side that they claim, in every kind: {text(validity, 'as_claimed_in_words')}. Every other measure did "
         "not for at least one kind, or does not exist there, and supports no claim by itself. A kind that is not named "
         "here was not tested.\n\n"
-        f"Of other models of a kind this says little: with {number(validity, 'seeds_a_side')} seeds a side an AUROC of "
-        f"one has the interval [{number(validity, 'perfect_ci_low', 2)}, `1`], and a verdict takes "
+        f"Of other models of a kind this says little: with {number(validity, 'seeds_a_side')} seeds on each side "
+        f"an AUROC of one has the interval [{number(validity, 'perfect_ci_low', 2)}, `1`], and a verdict takes "
         f"{number(validity, 'seeds_needed')} or more. Measures whose interval lies above chance in every kind: "
         f"{text(validity, 'separates_in_words')}.\n"
     )

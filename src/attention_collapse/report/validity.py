@@ -43,7 +43,7 @@ def _evidence(kinds: Mapping[str, Any]) -> str:
     shown = ""
     if widest is not None:
         seeds = min(widest["n_low"], widest["n_high"])
-        shown = f"With {seeds} seeds a side the interval of 1.00 is [{widest['ci_low']:.2f}, 1.00]. "
+        shown = f"With {seeds} seeds on each side the interval of 1.00 is [{widest['ci_low']:.2f}, 1.00]. "
     return f"{shown}For other models {undetermined} of {len(sides)} areas say nothing (undetermined); the rest: bold."
 
 

@@ -99,7 +99,7 @@ def decision_report(decision: Evidence, study: str) -> str:
         "chosen after the planted models had first been measured; the reliance share replaced it after a review showed "
         "that the mean Shapley share of a dual encoder is one half by construction. So neither choice was blind to the "
         "embedded study. Controls are no models under test, and neither is a model whose score "
-        "tells matching from not no better than chance.", "",
+        "tells matching pairs from others no better than chance.", "",
         "## By every measure", "", _measures(decision),
     ]  # fmt: skip
     for measure in decision.data["measures"]:

@@ -17,9 +17,11 @@ from attention_collapse.data.pairs import read_study
 from attention_collapse.engine.alike import n_alike, same_pairs
 from attention_collapse.engine.contribution import (
     BASELINES,
+    COMPETENCE,
     OF_PAIRS,
     OF_TOKENS,
     contributions,
+    described,
     incompetence,
     summarise,
 )
@@ -64,7 +66,8 @@ def main(study: Study, model: str) -> None:
             work=work / "cells", identity=run, run=runner,
         )  # fmt: skip
         # There is nothing to explain of a score that means nothing.
-        without = incompetence(summarise(values, study.params.stats)) or not_playable(loaded, params.t_shap_protocol)
+        told = {name: described(values[name], study.params.stats) for name in COMPETENCE}
+        without = incompetence(told) or not_playable(loaded, params.t_shap_protocol)
         tokens = token_contributions(
             loaded, pairs, images=0 if without else params.t_shap_images, permutations=params.t_shap_permutations,
             seed=params.seed, batch_size=settings.batch_size, protocol=params.t_shap_protocol, work=work / "t-shap",

@@ -7,9 +7,9 @@ The table leaves three things open, settled here and nowhere else:
 
 - The gate of models tested holds for every decision but NEED_MORE_DATA: one model supports no claim about models.
 - PIVOT says that external models are *not* severe, so at least one of them must have been tested.
-- A model whose kind does not define a measure, or whose score tells matching from not no better than chance, is no
-  model under test for that measure: no number of images would give it one. A model that should have the measure, but
-  whose test does not exist, is undecided.
+- A model whose kind does not define a measure, or whose score tells matching pairs from others no better than chance,
+  is no model under test for that measure: no number of images would give it one. A model that should have the measure,
+  but whose test does not exist, is undecided.
 """
 
 from __future__ import annotations
