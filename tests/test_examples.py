@@ -23,6 +23,7 @@ WITHOUT = {
     ),
     "Diagnosis": "what `diagnose` gives: its example reads one",
     "AttentionCollapseError": "the base of errors, which tests of every error show",
+    "Rows": "what a grid is that has not all its rows in memory: tests/measures/test_matching.py has one",
     "SiteStats": "what the probe gives: the example of AttentionProbe reads one",
     **dict.fromkeys(
         ("ProductOfExperts", "GradientModulation", "Choice", "ImageChoice", "SwapConsistency"),
@@ -79,7 +80,7 @@ PARTS = {
 # In other modules: a part of what stands beside it, and reached through that.
 BESIDE = {
     "score", "share_slack", "squared_slack", "tie_slack", "flip_image_slack", "flip_text_slack", "accuracy_hard",
-    "blind_accuracy", "group_score", "additive_projection", "additive_without_own", "perceptual_score_image",
+    "blind_accuracy", "group_score", "additive_without_own", "perceptual_score_image",
     "perceptual_score_text", "emap_gap", "label_entropy", "label_entropy_given_image", "label_entropy_given_text",
     "label_entropy_given_both", "usable_information_text", "usable_information_image_alone",
     "usable_information_text_alone", "usable_information_both", "bootstrap_columns", "describe_columns",

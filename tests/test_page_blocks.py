@@ -15,7 +15,7 @@ from torch import nn
 from attention_collapse.data.scenes import write_scenes
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.monitor import HeldOut
-from attention_collapse.params import FetchCoco, Params
+from attention_collapse.params import Engine, FetchCoco, Params
 from attention_collapse.report.evidence import Evidence
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -147,8 +147,8 @@ def test_every_block_of_yaml_is_what_the_schema_takes():
             assert {"stats", "decision", "contribution"} <= vars(study).keys(), page
             seen += 1
             continue
-        for value in found.values():
-            model = ModelSpec if "kind" in value else FetchCoco
+        for key, value in found.items():
+            model = Engine if key == "engine" else ModelSpec if "kind" in value else FetchCoco
             model.model_validate(value)
             seen += 1
     assert seen >= 9

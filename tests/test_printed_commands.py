@@ -44,6 +44,7 @@ RUN_BY = {
         '"--engine", "ray"',
     ),
     "attention-collapse explore --serve": ("tests/live/test_looker.py", '"--serve"'),
+    "attention-collapse plan": ("tests/test_plan.py", 'main(["plan", "small"])'),
     "attention-collapse questions": ("tests/test_answer_questions.py", "main([*given"),
     "attention-collapse status": ("tests/pipeline/test_status.py", 'main(["status"])'),
     "attention-collapse evidence check": ("tests/pipeline/test_evidence_check.py", "main(['evidence', 'check'])"),

@@ -66,6 +66,12 @@ def phase(what: str) -> None:
         _say(what, sys.stderr)
 
 
+def note(what: str) -> None:
+    """Say what a reader must know, whether or not progress is told; not where nothing is to be said."""
+    if _told.get() is not False:
+        _say(what, sys.stderr)
+
+
 def _say(line: str, stream: TextIO) -> None:
     """Print a line; work does not end because nobody reads how far it is."""
     with suppress(OSError, ValueError):  # full, closed by its reader, closed

@@ -575,7 +575,7 @@ def test_the_image_encoder_runs_once_on_an_image_and_the_scores_are_the_same(row
         once = scores(announce)
     assert rows == ([1, 1, 1] if name else [])  # of 3 + 3 pairs, 3 images, each by itself
     assert torch.allclose(once, bare, atol=1e-5, rtol=0)
-    assert torch.equal(scores(), bare) and rows[2:] == ([3, 3] if name else [])  # off again
+    assert torch.equal(scores(), bare) and rows[3:] == ([3, 3] if name else [])  # off again
     hook.remove()
 
 

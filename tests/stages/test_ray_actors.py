@@ -28,7 +28,7 @@ from attention_collapse.engine.contribution import contributions
 from attention_collapse.engine.pieces import here
 from attention_collapse.engine.ray_actors import on_ray
 from attention_collapse.engine.token_contribution import token_contributions
-from attention_collapse.errors import AttentionCollapseError, DataError, ParamsError, PipelineError
+from attention_collapse.errors import AttentionCollapseError, ParamsError, PipelineError
 from attention_collapse.models import load
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Engine
@@ -94,8 +94,7 @@ def test_faults_stop_no_other_piece_are_told_and_the_next_run_makes_what_is_miss
 @pytest.mark.parametrize(
     ("fault", "error", "said"),
     [
-        ("poisoned", DataError, r"number 3: piece 3 is poisoned; 11 of 12 missing pieces were made"),
-        ("full", PipelineError, r"number 3: OSError: \[Errno 28\] No space left on device; 11 of 12"),
+        ("full", PipelineError, r"number 3: .*3\.json: cannot be written \(No space left on device\); 11 of 12"),
         ("kills", PipelineError, r"the worker was lost 4 times over number 3; 11 of 12"),
     ],
 )

@@ -17,9 +17,9 @@ import pyarrow as pa
 from safetensors import SafetensorError
 
 from attention_collapse.engine.parts import open_parts
-from attention_collapse.errors import DataError
+from attention_collapse.errors import DataError, PipelineError
 from attention_collapse.models.interface import Model
-from attention_collapse.progress import steps
+from attention_collapse.progress import note, steps
 
 Made = TypeVar("Made")
 
@@ -83,11 +83,19 @@ class Pieces(ABC, Generic[Made]):
         return [piece for piece in some.pieces if not self._is_there(piece)]
 
     def keep(self, piece: int, made: Made) -> None:
-        """Keep a piece that was made."""
+        """Keep a piece that was made; PipelineError if there is no room for it."""
         if self.folder is None:
             self._made[piece] = made
-        else:
-            self.write(self.folder / self.name(piece), made)
+            return
+        file = self.folder / self.name(piece)
+        try:
+            self.write(file, made)
+        except OSError as error:
+            raise PipelineError(
+                f"{file}: cannot be written ({error.strerror or error})",
+                expected="room for what was computed",
+                remedy="make room, then run it again: what is there is not made again",
+            ) from None
 
     def made(self, piece: int, make: Callable[[int], Made]) -> Made:
         """A piece, made now if it is not there yet."""
@@ -121,6 +129,10 @@ def here(pieces: Pieces[Any], model: Model) -> None:
         missing = set(pieces.missing(some))
         if not missing:
             continue
+        if kept := len(some.pieces) - len(missing):
+            note(
+                f"{some.what}: {kept} of {len(some.pieces)} are there from an earlier run, {len(missing)} are made now"
+            )
         with pieces.making(model) as make:
             for piece in steps(some.pieces, some.what, pieces.unit):
                 if piece in missing:

@@ -28,7 +28,7 @@ from attention_collapse.engine.pieces import Pieces, Runner
 from attention_collapse.errors import AttentionCollapseError, ParamsError, PipelineError
 from attention_collapse.models.interface import Model
 from attention_collapse.params import Engine
-from attention_collapse.progress import phase, steps
+from attention_collapse.progress import note, steps
 
 AGAIN = 3  # times that a lost worker is started anew for what it had in hand
 SPARE = 2  # logical processors of a Ray of our own beyond the actors': one alone is kept by Ray Data itself
@@ -97,7 +97,7 @@ def on_ray(settings: Engine, load: Callable[[], Model], threads: int) -> Iterato
             connected = True
         _require_room(settings, threads)
         total = sum(len(some.pieces) for some in pieces.rounds)
-        phase(f"{pieces.what}: {total - len(missing)} of {total} pieces are there, {len(missing)} are made on Ray")
+        note(f"{pieces.what}: {total - len(missing)} of {total} are there, {len(missing)} are made on Ray")
         _make(pieces, missing, settings, load, threads)
 
     try:
@@ -164,7 +164,7 @@ def _connect(settings: Engine, threads: int) -> None:
     if settings.address != "local":
         try:
             ray.init(address=settings.address, **quiet)
-            phase(f"Ray: the cluster at {settings.address}")
+            note(f"Ray: the cluster at {settings.address}")
         except ConnectionError as error:
             if settings.address != "auto" or "RAY_ADDRESS" in os.environ:
                 raise ParamsError(
@@ -173,7 +173,7 @@ def _connect(settings: Engine, threads: int) -> None:
                     remedy="start one (`ray start --head`), or correct the address",
                 ) from None
     if not ray.is_initialized():
-        phase("Ray: one of our own on this machine")
+        note("Ray: one of our own on this machine")
         wanted = max(os.cpu_count() or 1, settings.actors * threads + SPARE)
         ray.init(address="local", num_cpus=wanted, object_store_memory=STORE, include_dashboard=False, **quiet)
 

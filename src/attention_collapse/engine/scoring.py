@@ -12,7 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 import numpy as np
 import torch
@@ -137,15 +137,15 @@ class _Encoded(_OfPictures):
     @contextmanager
     def scoring(self, model: Model) -> Iterator[Callable[[int], np.ndarray]]:
         """One pass of images or of texts."""
+        encoder = cast("DualEncoder", model)
 
         def embedded(piece: int) -> np.ndarray:
             of_images, items = self._batches[piece]
-            assert isinstance(model, DualEncoder)  # noqa: S101 - of a dual encoder only
             with torch.inference_mode():
-                batch = model.images([self.picture(i) for i in items]) if of_images else model.texts(
+                batch = encoder.images([self.picture(i) for i in items]) if of_images else encoder.texts(
                     [self._texts[i] for i in items]
                 )  # fmt: skip
-                found: np.ndarray = model.embed(batch).embedding.cpu().double().numpy()
+                found: np.ndarray = encoder.embed(batch).embedding.cpu().double().numpy()
             return np.ascontiguousarray(found)
 
         yield embedded
@@ -176,15 +176,15 @@ class _Coalitions(_OfPictures):
     @contextmanager
     def scoring(self, model: Model) -> Iterator[Callable[[int], np.ndarray]]:
         """One pass, of inputs that were prepared once where the model's can be, and there is memory for them."""
-        assert isinstance(model, PairScorer)  # noqa: S101 - a dual encoder has a grid
+        scorer = cast("PairScorer", model)
         prepared: list[Recombined | None] = []  # when the first is needed
         read: dict[int, Image.Image] = {}
-        with image_once(model) as announce:
+        with image_once(scorer) as announce:
 
             def scores(piece: int) -> np.ndarray:
                 if not prepared:
                     everything = map(self.picture, range(len(self.paths) + bool(self._sums)))
-                    prepared.append(recombined(model, everything, self._texts))
+                    prepared.append(recombined(scorer, everything, self._texts))
                 part = self._distinct[piece * self._batch_size : (piece + 1) * self._batch_size].tolist()
                 images, texts = [image for image, _ in part], [text for _, text in part]
                 announce(images)
@@ -194,9 +194,9 @@ class _Coalitions(_OfPictures):
                     held = {image: read.get(image) or self.picture(image) for image in set(images)}
                     read.clear()
                     read.update(held)
-                    batch = model.pairs([held[image] for image in images], [self._texts[text] for text in texts])
+                    batch = scorer.pairs([held[image] for image in images], [self._texts[text] for text in texts])
                 with torch.inference_mode():
-                    found: np.ndarray = model.score(batch).cpu().double().numpy()
+                    found: np.ndarray = scorer.score(batch).cpu().double().numpy()
                 return np.ascontiguousarray(found)
 
             yield scores

@@ -30,7 +30,13 @@ Grid: TypeAlias = Sequence[Sequence[float]] | NDArray[np.float64] | Rows
 
 
 def row_blocks(grid: Grid) -> Iterator[tuple[int, Floats]]:
-    """The blocks of a grid's rows; an array is one block."""
+    """(position of the first image, its scores and those of the images after it) of a grid; an array is one block.
+
+    Examples
+    --------
+    >>> [(start, block.shape) for start, block in row_blocks([[2.0, 1.0], [3.0, 0.0]])]
+    [(0, (2, 2))]
+    """
     if isinstance(grid, Sequence | np.ndarray):
         yield 0, np.asarray(grid, np.float64)
     else:
