@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 Ids = tuple[int, int | None]  # image, caption
 Seen = dict[str, dict[str, dict[str, np.ndarray]]]  # tower -> site -> statistic
 SURROGATE = "surrogate"  # not attention: similarity of a caption's embedding to an image's projected patches
-ROWS_AT_ONCE = 200_000  # of a table
+ROWS_AT_ONCE = 50_000  # of a table
 Given = TypeVar("Given")  # what a pass gives
 Item = TypeVar("Item")
 
@@ -320,7 +320,7 @@ def extract_into(
         whole_file(out) as temporary,
         pq.ParquetWriter(temporary, schema.with_metadata(dict(about or {}))) as writer,
     ):
-        for some in _together(parts, ROWS_AT_ONCE // 4):
+        for some in _together(parts, ROWS_AT_ONCE // 2):
             writer.write_table(pa.concat_tables([empty, *some], promote_options="default"))
             rows += sum(part.num_rows for part in some)
     return rows

@@ -95,7 +95,10 @@ class _OfPictures(Pieces[np.ndarray]):
 
     @cached_property
     def _mean_picture(self) -> Image.Image:
-        return _mean(np.sum([self.made(piece, self._total) for piece in self._sums], 0), len(self.paths))
+        total = np.zeros((MEAN_SIDE, MEAN_SIDE, 3), np.int64)
+        for piece in self._sums:  # one at a time in memory
+            total += self.made(piece, self._total)
+        return _mean(total, len(self.paths))
 
     @contextmanager
     def making(self, model: Model) -> Iterator[Callable[[int], np.ndarray]]:
