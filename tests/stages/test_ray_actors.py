@@ -226,3 +226,48 @@ def test_a_stage_on_ray_writes_the_files_of_one_process(cluster, tmp_path, tiny_
         found = [*study.data.rglob("*.csv"), *study.data.rglob("checkpoints/*.json"), *study.metrics.rglob("*.json")]
         files[kind] = {str(file.relative_to(tmp_path)): file.read_bytes() for file in found}
     assert files["ray"] == files["local"] and len(files["ray"]) > 6
+
+
+def lose_a_node(folder, trace):
+    """A cluster of two nodes on this machine, of which the second is taken away in the middle; in a process of its own,
+    for a process connects to one cluster."""
+    import threading
+
+    import ray
+    from ray.cluster_utils import Cluster
+
+    cluster = Cluster(initialize_head=True, head_node_args={"num_cpus": 2})
+    second = cluster.add_node(num_cpus=2)
+    paths = {"env_vars": {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}}
+    ray.init(address=cluster.address, log_to_driver=False, runtime_env=paths)
+
+    def lose():
+        while len(list(folder.glob("*.json"))) < 6:
+            time.sleep(0.02)
+        cluster.remove_node(second, allow_graceful=False)
+        (folder.parent / "lost").touch()
+
+    threading.Thread(target=lose, daemon=True).start()
+    with on_ray(RAY, nothing, 1) as run:
+        run(Numbers(40, folder, trace, seconds=0.3), None)
+
+
+@pytest.mark.slow
+def test_a_node_may_be_lost(tmp_path):
+    """Where the other node has room, its pieces are made there; else the run ends, and the next one makes the rest."""
+    folder, trace = tmp_path / "work", tmp_path / "trace"
+    code = (
+        "import sys, pathlib\nfrom test_ray_actors import lose_a_node\n"
+        f"lose_a_node(pathlib.Path({str(folder)!r}), pathlib.Path({str(trace)!r}))\n"
+    )
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=240, check=False
+    )
+    assert (tmp_path / "lost").exists(), done.stderr[-2000:]
+    there = {int(file.stem) for file in folder.glob("*.json")}
+    assert done.returncode == 0 or "missing pieces were made and are kept" in done.stderr
+    pieces = Numbers(40, folder, tmp_path / "again")
+    here(pieces, None)
+    again = lines(tmp_path / "again") if len(there) < 40 else []
+    assert made(folder, 40) and sorted(again) == sorted(set(range(40)) - there)
