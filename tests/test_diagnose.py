@@ -1,13 +1,14 @@
 """The person's door: the Python function and the command line."""
 
 import json
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from conftest import ROOT, coco_folder
 from tiny.encoders import write_vilt
 
-from attention_collapse import AttentionCollapseError, Estimate, diagnose
+from attention_collapse import AttentionCollapseError, Diagnosis, Estimate, diagnose
 from attention_collapse.cli import main
 from attention_collapse.data.scenes import write_scenes
 from attention_collapse.files import read_json
@@ -193,3 +194,15 @@ def test_an_untrained_vit_b_32_stands_within_a_hundredth_of_its_null_on_photogra
     assert (result.n_images, result.n_pairs, list(result.skipped)) == (80, 400, [])
     assert abs(result["mcs"].mean - result["mcs_null"].mean) < 0.01
     assert result.details["metrics"]["uniform_vision"] == pytest.approx(np.log(50))
+
+
+@pytest.mark.parametrize(
+    ("asked", "near"), [("MCS", "mcs"), ("reliance_shares", "reliance_share"), ("mcs_nul", "mcs_null")]
+)
+def test_a_measure_that_there_is_not_is_named_with_one_that_is_near(asked, near):
+    names = ("mcs", "mcs_null", "reliance_share")
+    known = {name: Estimate(name, 0.5, 0.1, 0.4, 0.6, 10, 0, 0.95) for name in names}
+    with pytest.raises(KeyError, match=f"no measure '{asked}'; did you mean '{near}'"):
+        Diagnosis.__getitem__(SimpleNamespace(estimates=known), asked)
+    with pytest.raises(KeyError, match="no measure 'xyzzy': `attention-collapse measures`"):
+        Diagnosis.__getitem__(SimpleNamespace(estimates=known), "xyzzy")

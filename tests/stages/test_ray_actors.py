@@ -91,16 +91,9 @@ def test_faults_stop_no_other_piece_are_told_and_the_next_run_makes_what_is_miss
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("fault", "error", "said"),
-    [
-        ("full", PipelineError, r"number 3: .*3\.json: cannot be written \(No space left on device\); 11 of 12"),
-        ("kills", PipelineError, r"the worker was lost 4 times over number 3; 11 of 12"),
-    ],
-)
-def test_a_fault_is_said_by_its_name(run, tmp_path, fault, error, said):
-    with pytest.raises(error, match=said):
-        run(Numbers(12, tmp_path / "work", tmp_path / "trace", {3: fault}), None)
+def test_what_a_worker_never_lives_through_is_named(run, tmp_path):
+    with pytest.raises(PipelineError, match="the worker was lost 4 times over number 3; 11 of 12"):
+        run(Numbers(12, tmp_path / "work", tmp_path / "trace", {3: "kills"}), None)
 
 
 @pytest.mark.slow

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from difflib import get_close_matches
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -109,7 +110,13 @@ class Diagnosis:
     tables: Mapping[str, pd.DataFrame] = field(default_factory=dict, repr=False, compare=False)
 
     def __getitem__(self, measure: str) -> Estimate:
-        return self.estimates[measure]
+        """The estimate of a measure by its name; KeyError with near names where there is none."""
+        if measure in self.estimates:
+            return self.estimates[measure]
+        by_label = {MEASURES[name].label: name for name in self.estimates}
+        near = get_close_matches(measure, [*self.estimates, *by_label], n=1, cutoff=0.4)
+        hint = f"; did you mean {by_label.get(near[0], near[0])!r}?" if near else ""
+        raise KeyError(f"no measure {measure!r}{hint}: `attention-collapse measures` lists them")
 
     def table(self) -> pd.DataFrame:
         """One row per measure: its record's label, unit and what it is about, and the estimate."""
