@@ -179,7 +179,7 @@ def test_a_diagnosis_on_ray_is_that_of_one_process(cluster, tmp_path, tiny_openc
         "--quiet",
     ]
     assert main([*asked, "--out", str(tmp_path / "one.json"), "--per-pair", str(tmp_path / "one.csv")]) == 0
-    ray = ["--work", str(tmp_path / "parts"), "--engine", "ray", "--actors", "2"]
+    ray = ["--work", str(tmp_path / "parts"), "--engine", "ray", "--actors", "1"]
     assert main([*asked, *ray, "--out", str(tmp_path / "ray.json"), "--per-pair", str(tmp_path / "ray.csv")]) == 0
     for name in ("json", "csv"):
         assert (tmp_path / f"ray.{name}").read_bytes() == (tmp_path / f"one.{name}").read_bytes()
@@ -209,7 +209,7 @@ def test_a_model_in_memory_cannot_be_shared(tmp_path):
 def test_a_stage_on_ray_writes_the_files_of_one_process(cluster, tmp_path, tiny_openclip):
     coco_folder(tmp_path / "in", n=12, captions=1)
     local, files = tiny_study(tmp_path, tiny_openclip), {}
-    for kind, engine in (("local", Engine()), ("ray", RAY)):
+    for kind, engine in (("local", Engine()), ("ray", Engine(kind="ray"))):
         study = Study(local.params.model_copy(update={"engine": engine}), local.root)
         for folder in (study.data, study.metrics):
             shutil.rmtree(folder, ignore_errors=True)
