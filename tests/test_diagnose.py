@@ -12,6 +12,8 @@ from attention_collapse import AttentionCollapseError, Diagnosis, Estimate, diag
 from attention_collapse.cli import main
 from attention_collapse.data.scenes import write_scenes
 from attention_collapse.files import read_json
+from attention_collapse.measures.catalogue import MEASURES
+from attention_collapse.report.diagnosis import READ_FIRST
 
 
 @pytest.fixture
@@ -154,7 +156,7 @@ def test_long_captions_are_cut_and_counted(tmp_path, tiny_openclip, capsys):
     [
         (["--model", "openclip-scene", "--pairs", "{folder}"], "did you mean 'openclip-scenes'"),
         (["--model", "{model}", "--pairs", "nowhere"], "nowhere: no such folder"),
-        (["--model", "{model}", "--pairs", "{folder}", "--n", "99"], "n = 99 images asked for (seed 0), 12 usable"),
+        (["--model", "{model}", "--pairs", "{folder}", "--n", "99"], "n = 99 with seed 0, and 12 images"),
         (["--model", "{folder}", "--pairs", "{folder}"], "open_clip_config.json is absent"),
     ],
 )
@@ -206,3 +208,23 @@ def test_a_measure_that_there_is_not_is_named_with_one_that_is_near(asked, near)
         Diagnosis.__getitem__(SimpleNamespace(estimates=known), asked)
     with pytest.raises(KeyError, match="no measure 'xyzzy': `attention-collapse measures`"):
         Diagnosis.__getitem__(SimpleNamespace(estimates=known), "xyzzy")
+
+
+def test_what_is_read_first_stands_first_and_values_in_the_scores_own_unit_are_in_the_result_alone(tmp_path):
+    result = diagnose(
+        str(ROOT / "data" / "controls" / "openclip-scenes"), write_scenes(tmp_path, 12, seed=0), partners=2
+    )
+    text = result.text()
+    said = [text.index(f"\n  {MEASURES[name].label}  ") for name in READ_FIRST]
+    assert said == sorted(said) and said[-1] < text.index("\n  Shapley share of the image  ")
+    own = [name for name, one in result.estimates.items() if MEASURES[name].unit in ("score", "score²") and one.mean]
+    assert len(own) > 5 and f"not listed: {len(own)} values in the score's own unit" in text
+    assert not any(f"\n  {MEASURES[name].label}  " in text for name in own)
+
+
+def test_a_measure_can_be_looked_up_by_a_part_of_its_name(capsys):
+    assert main(["measures", "RELIANCE"]) == 0
+    heads = [line.split(":")[0] for line in capsys.readouterr().out.splitlines() if not line.startswith(" ")]
+    assert heads == [name for name in MEASURES if "reliance" in name]
+    assert main(["measures", "relience_image"]) == 1
+    assert "did you mean 'reliance_image'?" in capsys.readouterr().err

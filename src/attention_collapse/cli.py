@@ -208,10 +208,10 @@ def _models(_: argparse.Namespace) -> int:
 
 
 def _measures(arguments: argparse.Namespace) -> int:
-    from attention_collapse.report.measures import listing, write_tables
+    from attention_collapse.report.measures import listing, named, write_tables
 
     if not arguments.write:
-        print(listing())
+        print(listing(named(arguments.name)) if arguments.name else listing())
         return 0
     for file in write_tables(find_root()):
         print(f"{file}: written")

@@ -170,7 +170,8 @@ def _measured(model: Named | Given, source: Source, asked: Asked, work: Path | N
     """Read, load, observe, swap and judge, in this order."""
     import torch
 
-    from attention_collapse.engine.attention import blocks, extract_into
+    from attention_collapse.engine.attention import extract_into
+    from attention_collapse.engine.attention_table import blocks
     from attention_collapse.engine.captions import examine_captions
     from attention_collapse.engine.contribution import summarise
     from attention_collapse.engine.kept import Kept, kept

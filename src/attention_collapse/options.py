@@ -83,6 +83,7 @@ def command_parser() -> argparse.ArgumentParser:
     ))  # fmt: skip
     commands.add_parser("models", help="list the models there are")
     known = commands.add_parser("measures", help="list the measures there are, and what each means")
+    known.add_argument("name", nargs="?", help="only those with this in their name, such as reliance")
     known.add_argument("--write", action="store_true", help="write their table into this repository's docs instead")
     gate = commands.add_parser(
         "check",

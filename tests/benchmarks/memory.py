@@ -43,7 +43,8 @@ def measured(n: int, model: str, threads: int) -> dict[str, tuple[float, float, 
     from PIL import Image
 
     from attention_collapse.data.pairs import read_folder, table
-    from attention_collapse.engine.attention import blocks, extract_into
+    from attention_collapse.engine.attention import extract_into
+    from attention_collapse.engine.attention_table import blocks
     from attention_collapse.engine.contribution import contributions
     from attention_collapse.engine.scores import by_image, score_blocks
     from attention_collapse.models import load

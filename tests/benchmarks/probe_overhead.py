@@ -26,7 +26,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from attention_collapse.engine.attention import probe_batch
+from attention_collapse.engine.probed_batch import probe_batch
 from attention_collapse.models import load
 from attention_collapse.models.catalogue import CATALOGUE
 from attention_collapse.models.interface import DualEncoder

@@ -5,7 +5,7 @@ import torch
 from PIL import Image
 from tiny.encoders import write_blip, write_clip
 
-from attention_collapse.engine.attention import probe_batch
+from attention_collapse.engine.probed_batch import probe_batch
 from attention_collapse.errors import DataError, ModelError
 from attention_collapse.models import load
 from attention_collapse.models.boundary import boundary, first_sentence

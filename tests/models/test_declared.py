@@ -10,7 +10,7 @@ from conftest import ROOT, coco_folder
 
 from attention_collapse import diagnose
 from attention_collapse.cli import main
-from attention_collapse.engine.attention import probe_batch
+from attention_collapse.engine.probed_batch import probe_batch
 from attention_collapse.errors import ModelError
 from attention_collapse.models import load
 from attention_collapse.models.interface import Provenance

@@ -20,7 +20,7 @@ from torch import nn
 from torch.overrides import TorchFunctionMode
 
 from attention_collapse.cli import main
-from attention_collapse.engine.attention import probe_batch
+from attention_collapse.engine.probed_batch import probe_batch
 from attention_collapse.errors import ModelError
 from attention_collapse.families import CROSS_ATTENTION, DUAL_ENCODER, NO_ATTENTION, SINGLE_STREAM, THREE_GROUP
 from attention_collapse.models import load
@@ -676,5 +676,5 @@ def test_diagnose_runs_every_kind_on_photographs(row, folders, coco_sample, caps
     assert main([*command, "--n", "4", "--partners", "2", "--max-unknown", "1"]) == 0  # the vocabularies are small
     printed = capsys.readouterr().out
     expected = PRINTED[TABLE[row][1]] if row != "align" else ("convolutional and has no attention", "entropy, text")
-    for words in (*expected, "4 images, 20 pairs, 0 skipped", "Shapley value of the image", "interaction"):
+    for words in (*expected, "4 images, 20 pairs, 0 skipped", "choice between two images", "reliance on the text"):
         assert words in printed

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from attention_collapse.engine.attention import probe_batch
+from attention_collapse.engine.probed_batch import probe_batch
 from attention_collapse.errors import ModelError, ProbeError
 from attention_collapse.models import load
 from attention_collapse.models.catalogue import CATALOGUE, named

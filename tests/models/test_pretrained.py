@@ -13,7 +13,7 @@ from tiny.decoders import write_llava, write_paligemma
 from tiny.encoders import write_clip
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from attention_collapse.engine.attention import probe_batch
+from attention_collapse.engine.probed_batch import probe_batch
 from attention_collapse.errors import ModelError, ProbeError
 from attention_collapse.models import load
 from attention_collapse.models.catalogue import named
@@ -83,7 +83,7 @@ def test_the_hubs_cache_loads_as_a_folder_does_and_says_its_revision(hub, revisi
 def test_a_hub_that_cannot_be_reached_names_the_files_and_the_way_by_hand(hub, monkeypatch):
     cached(monkeypatch, hub)
     with pytest.raises(
-        ModelError, match=r"config.json and model\*.safetensors of org/other(.|\n)*by hand into a folder"
+        ModelError, match=r"config.json and model\*.safetensors of org/other(.|\n)*by hand and give its folder"
     ):
         load("m", ModelSpec(kind="clip", weights="hub", repo="org/other", revision=REVISION))
 

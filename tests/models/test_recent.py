@@ -15,7 +15,7 @@ from test_kinds import TEXTS, captured, pictures, result
 from tiny.encoders import write_metaclip_2
 from tiny.recent import write_gemma3, write_internvl, write_llava_onevision, write_mllama, write_qwen3_vl
 
-from attention_collapse.engine.attention import probe_batch
+from attention_collapse.engine.probed_batch import probe_batch
 from attention_collapse.errors import ModelError
 from attention_collapse.measures.reliance import lost_both, lost_image, lost_text, reliance_image, reliance_text
 from attention_collapse.models import load

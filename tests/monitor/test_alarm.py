@@ -118,10 +118,12 @@ def test_a_score_that_is_right_by_luck_rings_nothing_however_little_it_loses():
     assert read(Cells(sign, sign, own, own), target, Rule(), 0).unused == {"image": True, "text": False}
 
 
-def test_too_few_pairs_are_said_to_be():
+def test_too_few_pairs_are_said_to_be_before_training_and_after_it(caplog):
     monitor = run(cue, 50, held_out=pairs(60))
     assert not monitor.alarms and "too few pairs for an alarm" in monitor.summary()
-    assert "too few" not in run(cue, 50).summary()
+    assert [record.message for record in caplog.records] == [monitor.summary().splitlines()[2]]
+    caplog.clear()
+    assert "too few" not in run(cue, 50).summary() and "too few" not in caplog.text
 
 
 def curve(rng, image_use, checks, n=200):

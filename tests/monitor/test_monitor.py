@@ -10,7 +10,7 @@ import torch
 from torch import nn
 from watched import content, cue, pairs
 
-from attention_collapse.errors import DataError, ParamsError
+from attention_collapse.errors import DataError, ModelError, ParamsError
 from attention_collapse.monitor import HeldOut, Monitor, Rule
 from attention_collapse.monitor.cost import Cost
 
@@ -90,10 +90,26 @@ def test_everything_is_restored_after_an_error_in_the_score():
         model.passes.fill_(7)
         raise RuntimeError("out of memory")
 
-    with pytest.raises(RuntimeError, match="out of memory"):
+    with pytest.raises(ModelError, match="out of memory"):
         Monitor(broken, pairs(), every=1, model=model).step(0)
     assert model.training and model.passes == 0 and torch.equal(torch.get_rng_state(), state)
     assert torch.is_grad_enabled() and torch.is_autocast_cache_enabled()
+
+
+def test_an_error_in_the_score_says_what_it_was_given():
+    """The error of the model is the cause; where memory ran out, it is left as it is, for who catches it."""
+    monitor = Monitor(lambda image, text: image @ text, pairs(), every=1, model=())
+    with pytest.raises(ModelError) as error:
+        monitor.step(0)
+    assert isinstance(error.value.__cause__, RuntimeError)
+    assert "failed: RuntimeError: " in error.value.got
+    assert "(image: (200, 2) float32 on cpu; text: (200, 3) float32 on cpu)" in error.value.got
+
+    def exhausted(image, text):
+        raise torch.OutOfMemoryError("no room")
+
+    with pytest.raises(torch.OutOfMemoryError):
+        Monitor(exhausted, pairs(), every=1, model=()).step(0)
 
 
 def test_it_checks_at_the_steps_it_is_told():

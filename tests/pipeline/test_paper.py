@@ -112,7 +112,12 @@ def test_the_supplement_prints_every_plain_model_on_every_set(built):
         summary = found["answer_accuracy"]
         printed = f"{summary['mean']:.2f} [{summary['ci_low']:.2f}, {summary['ci_high']:.2f}]"
         assert any(printed in line for line in shown)
-    assert "[–" not in text and "–]" not in text  # where there is no interval, none is printed
+
+
+@pytest.mark.parametrize("pdf", ["main.pdf", "supplement.pdf"])
+def test_where_there_is_no_interval_a_dash_is_printed(built, pdf):
+    text = text_of(built, "-layout", pdf=pdf)
+    assert "–" in text and "[–" not in text and "–]" not in text
 
 
 def test_each_number_links_to_its_line(built):

@@ -50,6 +50,7 @@ def test_the_file_and_its_run_once_and_one_macro_a_scalar(source):
 def test_a_cell_names_its_macro_and_an_absent_number_is_a_dash(source):
     assert value(source, "b.mean", 1) == r"\acval{s.b.mean}{1}{0.1}"
     assert value(source, "b.sd") == "--"
+    assert interval(source, "a") == "--"
     assert interval(source, "b") == r"[\acval{s.b.ci_low}{3}{$-$0.100}, \acval{s.b.ci_high}{3}{--}]"
 
 

@@ -67,6 +67,9 @@ def test_of_a_vocabulary_of_words_the_share_is_that_of_the_words_it_lacks(kind, 
     found = read_captions(model, pairs)
     assert (found.n, found.n_tokens, found.n_unknown) == (3, 11, 3)  # zebra, sofa, on
     assert found.unknown_share == pytest.approx(3 / 11)
+    assert found.unknown_words == ("zebra", "sofa", "on")
+    said = caption_notes(found.to_dict() | {"ignored": []}, 0)[0]
+    assert said.endswith("are unknown to the model, such as those of 'zebra', 'sofa', 'on'")
     assert (found.n_different, found.n_without_content, found.n_with_control_tokens) == (3, 0, 0)
 
 
@@ -75,9 +78,10 @@ def test_most_of_the_text_unknown_is_an_error_unless_it_is_said_to_be_meant(kind
     model = word_model(kind, tmp_path / kind, ["a", "red", "circle"])
     pairs = pairs_of(tmp_path / "pairs", ["a zebra eats hay", "a red bus", "people on the beach"])
     with pytest.raises(
-        DataError, match=r"72.7% of the tokens of 3 captions are unknown(.|\n)*at most 50%(.|\n)*max_unknown"
-    ):
+        DataError, match=r"72.7% of the tokens of 3 captions(.|\n)*at most 50%(.|\n)*max_unknown"
+    ) as error:
         read_captions(model, pairs)
+    assert error.value.got.endswith("such as those of 'zebra', 'eats', 'hay'")
     assert read_captions(model, pairs, max_unknown=0.73).n_unknown == 8
 
 
@@ -138,6 +142,7 @@ def test_a_word_is_spelled_out_if_more_than_half_of_its_pieces_are_single_letter
     found = caption_tokens(described(own), ["cat", "cats", "zebra", "hay zebra 猫が 200", "dog"])
     # "cats" is a word and a letter; Japanese has no capitals, so that its single signs spell nothing; nor do digits
     assert [(len(item.ids), item.unknown) for item in found] == [(1, 0), (2, 0), (5, 5), (11, 5), (1, 1)]
+    assert [item.unknown_words for item in found] == [(), (), ("zebra",), ("zebra",), ("dog",)]
 
 
 def test_bytes_that_stand_for_a_letter_without_a_piece_are_unknown():
@@ -149,7 +154,7 @@ def test_bytes_that_stand_for_a_letter_without_a_piece_are_unknown():
     spaces = normalizers.Sequence([normalizers.Prepend("▁"), normalizers.Replace(" ", "▁")])
     own = fast(models.BPE(words, merges, byte_fallback=True, **UNKNOWN), spaces)
     found = caption_tokens(described(own), ["cat cat", "cat é"])
-    assert [item.unknown for item in found] == [0, 2]
+    assert [(item.unknown, item.unknown_words) for item in found] == [(0, ()), (2, ("é",))]
 
 
 @pytest.mark.parametrize(

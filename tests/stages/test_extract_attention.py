@@ -15,8 +15,9 @@ import yaml
 from conftest import coco_folder
 
 from attention_collapse.data.pairs import read_folder, table
-from attention_collapse.engine import attention
-from attention_collapse.engine.attention import blocks, extract, extract_into
+from attention_collapse.engine import attention, attention_pieces
+from attention_collapse.engine.attention import extract, extract_into
+from attention_collapse.engine.attention_table import blocks
 from attention_collapse.engine.scores import score_blocks, score_pairs
 from attention_collapse.errors import ModelError
 from attention_collapse.models import load
@@ -80,7 +81,7 @@ def test_the_batch_size_changes_nothing_but_rounding(model, pairs):
 
 def test_finished_batches_are_not_run_again(model, pairs, tmp_path, monkeypatch):
     whole = extract(model, pairs, batch_size=2)
-    calls, probe = [], attention.probe_batch
+    calls, probe = [], attention_pieces.probe_batch
 
     def failing(*args):
         calls.append(1)
@@ -88,7 +89,7 @@ def test_finished_batches_are_not_run_again(model, pairs, tmp_path, monkeypatch)
             raise KeyboardInterrupt
         return probe(*args)
 
-    monkeypatch.setattr(attention, "probe_batch", failing)
+    monkeypatch.setattr(attention_pieces, "probe_batch", failing)
     with pytest.raises(KeyboardInterrupt):
         extract(model, pairs, batch_size=2, work=tmp_path / "work", identity="x")
     resumed = extract(model, pairs, batch_size=2, work=tmp_path / "work", identity="x")

@@ -61,8 +61,8 @@ def choose(entries: Sequence[Entry], n: int | None, seed: int) -> list[Entry]:
         return list(entries)
     if n < 1 or n > len(entries) or seed < 0:
         raise DataError(
-            f"n = {n} images asked for (seed {seed}), {len(entries)} usable entries in the annotations",
-            expected=f"n between 1 and {len(entries)}, or null for all; a seed of 0 or more",
+            f"n = {n} with seed {seed}, and {len(entries)} images with captions to choose from",
+            expected=f"n between 1 and {len(entries)}, or no n for all (in a params file null); a seed of 0 or more",
             remedy="correct n or seed, or give a larger data set",
         )
     order = np.random.default_rng(seed).permutation(len(entries))[:n]

@@ -14,6 +14,7 @@ from attention_collapse.models.interface import Model
 if TYPE_CHECKING:
     from datasets import Dataset
 
+WORDS_NAMED = 3
 MAX_UNKNOWN = 0.5  # share of unknown tokens above which a model is refused, unless told otherwise
 
 
@@ -34,6 +35,8 @@ class CaptionsRead:
     n_tokens, n_unknown
         Tokens of all captions, start and end left out, and those that the tokenizer does not know
         (`models.caption_tokens`). None where they are not known: the user's own code reads the captions.
+    unknown_words
+        The words of the latter, the first few of them.
     """
 
     n: int
@@ -42,6 +45,7 @@ class CaptionsRead:
     n_with_control_tokens: int | None
     n_tokens: int | None
     n_unknown: int | None
+    unknown_words: tuple[str, ...] = ()
 
     @property
     def unknown_share(self) -> float | None:
@@ -81,12 +85,13 @@ def read_captions(model: Model, pairs: Dataset, *, max_unknown: float = MAX_UNKN
         n_with_control_tokens=sum(item.control > 0 for item in tokens),
         n_tokens=sum(len(item.ids) for item in tokens),
         n_unknown=sum(item.unknown for item in tokens),
+        unknown_words=tuple(dict.fromkeys(word for item in tokens for word in item.unknown_words))[:WORDS_NAMED],
     )
     share = found.unknown_share
     if share is not None and share > max_unknown:
         raise DataError(
             f"{model.name}: {share:.1%} of the tokens of {len(captions)} captions are unknown to the model, or "
-            "spelled out letter by letter",
+            f"spelled out letter by letter, such as those of {', '.join(map(repr, found.unknown_words))}",
             expected=f"at most {max_unknown:.0%}: words (and a language) that the model was trained on",
             remedy="use captions in its words, or a model that knows these; to measure all the same, say so: "
             "max_unknown (--max-unknown; a study's model: max_unknown) from 0 to 1",

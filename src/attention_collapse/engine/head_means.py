@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from attention_collapse.engine.attention import SURROGATE
+from attention_collapse.engine.attention_table import SURROGATE
 from attention_collapse.measures.attention import ROWS
 from attention_collapse.probe import GROUPS
 

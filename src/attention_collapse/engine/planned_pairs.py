@@ -92,7 +92,7 @@ def _of_val2017(
     if n > images:
         raise ParamsError(
             f"{where}: fetch_coco.n is {n}, and there are {images:,} such images",
-            expected=f"n between 1 and {images}, or null for all",
+            expected=f"n between 1 and {images}, or null for all of them",
             remedy="correct fetch_coco.n",
         )
     per_image = _spread(n, captions / images)

@@ -179,7 +179,7 @@ def score_blocks(blocks: Iterable[pd.DataFrame], family: str) -> tuple[Scores, p
     ----------
     blocks
         Of the table of `engine.attention.extract`: all rows of some images each, in the order of the images' ids
-        (`engine.attention.blocks`).
+        (`engine.attention_table.blocks`).
 
     Returns
     -------

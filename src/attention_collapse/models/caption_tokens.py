@@ -31,12 +31,15 @@ class CaptionTokens:
         All of them, also beyond the model's context.
     unknown
         How many of them the tokenizer does not know.
+    unknown_words
+        The words that these are of, as the caption has them.
     control
         How many are control tokens, which stand in no caption of plain words.
     """
 
     ids: tuple[int, ...]
     unknown: int
+    unknown_words: tuple[str, ...]
     control: int
 
 
@@ -64,23 +67,29 @@ def caption_tokens(model: Described, captions: Sequence[str]) -> list[CaptionTok
     clean = getattr(model, "cleaned", None)
     texts = [str(text) for text in (clean(captions) if clean else captions)]
     if hasattr(tokenizer, "all_special_tokens"):
-        encoded = tokenizer(texts, add_special_tokens=False, verbose=False)
-        ids = encoded["input_ids"]
+        encoded = tokenizer(texts, add_special_tokens=False, return_offsets_mapping=tokenizer.is_fast, verbose=False)
+        ids, places = encoded["input_ids"], encoded.get("offset_mapping", [None] * len(texts))
         words = [encoded.word_ids(row) if encoded.is_fast else None for row in range(len(texts))]
     else:  # open_clip's own
-        ids, words = [tokenizer.encode(text) for text in texts], [None] * len(texts)
+        ids, words, places = [tokenizer.encode(text) for text in texts], [None] * len(texts), [None] * len(texts)
     control = set(special_ids(tokenizer).tolist())
     unknown = getattr(tokenizer, "unk_token_id", None)
     bytes_ = _is_of_bytes(tokenizer)
     found = []
-    for row, own in zip(ids, words, strict=True):
-        pieces = _pieces(tokenizer, row)
-        spelled = [flag for word in _words(pieces, own) for flag in _is_spelled_out(word, bytes_=bytes_)]
-        not_known = sum(
-            token == unknown or flag or bool(BYTE.fullmatch(piece))
-            for token, piece, flag in zip(row, pieces, spelled, strict=True)
-        )
-        found.append(CaptionTokens(tuple(row), not_known, sum(token in control for token in row)))
+    for row, own, text, place in zip(ids, words, texts, places, strict=True):
+        not_known, names, end = 0, list[str](), 0
+        for word in _words(_pieces(tokenizer, row), own):
+            start, end = end, end + len(word)
+            tokens = row[start:end]
+            flags = [
+                token == unknown or flag or bool(BYTE.fullmatch(piece))
+                for token, piece, flag in zip(tokens, word, _is_spelled_out(word, bytes_=bytes_), strict=True)
+            ]
+            not_known += sum(flags)
+            if any(flags):
+                name = tokenizer.decode(tokens) if place is None else text[place[start][0] : place[end - 1][1]]
+                names.append(name.strip())
+        found.append(CaptionTokens(tuple(row), not_known, tuple(names), sum(token in control for token in row)))
     return found
 
 

@@ -39,7 +39,8 @@ def unreachable(name: str, repo: str, files: str, error: Exception) -> ModelErro
     return ModelError(
         f"{name}: {files} of {repo} cannot be had ({said})",
         expected="the file in the local hub cache, or a connection to the hub",
-        remedy=f"connect once, or download {repo} by hand into a folder and use weights: checkpoint with its path",
+        remedy=f"connect once, or download {repo} by hand and give its folder (--model FOLDER; in a params file, "
+        "weights: checkpoint with its path)",
     )
 
 

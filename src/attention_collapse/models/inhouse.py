@@ -132,7 +132,7 @@ class InHouse(KindOfModel, base=True):
             raise ModelError(
                 f"{name}: kind {spec.kind} from a hub",
                 expected="a folder",
-                remedy="use weights: checkpoint with its path",
+                remedy="give its folder (--model FOLDER; in a params file, weights: checkpoint with its path)",
             )
         root = Path((spec.path if spec.weights == "checkpoint" else spec.architecture) or "")
         sizes = _sizes(name, spec.kind, root)

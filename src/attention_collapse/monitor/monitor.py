@@ -68,7 +68,8 @@ class Monitor:
     seed
         The seed of the partners and of the bootstrap.
     on_alarm
-        Called with each `Alarm`; alarms are also logged as warnings of the logger `attention_collapse.monitor`.
+        Called with each `Alarm`; alarms are also logged as warnings of the logger `attention_collapse.monitor`, and so
+        is that there are too few pairs for one.
 
     Attributes
     ----------
@@ -141,6 +142,20 @@ class Monitor:
         self.reasons: dict[str, str] = {}
         self._cost = Cost()
         self.last_step: int | None = None
+        self._too_few = self._why_silent()
+        if self._too_few:
+            LOG.warning("%s", self._too_few)
+
+    def _why_silent(self) -> str:
+        """Why an alarm of a swapped modality cannot ring whatever happens; empty if it can, or is never asked for."""
+        n, margin = len(self._image), self.rule.margin * (1 - chance_of(self._target))
+        least = fewest_losses(n, self.rule.confidence)
+        if self._target is None or least <= margin:
+            return ""
+        return (
+            f"too few pairs for an alarm: {n} without a loss leave up to {least:.3f} of accuracy open, and the "
+            f"margin is {margin:.3f} at best"
+        )
 
     # -- in the training loop -------------------------------------------------------------------------------------
 
@@ -248,19 +263,17 @@ class Monitor:
 
     def summary(self) -> str:
         """Pairs, checks, their cost, the alarms, and what is undefined, as text."""
-        n, least = len(self._image), fewest_losses(len(self._image), self.rule.confidence)
-        lines = [f"{n} held-out pairs, {self._image.shape[1]} partner(s) each; {self._cost.checks} checks"]
+        lines = [
+            f"{len(self._image)} held-out pairs, {self._image.shape[1]} partner(s) each; {self._cost.checks} checks"
+        ]
         best = self.recommended_every()
         if best is not None:
             spaced = "by the clock" if self.every is None else f"every {self.every} steps"
             lines.append(
                 f"checks {spaced} took {self.cost():.1%} of the time; every={best} stays within {self.budget:.0%}"
             )
-        if self._target is not None and least > (most := self.rule.margin * (1 - chance_of(self._target))):
-            lines.append(
-                f"too few pairs for an alarm: {n} without a loss leave up to {least:.3f} of accuracy open, and the "
-                f"margin is {most:.3f} at best"
-            )
+        if self._too_few:
+            lines.append(self._too_few)
         lines += [f"{alarm.text}" + _ending(alarm) for alarm in self.alarms] or ["no alarm"]
         lines += [f"{name}: {reason}" for name, reason in self.reasons.items()]
         return "\n".join(lines)

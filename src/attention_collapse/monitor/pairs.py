@@ -49,6 +49,14 @@ def parts(inputs: Inputs) -> Iterator[tuple[str, Tensor]]:
         yield from sorted(inputs.items())
 
 
+def described(inputs: Inputs) -> str:
+    """The shape, type and device of each tensor, for people."""
+    return ", ".join(
+        f"{name} {tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')} on {tensor.device}".strip()
+        for name, tensor in parts(inputs)
+    )
+
+
 def take(inputs: Inputs, rows: Index) -> Inputs:
     """The inputs of some pairs: (row, ...) on the device where they lie."""
     if isinstance(inputs, Tensor):

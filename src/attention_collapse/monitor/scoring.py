@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from attention_collapse.errors import ModelError
-from attention_collapse.monitor.pairs import HeldOut, Index, take
+from attention_collapse.errors import AttentionCollapseError, ModelError
+from attention_collapse.monitor.pairs import HeldOut, Index, Inputs, described, take
 from attention_collapse.monitor.settings import Score
 
 
@@ -45,9 +46,24 @@ class Scorer:
         scores = np.concatenate(found)
         return scores.reshape(*images.shape, *scores.shape[1:])
 
+    def _called(self, image: Inputs, text: Inputs) -> object:
+        """What the user's function gives; its own exception is the cause of ours, except where memory ran out."""
+        try:
+            return self.score(image, text)
+        except (AttentionCollapseError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:
+            said = str(error).splitlines()
+            raise ModelError(
+                f"score(image, text) of held-out pairs failed: {type(error).__name__}: {said[0] if said else 'no text'}"
+                f" (image: {described(image)}; text: {described(text)})",
+                expected="a function that takes some of the held-out images and as many of the held-out texts",
+                remedy="hold out what the forward pass takes, on its device, or convert it in `score`; for a model "
+                "with more than two inputs, a mapping of tensors as image or text",
+            ) from error
+
     def _batch(self, pairs: HeldOut, image: Index, text: Index) -> NDArray[np.float64]:
-        scores = self.score(take(pairs.image, image.copy()), take(pairs.text, text.copy()))
-        n = len(image)
+        n, scores = len(image), self._called(take(pairs.image, image.copy()), take(pairs.text, text.copy()))
         if not isinstance(scores, Tensor) or scores.ndim not in (1, 2) or len(scores) != n or scores.shape[1:] == (1,):
             shape = tuple(scores.shape) if isinstance(scores, Tensor) else type(scores).__name__
             raise ModelError(

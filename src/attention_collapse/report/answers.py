@@ -12,7 +12,7 @@ from matplotlib.figure import Figure
 
 from attention_collapse.engine.answer_cells import PRIORS, plain
 from attention_collapse.registry import kind_label
-from attention_collapse.report.evidence import Evidence
+from attention_collapse.report.evidence import DASH, Evidence
 from attention_collapse.report.figures import BOTH_COLUMNS, CAUSAL, NULL, SCORE, error_bar, number
 from attention_collapse.report.latex import given, interval, table, value
 
@@ -98,9 +98,8 @@ def answers_latex(source: Evidence) -> str:
 
 def cited(source: Evidence, at: str) -> str:
     """The mean of the summary `at` with its interval, if there is one, as a table's cell with their evidence."""
-    bounds = [source.cite(f"{at}.{end}").value for end in ("ci_low", "ci_high") if f"{at}.{end}" in source]
-    shown = value(source, f"{at}.mean", 2)
-    return f"{shown} {interval(source, at, 2)}" if len(bounds) == 2 and None not in bounds else shown
+    shown, bounds = value(source, f"{at}.mean", 2), interval(source, at, 2)
+    return shown if bounds == DASH else f"{shown} {bounds}"
 
 
 def cell(summary: Mapping[str, Any]) -> str:

@@ -38,4 +38,6 @@ def _unknown(captions: Mapping[str, Any]) -> str:
     if share is None:
         return "the share of unknown tokens is not known: " + ("no caption has a token" if n == 0 else "no tokenizer")
     said = "none" if not captions["n_unknown"] else "less than 0.1 %" if share < 0.001 else f"{100 * share:.1f} %"
-    return f"{said} of the {n:,} caption tokens {'is' if said == 'none' else 'are'} unknown to the model"
+    words = captions["unknown_words"]
+    such = f", such as those of {', '.join(map(repr, words))}" if words else ""
+    return f"{said} of the {n:,} caption tokens {'is' if said == 'none' else 'are'} unknown to the model{such}"

@@ -25,6 +25,11 @@ if TYPE_CHECKING:
 
 SCHEMA = 2  # of `Diagnosis.to_dict`; docs/diagnose.md says what each number changed
 PAIRS_FORMATS = (".csv", ".parquet")
+READ_FIRST = (  # whether the score tells what matches, and what it needs for that; of the text, before the others
+    "accuracy", "accuracy_hard", "blind_accuracy", "choice_image", "choice_text",
+    "reliance_image", "reliance_text", "reliance_share",
+)  # fmt: skip
+OWN_UNIT = ("score", "score²")  # of values that others are made of, and that no two models share
 WIDTH = max(len(measure.label) for measure in MEASURES.values()) + 2
 
 
@@ -240,13 +245,16 @@ class Diagnosis:
         return "\n".join([*lines, "", *self.conclusion().lines()])
 
     def _listed(self, about: str) -> list[str]:
-        """A line per measure that is defined, and one per reason why others are not."""
+        """A line per measure that is defined, what is read first first, and one per reason why others are not."""
         lines: list[str] = []
         reasons: dict[str, list[str]] = {}  # sentence -> the measures it is said of
-        few = too_few(self.n_images)  # said above, once
-        for name, found in self.estimates.items():
-            measure = MEASURES[name]
+        few, left_out = too_few(self.n_images), 0  # said above, once
+        for name in sorted(self.estimates, key=lambda name: (*READ_FIRST, name).index(name)):
+            measure, found = MEASURES[name], self.estimates[name]
             if measure.about != about:
+                continue
+            if measure.unit in OWN_UNIT and found.mean is not None:
+                left_out += 1
                 continue
             if found.mean is None:
                 reasons.setdefault(f"not defined: {found.reason or 'no image has it'}", []).append(measure.label)
@@ -255,6 +263,8 @@ class Diagnosis:
                 reasons.setdefault(f"no interval: {found.reason}", []).append(measure.label)
             undefined = f"   ({found.n_undefined} undefined)" if found.n_undefined else ""
             lines.append(f"  {measure.label:<{WIDTH}}{found.numbers}{undefined}   {measure.unit}")
+        if left_out:
+            lines.append(f"  not listed: {left_out} values in the score's own unit, in the result (--out FILE)")
         for sentence, labels in reasons.items():
             what, _, reason = sentence.partition(": ")
             lines.append(f"  {what}: {', '.join(labels)}: {reason}")

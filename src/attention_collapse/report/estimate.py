@@ -68,6 +68,8 @@ class Estimate:
     ----------
     mean, sd, ci_low, ci_high
         Values in the measure's unit; None where they are undefined, and `reason` says why.
+    interval
+        (ci_low, ci_high), or None.
     n, n_undefined
         Images with a value, and without one.
     confidence

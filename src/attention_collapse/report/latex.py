@@ -50,8 +50,11 @@ def value(source: Evidence, key: str, form: int | str = 3) -> str:
 
 
 def interval(source: Evidence, key: str, form: int | str = 3) -> str:
-    """ "[low, high]" of the summary `key`, each end with its evidence."""
-    return f"[{value(source, f'{key}.ci_low', form)}, {value(source, f'{key}.ci_high', form)}]"
+    """ "[low, high]" of the summary `key`, each end with its evidence; a dash if the summary has no interval."""
+    ends = [f"{key}.{end}" for end in ("ci_low", "ci_high")]
+    if all(end not in source or source.cite(end).value is None for end in ends):
+        return DASH
+    return f"[{', '.join(value(source, end, form) for end in ends)}]"
 
 
 def usual_form(key: str, found: Scalar) -> str:

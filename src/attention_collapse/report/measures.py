@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from difflib import get_close_matches
 from math import inf
 from pathlib import Path
 from textwrap import fill
 
+from attention_collapse.errors import ParamsError
 from attention_collapse.files import write_text
 from attention_collapse.measures import answers, usable_information
 from attention_collapse.measures.catalogue import MEASURES, label
@@ -83,10 +85,36 @@ def measures_table(measures: Mapping[str, Measure] = MEASURES) -> str:
     return table(columns, rows)
 
 
-def listing() -> str:
-    """Every measure for a terminal: name, label, unit and range, and in an indented line what it is."""
+def named(part: str) -> dict[str, Measure]:
+    """The measures whose name or label holds some text, capitals or not.
+
+    Raises
+    ------
+    ParamsError
+        There is none.
+
+    Examples
+    --------
+    >>> list(named("emap")), list(named("MCS minus"))
+    (['emap_gap'], ['mcs_minus_null'])
+    """
+    wanted, known = part.casefold(), WITH_LABELS.items()
+    found = {name: one for name, one in known if wanted in name.casefold() or wanted in one.label.casefold()}
+    if not found:
+        labels = {word.casefold(): word for name, one in known for word in (name, one.label)}
+        near = get_close_matches(wanted, labels, n=1)
+        raise ParamsError(
+            f"no measure has {part!r} in its name" + (f"; did you mean {labels[near[0]]!r}?" if near else ""),
+            expected="a part of a measure's name or label",
+            remedy="list them all: attention-collapse measures",
+        )
+    return found
+
+
+def listing(measures: Mapping[str, Measure] = WITH_LABELS) -> str:
+    """Measures for a terminal: name, label, unit and range, and in an indented line what each is."""
     lines = []
-    for name, measure in WITH_LABELS.items():
+    for name, measure in measures.items():
         high = "" if measure.high == inf else f" to {measure.high:g}"
         span = "any value" if measure.low == -inf else f"{measure.low:g}{high or ' and more'}"
         lines.append(f"{name}: {measure.label} ({measure.unit}, {span}; {measure.about})")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 
-from attention_collapse.engine.attention import blocks
+from attention_collapse.engine.attention_table import blocks
 from attention_collapse.engine.scores import Scores, by_image, score_blocks
 from attention_collapse.engine.summary import extremes, summarise
 from attention_collapse.identity.settle import settle_frame, settle_json
