@@ -79,8 +79,8 @@ PARTS = {
 }
 # In other modules: a part of what stands beside it, and reached through that.
 BESIDE = {
-    "score", "share_slack", "squared_slack", "tie_slack", "flip_image_slack", "flip_text_slack", "accuracy_hard",
-    "blind_accuracy", "group_score", "additive_without_own", "perceptual_score_image",
+    "score", "share_slack", "squared_slack", "term_slack", "tie_slack", "flip_image_slack", "flip_text_slack",
+    "accuracy_hard", "blind_accuracy", "group_score", "additive_without_own", "perceptual_score_image",
     "perceptual_score_text", "emap_gap", "label_entropy", "label_entropy_given_image", "label_entropy_given_text",
     "label_entropy_given_both", "usable_information_text", "usable_information_image_alone",
     "usable_information_text_alone", "usable_information_both", "bootstrap_columns", "describe_columns",

@@ -10,7 +10,7 @@ from attention_collapse.measures.matching import (
     blind,
     margins,
 )
-from attention_collapse.measures.reliance import sobol_parts
+from attention_collapse.measures.sobol import sobol_parts
 
 RNG = np.random.default_rng(0)
 

@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 
 from attention_collapse.engine.contribution import OF_MEANS, coalitions, columns_of, draws
-from attention_collapse.measures.reliance import sobol_parts
 from attention_collapse.measures.shapley import shapley_share, two_player
+from attention_collapse.measures.sobol import sobol_parts
 
 N, PARTNERS = 300, 8
 IMAGE, TEXT, FOIL = draws(N, PARTNERS, seed=0)
@@ -89,12 +89,41 @@ def test_mean_shapley_values_of_both_modalities_are_equal_over_all_partners_what
     assert game.image.mean() == pytest.approx(game.text.mean(), abs=1e-12)
 
 
-def test_sobol_shares_add_to_1_and_are_those_of_the_variance():
-    grid = scores(image=1.0, text=2.0)
-    found = measured(grid)
+def test_sobol_parts_are_those_of_least_squares_on_all_pairs_that_do_not_match():
+    n, rng = 9, np.random.default_rng(3)
+    grid = rng.normal(size=(n, n)) + rng.normal(size=(n, 1)) + 2 * rng.normal(size=(1, n)) + 50 * np.eye(n)
+    rows, columns = np.nonzero(~np.eye(n, dtype=bool))
+    apart = np.eye(n) - 1 / n  # effects that add to 0
+    design = np.column_stack([np.ones(len(rows)), apart[rows], apart[columns]])
+    effects, *_ = np.linalg.lstsq(design, grid[rows, columns], rcond=None)
+    rest = ((grid[rows, columns] - design @ effects) ** 2).sum() / (len(rows) - np.linalg.matrix_rank(design))
+    covariance = np.linalg.pinv(design.T @ design)  # of the effects, in units of the noise
+    found = {name: part.mean() for name, part in sobol_parts(grid).items()}
+    for name, places in (("grid_image", slice(1, n + 1)), ("grid_text", slice(n + 1, None))):
+        of = apart @ effects[places]
+        noise = np.trace(apart @ covariance[places, places] @ apart) / (n - 1)
+        assert found[name] == pytest.approx(of @ of / (n - 1) - rest * noise), name
+    assert found["grid_all"] == pytest.approx(found["grid_image"] + found["grid_text"] + rest)
+
+
+def test_sobol_shares_add_to_1_and_depend_neither_on_what_matches_nor_on_the_number_of_pairs():
+    """Variances of row means would give the image 1 in 12 of pure noise among 12 pairs, and a match would add to it."""
+    rng = np.random.default_rng(4)
+    means = {}
+    for n, match in ((12, 0.0), (12, 30.0), (60, 30.0)):
+        grids = [rng.normal(size=(n, n)) + match * np.eye(n) for _ in range(300)]
+        parts = [[part.mean() for part in sobol_parts(grid).values()] for grid in grids]
+        means[n, match] = np.mean(parts, axis=0)
+    for image, text, whole in means.values():
+        assert (image, text, whole) == pytest.approx((0, 0, 1), abs=0.02)
+    found = measured(scores(image=1.0, text=2.0, match=9.0))
     assert found["sobol_image"] + found["sobol_text"] + found["sobol_interaction"] == pytest.approx(1)
-    assert found["sobol_text"] == pytest.approx(grid.mean(0).var() / grid.var())
-    assert found["sobol_image"] == pytest.approx(grid.mean(1).var() / grid.var())
+    known = (found["sobol_image"], found["sobol_text"], found["sobol_interaction"])
+    assert known == pytest.approx((1 / 6, 4 / 6, 1 / 6), abs=0.06)  # 300 pairs: to 1 in 12
+
+
+def test_two_pairs_have_no_sobol_shares():
+    assert all(np.isnan(part).all() and len(part) == 2 for part in sobol_parts(np.eye(2)).values())
 
 
 def test_a_constant_score_has_nothing_to_rely_on():

@@ -126,7 +126,9 @@ def test_a_name_that_is_none_gets_near_names(word, near, hub_cache, clip):
 
 
 def test_a_hub_that_cannot_be_reached_is_named_with_the_way_by_hand(hub_cache):
-    with pytest.raises(ModelError, match=r"config.json of org/none(.|\n)*no folder or file here(.|\n)*by hand and give its folder"):
+    with pytest.raises(
+        ModelError, match=r"config.json of org/none(.|\n)*no folder or file here(.|\n)*by hand and give its folder"
+    ):
         resolve("org/none")
     with pytest.raises(ModelError, match=r"of org/none cannot be had(.|\n)*by hand"):
         resolve("hf-hub:org/none")

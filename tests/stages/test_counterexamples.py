@@ -6,7 +6,7 @@ import pytest
 
 from attention_collapse.engine import statistics
 from attention_collapse.engine.contribution import INCOMPETENT, _right, coalitions, columns_of, draws, summarise
-from attention_collapse.measures.reliance import sobol_parts
+from attention_collapse.measures.sobol import sobol_parts
 from attention_collapse.params import Stats
 from attention_collapse.stats.decision import Gates, Severity, is_confirmed, is_severe
 

@@ -23,12 +23,14 @@ from attention_collapse.measures.matching import (
     accuracy_without_text,
     won,
 )
-from attention_collapse.measures.reliance import LOST, NO_DECISION, RELIANCE, sobol_parts, squared_slack
+from attention_collapse.measures.reliance import LOST, NO_DECISION, RELIANCE, squared_slack, term_slack
+from attention_collapse.measures.sobol import sobol_parts
 from attention_collapse.models.interface import Model, is_likelihood
 from attention_collapse.params import Stats
 from attention_collapse.stats import ties
 from attention_collapse.stats.of_means import describe_of_means
 from attention_collapse.stats.one_sample import describe
+from attention_collapse.stats.partners import in_both_roles
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -43,6 +45,8 @@ OF_TOKENS = tuple(name for name, found in CONTRIBUTION_MEASURES.items() if found
 INCOMPETENT = "its score does not tell matching pairs from others"
 COMPETENCE = ("accuracy", "accuracy_hard")  # by which a score means something
 AT_CHANCE = "its score does not tell captions from their hard foils"
+IN_ROLES = "_in_roles"  # ends the name of a column with the mean of another, and with the spread that intervals need
+STANDS_IN = {"lost_image": ("image",), "lost_text": ("text",), "lost_both": ("image", "text")}  # what is a partner's
 FEWEST = 3  # different images: a partner of the image and one of the text, from two other pairs
 
 
@@ -103,9 +107,11 @@ def wanted_cells(drawn: tuple[np.ndarray, np.ndarray, np.ndarray], hard: Hard, *
 
 def columns_of(
     cells: Mapping[str, np.ndarray], slack: Mapping[str, np.ndarray], error: float,
-    decided: Mapping[str, np.ndarray] | None = None,
+    decided: Mapping[str, np.ndarray] | None = None, partners: Mapping[str, np.ndarray] | None = None,
 ) -> pd.DataFrame:  # fmt: skip
     """Every measure that a model's cells give, a row per pair, with its slack (see `settle.settle_frame`).
+
+    With `partners` also a column `<column>_in_roles` of each that reliance is made of: `stats.partners.in_both_roles`.
 
     Parameters
     ----------
@@ -117,22 +123,29 @@ def columns_of(
         Of the model's score.
     decided
         Of a likelihood, what reliance is of in place of the score: `Hard.decided`, each the difference of two scores.
+    partners
+        "image", "text" -> (pair, partner) positions of the pairs whose image, whose text stands in.
     """
     found: dict[str, np.ndarray] = dict(cells)
     moved = dict(slack)
     for name, measure in OF_PAIRS.items():
         if not measure.is_possible("", found):
             continue
-        if decided is not None and measure in LOST:
-            found[name], (own, swapped) = measure.of(decided), (decided[key] for key in measure.inputs)
-            moved[name] = np.nan_to_num(squared_slack(own, swapped, 2 * error))
+        if measure in LOST:
+            given, off = (found, error) if decided is None else (decided, 2 * error)
+            found[name], (own, swapped) = measure.of(given), (given[key] for key in measure.inputs)
+            moved[name] = np.nan_to_num(squared_slack(own, swapped, off))
+            if partners is not None:
+                roles, terms = [partners[what] for what in STANDS_IN[name]], (own - swapped) ** 2
+                both = in_both_roles(terms, roles, term_slack(own, swapped, off))
+                found[name + IN_ROLES], moved[name + IN_ROLES] = both
             continue
         found[name] = measure.of(found)
         if measure.slack is not None:
             moved[name] = measure.slack(*(found[key] for key in measure.inputs), error)
         elif inexact := [moved[key] for key in measure.inputs if key in moved and key not in OF_PAIRS]:
             moved[name] = np.sum(inexact, axis=0)
-    names = [name for name in OF_PAIRS if name in found]
+    names = [name for key in OF_PAIRS for name in (key, key + IN_ROLES) if name in found]
     return with_slack(
         pd.DataFrame({name: found[name] for name in names}), {name: moved[name] for name in names if name in moved}
     )
@@ -168,7 +181,7 @@ def contributions(
     DataFrame
         One row per image: image_id, caption_id, and every measure of `OF_PAIRS`; NaN where the model has none (the EMAP
         gap of a model whose grid of scores takes N × N passes) or the pair no hard foil, and everywhere with fewer than
-        3 different images. Columns `<column>_slack`: see `settle.settle_frame`.
+        3 different images. Columns `<column>_in_roles`: see `columns_of`; `<column>_slack`: see `settle.settle_frame`.
 
     Raises
     ------
@@ -180,7 +193,7 @@ def contributions(
     same = same_pairs(pairs)
     if len(np.unique(same)) < FEWEST:
         return pd.DataFrame(ids | {name: np.full(n, np.nan) for name in OF_PAIRS})
-    _, text, foil = drawn = draws(n, partners, seed, same)
+    image, text, foil = drawn = draws(n, partners, seed, same)
     hard, likelihood = Hard.of(pairs, same), is_likelihood(model)
     cells = wanted_cells(drawn, hard, likelihood=likelihood)
     found = score_cells(
@@ -195,7 +208,10 @@ def contributions(
     slack = {name: np.nan_to_num(more[name] - less[name]) for name in right}
     parts = {} if grid is None else {f"{name}_of_pair": part for name, part in sobol_parts(grid).items()}
     decided = hard.decided(v, text) if likelihood else None
-    return pd.concat([pd.DataFrame(ids), columns_of(v | right | parts, slack, error, decided)], axis=1)
+    return pd.concat(
+        [pd.DataFrame(ids), columns_of(v | right | parts, slack, error, decided, {"image": image, "text": text})],
+        axis=1,
+    )
 
 
 def _right(
@@ -221,6 +237,18 @@ def _right(
     }
 
 
+def spread(values: pd.DataFrame, name: str) -> pd.Series:
+    """The column that an interval of a function of its mean is made of: the one ending in `IN_ROLES`, if there is one.
+
+    Examples
+    --------
+    >>> values = pd.DataFrame({"lost_image": [4.0, 0.0], "lost_image_in_roles": [3.0, 1.0], "score": [1.0, 2.0]})
+    >>> spread(values, "lost_image").tolist(), spread(values, "score").tolist()
+    ([3.0, 1.0], [1.0, 2.0])
+    """
+    return values[name + IN_ROLES if name + IN_ROLES in values else name]
+
+
 def described(values: pd.Series, stats: Stats) -> dict[str, Any]:
     """Mean over images with its interval, see `stats.one_sample.describe`."""
     rng = np.random.default_rng(stats.seed)
@@ -241,7 +269,7 @@ def summarise(values: pd.DataFrame, stats: Stats, *, likelihood: bool = False) -
     result: dict[str, Any] = {name: described(values[name], stats) for name in known}
     for name, measure in OF_MEANS.items():
         if all(key in values for key in measure.inputs):
-            columns = [values[key] for key in measure.inputs]
+            columns = [spread(values, key) for key in measure.inputs]
             result[name] = describe_of_means(columns, measure.of_means, **settings)
     if len(values) < FEWEST:
         reason = f"{len(values)} images: nothing to draw ablation partners from, {FEWEST} or more needed"

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from attention_collapse.engine.contribution import incompetence, is_not_judged
+from attention_collapse.engine.contribution import incompetence, is_not_judged, spread
 from attention_collapse.errors import PipelineError
 from attention_collapse.measures.attention import ATTENTION_MEASURES
 from attention_collapse.measures.catalogue import MEASURES, SEVERITY_MEASURES
@@ -72,7 +72,7 @@ def columns_of(
     if contributions is None:
         return columns | dict.fromkeys(TESTED, undefined)
     known = contributions.set_index("image_id").reindex(images.index)
-    return columns | {name: known[name] for name in TESTED}
+    return columns | {name: spread(known, name) for name in TESTED}
 
 
 def judge(

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from attention_collapse.measures.matching import Grid, margins, row_blocks, won
+from attention_collapse.measures.matching import won
 from attention_collapse.measures.record import BY_SEVERITY, CONTRIBUTION, Floats, Measure
 
 NO_DECISION = "the score is a mean log-likelihood, which carries the caption's own probability; give hard foils"
@@ -66,12 +66,25 @@ def lost_both(both: Floats, neither: Floats) -> Floats:
     return _squared(both, neither)
 
 
+def term_slack(own: Floats, swapped: Floats, error: float) -> Floats:
+    """How far errors of both scores may move their squared difference: (pair, partner)."""
+    found: Floats = 4 * error * np.abs(own - swapped) + 4 * error**2
+    return found
+
+
 def squared_slack(own: Floats, swapped: Floats, error: float) -> Floats:
-    """How far errors of both scores may move the mean of their squared differences."""
-    return _over_partners(4 * error * np.abs(own - swapped) + 4 * error**2)
+    """How far errors of both scores may move the mean of their squared differences: (pair,)."""
+    return _over_partners(term_slack(own, swapped, error))
 
 
-def _ratio(part: Floats, whole: Floats) -> Floats:
+def ratio(part: Floats, whole: Floats) -> Floats:
+    """part ÷ whole; NaN where the whole is not above 0.
+
+    Examples
+    --------
+    >>> ratio(np.array([1.0, 1.0]), np.array([4.0, 0.0])).tolist()
+    [0.25, nan]
+    """
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(whole > 0, part / whole, np.nan)
 
@@ -84,7 +97,7 @@ def reliance_image(lost_image: Floats, lost_both: Floats) -> Floats:
     >>> float(reliance_image(np.float64(1.0), np.float64(4.0)))
     0.25
     """
-    return _ratio(lost_image, lost_both)
+    return ratio(lost_image, lost_both)
 
 
 def reliance_text(lost_text: Floats, lost_both: Floats) -> Floats:
@@ -95,7 +108,7 @@ def reliance_text(lost_text: Floats, lost_both: Floats) -> Floats:
     >>> float(reliance_text(np.float64(0.0), np.float64(4.0)))  # the text is never read
     0.0
     """
-    return _ratio(lost_text, lost_both)
+    return ratio(lost_text, lost_both)
 
 
 def reliance_share(lost_image: Floats, lost_text: Floats) -> Floats:
@@ -106,7 +119,7 @@ def reliance_share(lost_image: Floats, lost_text: Floats) -> Floats:
     >>> float(reliance_share(np.float64(1.0), np.float64(3.0)))  # 1 / (1 + 3)
     0.25
     """
-    return _ratio(lost_image, lost_image + lost_text)
+    return ratio(lost_image, lost_image + lost_text)
 
 
 def choice_image(both: Floats, text: Floats) -> Floats:
@@ -176,70 +189,6 @@ def flip_text_slack(both: Floats, foil: Floats, image: Floats, error: float) -> 
     return np.minimum(tie_slack(both, foil, error) + tie_slack(image, foil, error), 1.0)
 
 
-def sobol_parts(grid: Grid) -> dict[str, Floats]:
-    """The parts of the variance of a grid of scores, per pair: of its image, of its text, and in all.
-
-    Parameters
-    ----------
-    grid
-        (image, text) scores of n images, of which the first n texts count.
-
-    Returns
-    -------
-    dict
-        grid_image, grid_text, grid_all: (pair,) each, in units of the score squared. Their means over pairs are the
-        variance of the row means, that of the column means, and that of all scores.
-
-    Examples
-    --------
-    >>> parts = sobol_parts(np.array([[1.0, 1.0], [-1.0, -1.0]]))  # the image alone decides
-    >>> {name: float(values.mean()) for name, values in parts.items()}
-    {'grid_image': 1.0, 'grid_text': 0.0, 'grid_all': 1.0}
-    """
-    rows, columns, mean = margins(grid)
-    squares = [((s[:, : len(grid)] - mean) ** 2).mean(1) for _, s in row_blocks(grid)]
-    return {
-        "grid_image": (rows - mean) ** 2, "grid_text": (columns - mean) ** 2, "grid_all": np.concatenate(squares),
-    }  # fmt: skip
-
-
-def sobol_image(grid_image: Floats, grid_all: Floats) -> Floats:
-    """First-order share of the image in the variance of all N × N scores, 0 to 1 (Sobol 1993).
-
-    Examples
-    --------
-    >>> float(sobol_image(np.float64(1.0), np.float64(4.0)))
-    0.25
-    """
-    return _ratio(grid_image, grid_all)
-
-
-def sobol_text(grid_text: Floats, grid_all: Floats) -> Floats:
-    """First-order share of the text, 0 to 1.
-
-    Examples
-    --------
-    >>> float(sobol_text(np.float64(2.0), np.float64(4.0)))
-    0.5
-    """
-    return _ratio(grid_text, grid_all)
-
-
-def sobol_interaction(grid_image: Floats, grid_text: Floats, grid_all: Floats) -> Floats:
-    """The share that neither modality has alone, 0 to 1: 1 − the two first-order shares; 0 for an additive score.
-
-    Examples
-    --------
-    >>> float(sobol_interaction(np.float64(1.0), np.float64(2.0), np.float64(4.0)))  # 1 − ¼ − ½
-    0.25
-    """
-    return _ratio(np.maximum(grid_all - grid_image - grid_text, 0.0), grid_all)
-
-
-def _same(values: Floats) -> Floats:
-    return values
-
-
 DETAIL, JUDGED, COMPARED = (frozenset(uses) for uses in ({"detail"}, {"severity", "pooled"}, {"compared"}))
 LOST = tuple(
     Measure(
@@ -282,18 +231,4 @@ CHOICE = (
         flip_rate_text, "choices that flip, text swapped", "text against foil is decided otherwise",
         "share", 0, 1, null=0.0, about=CONTRIBUTION, text_ignored=-1, slack=flip_text_slack,
     ),
-)  # fmt: skip
-GRID = tuple(
-    Measure(
-        _same, f"grid: {what}", f"squared deviation in the grid of scores, {what}", "score²", 0, np.inf, name=name,
-        inputs=(f"{name}_of_pair",), about=CONTRIBUTION, uses=DETAIL, absent=NO_GRID,
-    )
-    for name, what in (("grid_image", "image"), ("grid_text", "text"), ("grid_all", "all"))
-)  # fmt: skip
-SOBOL = tuple(
-    Measure(
-        formula, f"Sobol share, {what}", f"share of the variance of all scores: {what}", "share", 0, 1, level="means",
-        about=CONTRIBUTION, absent=NO_GRID,
-    )
-    for formula, what in ((sobol_image, "image"), (sobol_text, "text"), (sobol_interaction, "interaction"))
 )  # fmt: skip
