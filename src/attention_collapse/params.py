@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -33,7 +34,8 @@ class FetchCoco(Section):
     columns: dict[str, str] | None = None  # source: folder; role -> name, where the columns are not known
     images: str | None = None  # source: folder; where the names of the images begin
     annotations_url: str | None = None  # source: val2017; null is the official archive
-    # SugarCrepe's or VALSE's hard foils: files, folders, or URLs; the images are then those that they are about
+    # SugarCrepe's or VALSE's hard foils: files, folders, or URLs (URL#sha256=… insists on those bytes); the images are
+    # then those that they are about
     foils: Annotated[tuple[str, ...], Field(min_length=1, strict=False)] | None = None
     max_pixels: int = Field(default=50_000_000, ge=1)
     strict: bool = False
@@ -51,6 +53,10 @@ class FetchCoco(Section):
             raise ValueError("`split`, `columns` and `images` go with `source: folder`")
         if self.source == "embedded" and self.n is None:
             raise ValueError("the embedded source renders as many scenes as `n` says, so `n` is a number")
+        for source in self.foils or ():
+            url, mark, sha256 = source.partition("#")
+            if mark and "://" in url and not re.fullmatch(r"sha256=[0-9a-f]{64}", sha256):
+                raise ValueError(f"behind {url} stands #{sha256}, and no #sha256= with 64 hexadecimal digits")
         if self.source == "embedded" and self.foils is not None:
             raise ValueError("the embedded source makes its own foils, so `foils` goes with another `source`")
         return self

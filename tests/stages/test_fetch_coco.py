@@ -1,14 +1,16 @@
 import json
+from pathlib import PurePosixPath
 
 import pytest
-from conftest import coco_folder
+from conftest import ROOT, SHARED, coco_folder
 from http_server import serve_coco
+from pydantic import ValidationError
 
-from attention_collapse.data.download import Fetcher
+from attention_collapse.data.download import Fetcher, pinned_url
 from attention_collapse.data.pairs import read_study
 from attention_collapse.errors import DataError, DownloadError
-from attention_collapse.files import read_json
-from attention_collapse.params import Params
+from attention_collapse.files import read_json, sha256_bytes, sha256_file
+from attention_collapse.params import Params, load_params
 from attention_collapse.stages.fetch_coco import fetch
 from attention_collapse.study.layout import Study
 
@@ -129,7 +131,7 @@ def test_hard_foils_are_downloaded_pinned_and_reproduced(server, tmp_path):
     assert {foil["changed"] for row in rows["foils"] for foil in row[0]} <= {"add_att", "swap_obj"}
     asked_before = len(server.requests)
     assert run(one, tmp_path) == first and len(server.requests) == asked_before  # all from the cache
-    with pytest.raises(DataError, match="4 usable entries|3 usable entries"):
+    with pytest.raises(DataError, match="[34] images with captions"):
         run(study(tmp_path / "b", n=4, **asked), tmp_path)
 
     # Another machine: the foils must come as the manifest pins them, and so must their captions be in the study.
@@ -138,6 +140,35 @@ def test_hard_foils_are_downloaded_pinned_and_reproduced(server, tmp_path):
     with pytest.raises(DownloadError, match="pinned in the manifest"):
         fetch(one, Fetcher(tmp_path / "cache2", retries=0, backoff=0.0))
     assert one.manifest.read_bytes() == before
+
+
+def test_a_url_that_names_its_bytes_takes_no_others_at_the_first_run_already(server, tmp_path):
+    server.files["/annotations.json"] = serve_coco(server, tmp_path / "coco", n=3).read_bytes()
+    server.files["/data/add_att.json"] = body = json.dumps(sugarcrepe(2, 3)).encode()
+    url = f"{server.url}/data/add_att.json"
+    asked = {"source": "val2017", "annotations_url": f"{server.url}/annotations.json", "n": 2}
+    record = run(study(tmp_path, **asked, foils=[f"{url}#sha256={sha256_bytes(body)}"]), tmp_path)
+    assert record["foils"][0] == {
+        "file": "add_att.json",
+        "n": 2,
+        "n_skipped": 0,
+        "sha256": sha256_bytes(body),
+        "url": url,
+    }
+    other = study(tmp_path / "b", **asked, foils=[f"{url}#sha256={'0' * 64}"])
+    with pytest.raises(DownloadError, match="0000"):
+        fetch(other, Fetcher(tmp_path / "cache2", retries=0, backoff=0.0))
+    with pytest.raises(ValidationError, match="no #sha256= with 64 hexadecimal digits"):
+        study(tmp_path / "c", **asked, foils=[f"{url}#sha1=0a"])
+
+
+def test_the_coco_study_pins_each_file_of_sugarcrepe():
+    sources = load_params(ROOT / "studies" / "coco" / "params.yaml").fetch_coco.foils
+    pins = {PurePosixPath(url).name: sha256 for url, sha256 in map(pinned_url, sources)}
+    assert list(pins) == read_json(ROOT / "data" / "sugarcrepe_counts.json")["files"] and all(pins.values())
+    if not (folder := SHARED / "sugarcrepe").is_dir():
+        pytest.skip(f"{folder} is not on this machine: the pins are not compared with the files")
+    assert pins == {file.name: sha256_file(file) for file in folder.glob("*.json")}
 
 
 def test_foils_of_a_folder_that_lacks_their_images(tmp_path):

@@ -28,6 +28,7 @@ from attention_collapse.files import sha256_bytes, sha256_file, whole_file, writ
 ANNOTATIONS_URL = "http://images.cocodataset.org/annotations/annotations_trainval2017.zip"
 ANNOTATIONS_MEMBER = "annotations/captions_val2017.json"
 CHUNK = 1 << 16
+PIN = "#sha256="
 
 
 def default_cache() -> Path:
@@ -35,6 +36,18 @@ def default_cache() -> Path:
     named = os.environ.get("ATTENTION_COLLAPSE_CACHE")
     base = Path(os.environ.get("XDG_CACHE_HOME", Path.home() / ".cache"))
     return Path(named) if named else base / "attention_collapse"
+
+
+def pinned_url(source: str) -> tuple[str, str | None]:
+    """A URL and the hash that stands behind it, `URL#sha256=…` (as pip writes it); None where there is none.
+
+    Examples
+    --------
+    >>> pinned_url("https://example.org/add_att.json#sha256=0a1b")
+    ('https://example.org/add_att.json', '0a1b')
+    """
+    url, _, sha256 = source.partition(PIN)
+    return url, sha256 or None
 
 
 class GoneError(DownloadError):
@@ -170,9 +183,9 @@ class Fetcher:
             partial.with_suffix(".etag").unlink(missing_ok=True)
             raise DownloadError(
                 f"{url}: the bytes received have sha256 {got}",
-                expected=f"{sha256}, pinned in the manifest",
-                remedy="the file has changed at its source or on the way; if the change is meant, remove the study's "
-                "manifest.json and fetch again, which makes a new data version",
+                expected=f"{sha256}, pinned in the manifest or behind the URL",
+                remedy="the file has changed at its source or on the way; if the change is meant, remove the pin (the "
+                "study's manifest.json, or #sha256=… in its parameters) and fetch again: a new data version",
             )
         partial.with_suffix(".etag").unlink(missing_ok=True)
         blob = self._blob(got)

@@ -8,7 +8,7 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from attention_collapse.data.coco import Skipped, read_entries
-from attention_collapse.data.download import ANNOTATIONS_URL, Fetcher
+from attention_collapse.data.download import ANNOTATIONS_URL, Fetcher, pinned_url
 from attention_collapse.data.foils import Item, read_foils, with_foils
 from attention_collapse.data.pairs import (
     Pair,
@@ -48,7 +48,7 @@ def foils_of(
     """The foils in some files, folders and URLs, what of them cannot be used, and what the manifest says of each file.
 
     What it says: file, sha256, how many items can be used and how many not; url, where there is one, whose bytes must
-    be those that a committed manifest pins.
+    be those that the source itself (`URL#sha256=…`) or else a committed manifest pins.
     """
     known = read_json(pinned) if pinned.is_file() else {}
     pins = {record["url"]: record["sha256"] for record in known.get("foils", []) if "url" in record}
@@ -68,7 +68,8 @@ def foils_of(
 def _files(source: str, pins: Mapping[str, str], fetcher: Fetcher) -> list[tuple[str, Path, dict[str, str]]]:
     """Name, path, and `url` if there is one, of each file that a source stands for."""
     if source.startswith(("http://", "https://")):
-        return [(PurePosixPath(urlsplit(source).path).name, fetcher.fetch(source, pins.get(source)), {"url": source})]
+        url, sha256 = pinned_url(source)
+        return [(PurePosixPath(urlsplit(url).path).name, fetcher.fetch(url, sha256 or pins.get(url)), {"url": url})]
     path = Path(source)
     files = sorted(path.glob("*.json")) if path.is_dir() else [path]
     if not files:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from attention_collapse.data.coco import Entry, Foil
+from attention_collapse.data.download import pinned_url
 from attention_collapse.data.pairs import Pair, read_folder, read_study, table
 from attention_collapse.data.scenes import write_scenes
 from attention_collapse.errors import ParamsError
@@ -81,7 +82,7 @@ def _of_val2017(
     """As many images as are asked for, with captions (and foils) as all of val2017 (of SugarCrepe) have them."""
     images, captions = IMAGES, known["n_captions"]
     if foiled is not None:
-        if {PurePosixPath(name).name for name in fetch.foils or ()} != set(foiled["files"]):
+        if {PurePosixPath(pinned_url(name)[0]).name for name in fetch.foils or ()} != set(foiled["files"]):
             raise ParamsError(
                 f"{where}: the pairs are not fetched, and nothing says what foils {', '.join(fetch.foils or ())} hold",
                 expected=f"SugarCrepe's {len(foiled['files'])} files, whose counts are committed, or fetched pairs",
