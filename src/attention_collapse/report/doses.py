@@ -30,13 +30,14 @@ CAPTION = (
 )
 
 
-def _measures(modality: str) -> tuple[tuple[str, tuple[Line, ...]], ...]:
-    """Rows of panels below the accuracy: name of the axis, and lines as of `ACCURACY`."""
+def _rows(modality: str) -> tuple[tuple[str, tuple[Line, ...]], ...]:
+    """Rows of panels: name of the axis, and lines as of `ACCURACY`; the names are the same for either cue."""
     ignored = OTHER[modality]
     return (
-        (f"{ignored}'s part", (
-            (f"reliance_{ignored}_uninformative", f"reliance on the {ignored}", SCORE, "o", "-"),
-            (f"flip_{ignored}_uninformative", "decisions that change\nwith another pair's", CHOICE, "^", "--"),
+        ("accuracy", ACCURACY),
+        ("other modality", (
+            (f"reliance_{ignored}_uninformative", "reliance on the modality without the cue", SCORE, "o", "-"),
+            (f"flip_{ignored}_uninformative", "decisions that change with another pair's", CHOICE, "^", "--"),
         )),
         ("share of the image", (
             ("mcs_all", "MCS (attention entropy)", SCORE, "o", "-"),
@@ -82,16 +83,16 @@ def _lines(
 
 
 def _heading(kind: str, modality: str, found: Mapping[str, Any]) -> str:
-    """Kind, cue, and where accuracy falls."""
+    """Kind, cue, and where accuracy falls, in short lines."""
     fall = found["falls"]
     median, low, high = (number(fall, key) for key in ("median", "ci_low", "ci_high"))
-    where = f"most stay above {FALLEN:g}" if np.isinf(median) else "no seed with every dose"
+    where = f"most stay\nabove {FALLEN:g}" if np.isinf(median) else "no seed with\nevery dose"
     if np.isfinite(median):
-        where = f"below {FALLEN:g} from a dose of {median:.2f}"
+        where = f"below {FALLEN:g} from\n{median:.2f}"
         where += f" [{low:.2f}, {high:.2f}]" if np.isfinite([low, high]).all() else ""
     counts = {part["n_seeds"] for part in found["doses"].values()}
     seeds = f"{min(counts)}" if len(counts) == 1 else f"{min(counts)} to {max(counts)}"
-    return f"{kind_label(kind)}, cue in the {modality}\n{seeds} seeds per dose; accuracy\n{where}"
+    return f"{kind_label(kind)}\ncue in the {modality}\n{seeds} seeds per dose\n{where}"
 
 
 def dose_response(
@@ -108,19 +109,26 @@ def dose_response(
     """
     shown = [(kind, modality, found) for kind, cues in kinds.items() for modality, found in cues.items()]
     width = WIDTH + 0.6 if len(shown) == 1 else BOTH_COLUMNS
-    figure = Figure(figsize=(width, 6.3), layout="constrained")
-    panels = figure.subplots(3, len(shown), sharex=True, squeeze=False, height_ratios=(1.5, 1, 1))
-    for column, (kind, modality, found) in enumerate(shown):
-        mine = table[(table["kind"] == kind) & table["modality"].isin([modality, "none"])]
-        rows = (("accuracy", ACCURACY), *_measures(modality))
-        for axes, (name, lines) in zip(panels[:, column], rows, strict=True):
+    figure = Figure(figsize=(width, 6.6), layout="constrained")
+    places = _log_odds(doses)
+    for row, part in enumerate(figure.subfigures(3, 1, height_ratios=(1.65, 1, 1.1))):
+        panels = part.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
+        for axes, (kind, modality, found) in zip(panels, shown, strict=True):
+            name, lines = _rows(modality)[row]
+            mine = table[(table["kind"] == kind) & table["modality"].isin([modality, "none"])]
             _lines(axes, mine, found, doses, lines)
-            axes.set(ylabel=name, ylim=(-0.03, 1.12 if name != "accuracy" else 1.03))
             axes.axhline(0.5, color="0.85", linewidth=0.7, zorder=0)
-            axes.legend(loc="best", handlelength=2.2)
-        panels[0, column].set_title(_heading(kind, modality, found), loc="left")
-        panels[-1, column].set_xticks(_log_odds(doses), [f"{dose:g}" for dose in doses])
-        panels[-1, column].set_xlabel("dose: reliability of the cue in training (log-odds)")
+            axes.set_xticks(places, [f"{dose:g}" for dose in doses], rotation=90)
+            if row == 0:
+                axes.set_title(_heading(kind, modality, found), loc="left", fontsize=6.5)
+        panels[0].set(ylabel=name, ylim=(-0.03, 1.06))
+        handles = {
+            label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+        }
+        part.legend(
+            handles.values(), handles.keys(), loc="outside upper left", ncols=3, frameon=False, handlelength=2.2
+        )
+    part.supxlabel("dose: reliability of the cue in training (log-odds)", fontsize=7)
     figure.supxlabel(
         textwrap.fill(CAPTION.format(confidence=f"{100 * confidence:g} %"), int(20.5 * width)),
         fontsize=7,
