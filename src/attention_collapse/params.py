@@ -55,8 +55,8 @@ class FetchCoco(Section):
             raise ValueError("the embedded source renders as many scenes as `n` says, so `n` is a number")
         for source in self.foils or ():
             url, mark, sha256 = source.partition("#")
-            if mark and "://" in url and not re.fullmatch(r"sha256=[0-9a-f]{64}", sha256):
-                raise ValueError(f"behind {url} stands #{sha256}, and no #sha256= with 64 hexadecimal digits")
+            if mark and "://" in url and not re.fullmatch(r"sha256=[0-9a-f]{64}", sha256):  # as sha256sum prints it
+                raise ValueError(f"behind {url} stands #{sha256}, and no #sha256= with 64 digits of 0-9a-f")
         if self.source == "embedded" and self.foils is not None:
             raise ValueError("the embedded source makes its own foils, so `foils` goes with another `source`")
         return self

@@ -122,12 +122,22 @@ def test_sobol_shares_add_to_1_and_depend_neither_on_what_matches_nor_on_the_num
     assert known == pytest.approx((1 / 6, 4 / 6, 1 / 6), abs=0.06)  # 300 pairs: to 1 in 12
 
 
+def test_of_pairs_that_match_each_other_the_first_one_counts():
+    rng, twins = np.random.default_rng(5), np.array([0, 1, 2, 1, 4, 5, 0, 7, 8])
+    grid = rng.normal(size=(9, 9)) + 30 * (twins[:, None] == twins)
+    kept = [0, 1, 2, 4, 5, 7, 8]
+    found, alone = sobol_parts(grid, twins), sobol_parts(grid[np.ix_(kept, kept)])
+    for name, part in found.items():
+        assert part[kept] == pytest.approx(alone[name]) and np.isnan(part[[3, 6]]).all(), name
+    assert sobol_parts(grid)["grid_all"].mean() > 5 * np.nanmean(found["grid_all"])  # what matches is no noise
+
+
 def test_two_pairs_have_no_sobol_shares():
     assert all(np.isnan(part).all() and len(part) == 2 for part in sobol_parts(np.eye(2)).values())
 
 
 def test_a_constant_score_has_nothing_to_rely_on():
-    found = measured(np.zeros((N, N)))
+    found = measured(np.full((N, N), 0.1))  # no number of binary digits
     assert all(np.isnan(found[name]) for name in OF_MEANS) and found["choice_image"] == 0.5
     assert found["flip_rate_image"] == found["flip_rate_text"] == 0
 

@@ -158,7 +158,7 @@ def test_a_url_that_names_its_bytes_takes_no_others_at_the_first_run_already(ser
     other = study(tmp_path / "b", **asked, foils=[f"{url}#sha256={'0' * 64}"])
     with pytest.raises(DownloadError, match="0000"):
         fetch(other, Fetcher(tmp_path / "cache2", retries=0, backoff=0.0))
-    with pytest.raises(ValidationError, match="no #sha256= with 64 hexadecimal digits"):
+    with pytest.raises(ValidationError, match="no #sha256= with 64 digits of 0-9a-f"):
         study(tmp_path / "c", **asked, foils=[f"{url}#sha1=0a"])
 
 

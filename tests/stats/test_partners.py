@@ -56,9 +56,28 @@ def test_no_value_moves_further_than_its_slack(agreed):
     terms = agreed * RNG.normal(size=40)[partners[0]] + RNG.normal(size=(40, 8))
     off = 1e-4 * RNG.random((40, 8))
     values, slack = in_both_roles(terms, partners, off)
-    for _ in range(50):
-        other, _ = in_both_roles(terms + off * RNG.uniform(-1, 1, off.shape), partners)
+    hub = np.bincount(partners[0].ravel(), minlength=40).argmax()
+    worst = [sign * np.where(partners[0] == hub, 1, still) for sign in (1, -1) for still in (0, -1)]
+    worst += [sign * np.sign(values[partners[0]] - values.mean()) for sign in (1, -1)]  # all agree more, or less
+    for way in (*worst, *RNG.uniform(-1, 1, (20, *off.shape))):
+        other, _ = in_both_roles(terms + off * way, partners)
         assert (np.abs(other - values) <= slack).all()
+
+
+def test_where_all_terms_agree_the_slack_is_that_of_the_partner_who_may_not():
+    """Zeros that may each be off by as much, and one partner whose terms all are."""
+    partners = drawn(40, 8)
+    hub = np.bincount(partners[0].ravel(), minlength=40).argmax()
+    values, slack = in_both_roles(np.zeros((40, 8)), partners, np.full((40, 8), 1e-9))
+    other, _ = in_both_roles(np.where(partners[0] == hub, 1e-9, 0.0), partners)
+    assert (values == 0).all() and 0 < np.abs(other[hub]) <= slack[hub]
+
+
+def test_a_partner_drawn_twice_by_one_pair_is_one_partner():
+    """Its noise, in both terms the same, is no sign that partners agree."""
+    noise, [partners] = RNG.normal(size=(2000, 4)), drawn(2000, 4)
+    values, _ = in_both_roles(np.hstack([noise, noise]), [np.hstack([partners, partners])])
+    assert values.std() == pytest.approx(noise.mean(1).std(), rel=0.1)
 
 
 @pytest.mark.slow

@@ -30,7 +30,7 @@ from attention_collapse.params import Stats
 from attention_collapse.stats import ties
 from attention_collapse.stats.of_means import describe_of_means
 from attention_collapse.stats.one_sample import describe
-from attention_collapse.stats.partners import in_both_roles
+from attention_collapse.stats.partners import IN_ROLES, in_both_roles
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -45,7 +45,6 @@ OF_TOKENS = tuple(name for name, found in CONTRIBUTION_MEASURES.items() if found
 INCOMPETENT = "its score does not tell matching pairs from others"
 COMPETENCE = ("accuracy", "accuracy_hard")  # by which a score means something
 AT_CHANCE = "its score does not tell captions from their hard foils"
-IN_ROLES = "_in_roles"  # ends the name of a column with the mean of another, and with the spread that intervals need
 STANDS_IN = {"lost_image": ("image",), "lost_text": ("text",), "lost_both": ("image", "text")}  # what is a partner's
 FEWEST = 3  # different images: a partner of the image and one of the text, from two other pairs
 
@@ -206,7 +205,7 @@ def contributions(
         for lead in (0.0, 2 * error, -2 * error)  # of both scores
     )
     slack = {name: np.nan_to_num(more[name] - less[name]) for name in right}
-    parts = {} if grid is None else {f"{name}_of_pair": part for name, part in sobol_parts(grid).items()}
+    parts = {} if grid is None else {f"{name}_of_pair": part for name, part in sobol_parts(grid, same).items()}
     decided = hard.decided(v, text) if likelihood else None
     return pd.concat(
         [pd.DataFrame(ids), columns_of(v | right | parts, slack, error, decided, {"image": image, "text": text})],
@@ -266,7 +265,7 @@ def summarise(values: pd.DataFrame, stats: Stats, *, likelihood: bool = False) -
         "confidence": stats.confidence, "n_resamples": stats.n_resamples, "rng": stats.seed,
     }  # fmt: skip
     known = {name: measure for name, measure in OF_PAIRS.items() if name in values}
-    result: dict[str, Any] = {name: described(values[name], stats) for name in known}
+    result: dict[str, Any] = {name: described(spread(values, name), stats) for name in known}
     for name, measure in OF_MEANS.items():
         if all(key in values for key in measure.inputs):
             columns = [spread(values, key) for key in measure.inputs]

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping
 
 import pandas as pd
 
+from attention_collapse.engine.contribution import spread
 from attention_collapse.engine.decision import lost_accuracy
 from attention_collapse.engine.statistics import add_holm, severity
 from attention_collapse.engine.validity import BALANCED, TEXT, learned
@@ -31,7 +32,8 @@ def _values(rows: pd.DataFrame) -> dict[str, pd.Series]:
     """The columns that severity needs; measures of attention over all rows, those that the kind lacks undefined."""
     nothing = pd.Series(float("nan"), rows.index)
     names = [key for name, measure in SEVERITY_MEASURES.items() for key in (name, *measure.inputs)]
-    return {name: rows[key] if (key := f"{name}_all") in rows else rows.get(name, nothing) for name in names}
+    keys = {name: f"{name}_all" if f"{name}_all" in rows else name for name in names}
+    return {name: spread(rows, key) if key in rows else nothing for name, key in keys.items()}
 
 
 def rule_of_kind(

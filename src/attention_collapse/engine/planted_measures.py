@@ -54,7 +54,8 @@ def games(model: Model, pairs: Dataset, plant: Plant, *, partners: int, seed: in
     )
     share = np.full(n, np.nan)
     share[: len(tokens)] = image_t_shap(tokens["t_shap"].to_numpy())
-    return columns_of(found.cells, {}, found.error).assign(image_t_shap=share)
+    columns = columns_of(found.cells, {}, found.error, partners={"image": image, "text": text})
+    return columns.assign(image_t_shap=share)
 
 
 def accuracies(

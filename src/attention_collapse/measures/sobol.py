@@ -12,6 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import numpy as np
+from numpy.typing import ArrayLike, NDArray
 
 from attention_collapse.measures.matching import Grid, row_blocks
 from attention_collapse.measures.record import CONTRIBUTION, Floats, Measure
@@ -20,22 +21,28 @@ from attention_collapse.measures.reliance import NO_GRID, ratio
 FEWEST = 3  # pairs, for one degree of freedom of the residuals
 
 
-def _others(grid: Grid, shift: float) -> Iterator[tuple[int, Floats]]:
-    """(position of the first image, its scores and those of the images after it, less `shift`), 0 on the diagonal."""
+def _others(grid: Grid, kept: NDArray[np.int64], shift: float) -> Iterator[tuple[NDArray[np.int64], Floats]]:
+    """(places among those kept, their scores less `shift`) of some images at a time, 0 where image and text match."""
+    done = 0
     for start, block in row_blocks(grid):
-        rows = np.arange(len(block))
-        s = block[:, : len(grid)] - shift
-        s[rows, start + rows] = 0.0
-        yield start, s
+        here = kept[(kept >= start) & (kept < start + len(block))]
+        own = np.arange(done, done + len(here))
+        s = block[np.ix_(here - start, kept)] - shift
+        s[own - done, own] = 0.0
+        yield own, s
+        done += len(here)
 
 
-def sobol_parts(grid: Grid) -> dict[str, Floats]:
+def sobol_parts(grid: Grid, same: ArrayLike | None = None) -> dict[str, Floats]:
     """The parts of the variance of a score, as a value per pair.
 
     Parameters
     ----------
     grid
         (image, text) scores of n images, of which the first n texts count.
+    same
+        (pair,) numbers: of pairs with one number, which match each other, the first one counts and the others are NaN.
+        None: all are different.
 
     Returns
     -------
@@ -50,23 +57,24 @@ def sobol_parts(grid: Grid) -> dict[str, Floats]:
     >>> {name: round(float(values.mean()), 9) for name, values in parts.items()}
     {'grid_image': 4.0, 'grid_text': 0.0, 'grid_all': 4.0}
     """
-    n = len(grid)
+    kept = np.arange(len(grid)) if same is None else np.sort(np.unique(np.asarray(same), return_index=True)[1])
+    found = {name: np.full(len(grid), np.nan) for name in ("grid_image", "grid_text", "grid_all")}
+    n = len(kept)
     if n < FEWEST:
-        return {name: np.full(n, np.nan) for name in ("grid_image", "grid_text", "grid_all")}
-    shift = float(next(row_blocks(grid))[1][0, 1])  # so that a constant score is 0 everywhere
+        return found
+    shift = float(next(row_blocks(grid))[1][0, kept[1]])  # so that a constant score is 0 everywhere
     rows, columns = np.zeros(n), np.zeros(n)
-    for start, s in _others(grid, shift):
-        rows[start : start + len(s)] = s.sum(1)
+    for own, s in _others(grid, kept, shift):
+        rows[own] = s.sum(1)
         columns += s.sum(0)
     mean = rows.sum() / (n * (n - 1))
     rows, columns = rows - (n - 1) * mean, columns - (n - 1) * mean
     image = ((n - 1) * rows + columns) / (n * (n - 2))  # the effects, least squares
     text = ((n - 1) * columns + rows) / (n * (n - 2))
     squares = np.zeros(n)  # of the residuals of a pair's image and of its text
-    for start, s in _others(grid, shift):
-        own = np.arange(start, start + len(s))
+    for own, s in _others(grid, kept, shift):
         residuals = (s - mean - image[own, None] - text) ** 2
-        residuals[own - start, own] = 0.0
+        residuals[np.arange(len(own)), own] = 0.0
         squares[own] += residuals.sum(1)
         squares += residuals.sum(0)
     freedom = n * n - 3 * n + 1
@@ -74,7 +82,9 @@ def sobol_parts(grid: Grid) -> dict[str, Floats]:
     noise = rest * (n - 1) / (n * (n - 2))  # what the residuals put into the variance of either effect
     of_image, of_text = (effect**2 * n / (n - 1) - noise for effect in (image, text))
     of_rest = squares * n / freedom - rest  # each residual is its image's and its text's
-    return {"grid_image": of_image, "grid_text": of_text, "grid_all": of_image + of_text + of_rest}
+    for name, part in zip(found, (of_image, of_text, of_image + of_text + of_rest), strict=True):
+        found[name][kept] = part
+    return found
 
 
 def sobol_image(grid_image: Floats, grid_all: Floats) -> Floats:
@@ -126,7 +136,8 @@ GRID = tuple(
 )  # fmt: skip
 SOBOL = tuple(
     Measure(
-        formula, f"Sobol share, {what}", f"share of the variance of the score of any image with any text: {what}",
+        formula, f"Sobol share, {what}",
+        f"share of the variance of the score of any image with any text: {what} (an estimate may lie a little outside)",
         "share", 0, 1, level="means", about=CONTRIBUTION, absent=NO_GRID,
     )
     for formula, what in ((sobol_image, "image"), (sobol_text, "text"), (sobol_interaction, "interaction"))

@@ -32,7 +32,7 @@ class CaptionTokens:
     unknown
         How many of them the tokenizer does not know.
     unknown_words
-        The words that these are of, as the caption has them.
+        The words that these are of, as the caption has them once it is cleaned.
     control
         How many are control tokens, which stand in no caption of plain words.
     """

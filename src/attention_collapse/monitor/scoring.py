@@ -50,7 +50,7 @@ class Scorer:
         """What the user's function gives; its own exception is the cause of ours, except where memory ran out."""
         try:
             return self.score(image, text)
-        except (AttentionCollapseError, torch.OutOfMemoryError):
+        except (AttentionCollapseError, torch.OutOfMemoryError, MemoryError):
             raise
         except Exception as error:
             said = str(error).splitlines()

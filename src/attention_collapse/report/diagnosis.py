@@ -264,7 +264,8 @@ class Diagnosis:
             undefined = f"   ({found.n_undefined} undefined)" if found.n_undefined else ""
             lines.append(f"  {measure.label:<{WIDTH}}{found.numbers}{undefined}   {measure.unit}")
         if left_out:
-            lines.append(f"  not listed: {left_out} values in the score's own unit, in the result (--out FILE)")
+            plural = "s" * (left_out > 1)
+            lines.append(f"  not listed: {left_out} value{plural} in the score's own unit, in the result (--out FILE)")
         for sentence, labels in reasons.items():
             what, _, reason = sentence.partition(": ")
             lines.append(f"  {what}: {', '.join(labels)}: {reason}")

@@ -111,7 +111,8 @@ def dose_response(
     width = WIDTH + 0.6 if len(shown) == 1 else BOTH_COLUMNS
     figure = Figure(figsize=(width, 6.6), layout="constrained")
     places = _log_odds(doses)
-    for row, part in enumerate(figure.subfigures(3, 1, height_ratios=(1.65, 1, 1.1))):
+    parts: Any = figure.subfigures(3, 1, height_ratios=(1.65, 1, 1.1))
+    for row, part in enumerate(parts):
         panels = part.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
         for axes, (kind, modality, found) in zip(panels, shown, strict=True):
             name, lines = _rows(modality)[row]

@@ -20,6 +20,7 @@ from attention_collapse.errors import ParamsError
 from attention_collapse.identity.settle import settle_frame, settle_json
 from attention_collapse.params import Plant
 from attention_collapse.stages.run import run_stage
+from attention_collapse.stats.partners import IN_ROLES
 from attention_collapse.study.layout import Study, evidence_of
 
 IDENTITY = ("regime", "seed", "image_id")
@@ -72,7 +73,7 @@ def _means(table: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """The means of each model of a kind, and how many of its values are undefined."""
     means = {}
     for (regime, seed), values in table.groupby(["regime", "seed"], sort=False):
-        numbers = values.drop(columns=list(IDENTITY))
+        numbers = values.drop(columns=[*IDENTITY, *(name for name in values if str(name).endswith(IN_ROLES))])
         undefined = int(numbers.drop(columns=list(PARTIAL)).isna().sum().sum())
         means[f"{regime}-{seed}"] = {
             **{str(name): float(values.mean()) for name, values in numbers.items()},

@@ -91,7 +91,7 @@ def bootstrap(columns: Sequence[ArrayLike], function: Function, *, n_resamples: 
     resampled = np.concatenate(parts)
     left_out = function(*((table.sum(0) - table) / (n - 1)).T)  # (image,): without it
     if not (np.isfinite(resampled).all() and np.isfinite(left_out).all()):
-        return "too few images move the score"
+        return "without some of the images nothing moves the score"
     away = left_out.mean() - left_out
     if ties.constant(resampled) or ties.constant(left_out):
         return "no variance"

@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+IN_ROLES = "_in_roles"  # ends the name of a column with the mean of another, and with the spread that intervals need
 
 
 def in_both_roles(
@@ -49,20 +50,24 @@ def in_both_roles(
         own = np.where(known, terms, 0.0).sum(1, keepdims=True) / count
         # The rest of a term beside the pair's own mean, which it is a part of; weighted as in that mean.
         rest = np.where(known & (count > 1), (terms - own) / (count - 1), 0.0)
-        off = np.zeros_like(rest) if slack is None else np.where(known, slack, 0.0) / count
-    off = np.nan_to_num(off)
-    n, values, moved = len(terms), own[:, 0].copy(), np.array(off.sum(1))
+        off = np.zeros_like(rest) if slack is None else np.where(known, slack, 0.0)
+        moved = np.nan_to_num(off.sum(1, keepdims=True) / count)  # of the pair's own mean
+        off_rest = np.where(known & (count > 1), (off + moved) / (count - 1), 0.0)
+    n, values, slack_of = len(terms), own[:, 0].copy(), moved[:, 0].copy()
     for role in partners:
-        sums, squares, drift = (
-            np.bincount(role.ravel(), weights.ravel(), n) for weights in (rest, rest**2, 2 * off)
-        )  # fmt: skip
+        # Terms of one pair with one partner, drawn twice, are one.
+        once, place = np.unique(np.arange(n)[:, None] * n + role, return_inverse=True)
+        each = np.bincount(place.ravel(), rest.ravel(), len(once))
+        sums, squares = (np.bincount(once % n, weights, n) for weights in (each, each**2))
+        drift = np.bincount(role.ravel(), off_rest.ravel(), n)  # how far errors may move the sums
         power, agreed, error = (sums**2).sum(), (sums**2 - squares).sum(), 4 * float((np.abs(sums) * drift).sum())
+        slack_of += drift
         if not power > 0:
             continue
         scale, most, least = (np.sqrt(max(agreed + e, 0.0) / power) for e in (0.0, error, -error))
         values += scale * sums
-        moved += drift + (most - least) * np.abs(sums)
+        slack_of += (most - least) * np.abs(sums)
     defined = ~np.isnan(values)
     if defined.any():
         values += np.mean(own[defined]) - np.mean(values[defined])  # sums of pairs without a term of their own are lost
-    return values, np.where(defined, moved + moved.mean(), 0.0)
+    return values, np.where(defined, slack_of + slack_of.mean(), 0.0)
