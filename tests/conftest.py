@@ -17,6 +17,8 @@ settings.register_profile("ci", derandomize=True)  # a submission is judged by t
 if os.environ.get("CI"):
     settings.load_profile("ci")
 
+os.environ.setdefault("RAY_worker_niceness", "0")  # else its actors wait for every other test that runs beside
+
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared" / "data"
 

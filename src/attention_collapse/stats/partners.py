@@ -2,8 +2,8 @@
 
 Where pair i is compared with partners drawn from the same sample, a term of pair i is not its own alone: an image that
 is far from all others moves the terms of every pair that drew it. Treating the pairs' means of their terms as
-independent then gives intervals that are too short (for an additive score, 68 % where 95 % are asked for). As with
-cluster-robust variances of dyads (Aronow, Samii & Assenova 2015, doi:10.1093/pan/mpv018), each pair is given its part
+independent then gives intervals that are too short (docs/measures.md says how often they hold the truth). As with
+cluster-robust variances of dyads (Aronow, Samii & Assenova 2015, arXiv:1312.3398), each pair is given its part
 in the terms of others; but only as far as those terms agree with each other, so that noise of a single term, which the
 pair whose term it is already carries, is not counted twice.
 """
