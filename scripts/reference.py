@@ -31,14 +31,14 @@ ROOMS = {
     "measures": (
         "One formula and one record per measure; what each means is [the contract's](../../measures.md).",
         "",
-        "mcs null entropy mass reliance sobol matching hard shapley token_shapley answers usable_information predictors "
-        "record",
+        "mcs null entropy mass reliance sobol matching hard shapley token_shapley answers usable_information "
+        "predictors record",
     ),
     "stats": (
         "Intervals, tests, effect sizes, power and the decision ([sections 6 and 7](../../measures.md)).",
         "",
-        "one_sample paired of_means partners effect_size power sample_shape permutation severity decision few_images few_models "
-        "validity meta claims ties",
+        "one_sample paired of_means partners effect_size power sample_shape permutation severity decision few_images "
+        "few_models validity meta claims ties",
     ),
     "monitor": (
         "See collapse come while a model is in training: [the guide](../../monitor.md).",

@@ -24,9 +24,8 @@ ACCURACY: tuple[Line, ...] = (  # column, in the legend, colour, marker, line
     ("accuracy_reversed", "cue reversed", REVERSED, "v", "--"),
 )
 CAPTION = (
-    "Held-out pairs whose content always tells match from no match; a cue told it too in training, as often as its "
-    "dose. The cue that says nothing decides: accuracy 0.5 there is collapse, since the content would suffice. "
-    "Dots: seeds; lines: means with {confidence} t intervals over seeds. Measures: where the cue says nothing."
+    "Held-out pairs whose content tells match from no match; in training a cue told it too, as often as its dose. "
+    "Accuracy 0.5 where the cue says nothing is collapse. Dots: seeds; lines: means, {confidence} t intervals."
 )
 
 
@@ -109,9 +108,9 @@ def dose_response(
     """
     shown = [(kind, modality, found) for kind, cues in kinds.items() for modality, found in cues.items()]
     width = WIDTH + 0.6 if len(shown) == 1 else BOTH_COLUMNS
-    figure = Figure(figsize=(width, 6.6), layout="constrained")
+    figure = Figure(figsize=(width, 4.9), layout="constrained")
     places = _log_odds(doses)
-    parts: Any = figure.subfigures(3, 1, height_ratios=(1.65, 1, 1.1))
+    parts: Any = figure.subfigures(3, 1, height_ratios=(1.6, 1, 1.45))
     for row, part in enumerate(parts):
         panels = part.subplots(1, len(shown), sharex=True, sharey=True, squeeze=False)[0]
         for axes, (kind, modality, found) in zip(panels, shown, strict=True):
@@ -119,10 +118,11 @@ def dose_response(
             mine = table[(table["kind"] == kind) & table["modality"].isin([modality, "none"])]
             _lines(axes, mine, found, doses, lines)
             axes.axhline(0.5, color="0.85", linewidth=0.7, zorder=0)
-            axes.set_xticks(places, [f"{dose:g}" for dose in doses], rotation=90)
+            axes.set_xticks(places, [f"{dose:g}" if row == 2 else "" for dose in doses], rotation=90)
             if row == 0:
                 axes.set_title(_heading(kind, modality, found), loc="left", fontsize=6.5)
-        panels[0].set(ylabel=name, ylim=(-0.03, 1.06))
+        panels[0].set(ylim=(-0.03, 1.06), yticks=(0, 0.5, 1), yticklabels=("0.0", "0.5", "1.0"))
+        panels[0].set_ylabel(name, fontsize=7)
         handles = {
             label: handle for axes in panels for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
         }
@@ -131,8 +131,8 @@ def dose_response(
         )
     part.supxlabel("dose: reliability of the cue in training (log-odds)", fontsize=7)
     figure.supxlabel(
-        textwrap.fill(CAPTION.format(confidence=f"{100 * confidence:g} %"), int(20.5 * width)),
-        fontsize=7,
+        textwrap.fill(CAPTION.format(confidence=f"{100 * confidence:g} %"), int(21.5 * width)),
+        fontsize=6.5,
         x=0.01,
         ha="left",
     )
