@@ -55,6 +55,10 @@ def _millions(entry: Entry) -> float | None:
     return None if count is None else count / 1e6
 
 
+def _memory(size: float) -> str:
+    return f"{size / 2**30:.1f} GiB" if size >= 0.05 * 2**30 else f"{size / 2**20:.1f} MiB"
+
+
 def listing() -> list[list[str]]:
     """Rows of name, kind, checkpoint, revision, licence, parameters, memory, available here; the first is the head."""
     rows = [["name", "kind", "checkpoint", "revision", "licence", "parameters", "memory", "offline here"]]
@@ -72,7 +76,7 @@ def listing() -> list[list[str]]:
                 pinned,
                 entry.licence,
                 "?" if millions is None else f"{millions:,.0f} M" if millions >= 10 else f"{millions:.2f} M",
-                "?" if millions is None else f"{millions * 1e6 * BYTES_OF_DTYPE[dtype] / 2**30:.1f} GiB {dtype}",
+                "?" if millions is None else f"{_memory(millions * 1e6 * BYTES_OF_DTYPE[dtype])} {dtype}",
                 "yes" if available(spec) else "no",
             ]
         )
