@@ -44,7 +44,7 @@ def _evidence(kinds: Mapping[str, Any]) -> str:
     if widest is not None:
         seeds = min(widest["n_low"], widest["n_high"])
         shown = f"With {seeds} seeds on each side the interval of 1.00 is [{widest['ci_low']:.2f}, 1.00]. "
-    return f"{shown}For other models {undetermined} of {len(sides)} areas say nothing (undetermined); the rest: bold."
+    return f"{shown}Of other models {undetermined} of {len(sides)} areas say nothing (undetermined); others are bold."
 
 
 def separation(result: Mapping[str, Any]) -> Figure:
@@ -76,7 +76,7 @@ def separation(result: Mapping[str, Any]) -> Figure:
     axes.tick_params(length=0)
     for spine in axes.spines.values():
         spine.set_visible(False)
-    axes.set_xlabel(_evidence(result["kinds"]), fontsize=7, loc="right")
+    axes.set_xlabel(_evidence(result["kinds"]), fontsize=6.5, loc="right")
     handles = [Rectangle((0, 0), 1, 1, color=colour) for colour, _ in PLACES]
     words = [word for _, word in PLACES]
     figure.legend(handles, words, loc="outside lower center", ncols=len(PLACES), columnspacing=1.0, fontsize=6.5)
