@@ -60,6 +60,12 @@ def test_what_the_page_says_of_the_contrast_at_every_dose_is_committed():
     assert all(shown[modality, "99"]["ci_low"] <= 0 for modality in ("text", "image"))
 
 
+def doses_of_v2():
+    """The rows of the models of V2 that were trained dose by dose."""
+    table = pd.read_csv(ROOT / "data" / "embedded" / "doses.csv")
+    return table[table["kind"] == "fusion-v2"]
+
+
 def case_rows(mark):
     """The rows of a table between two marks of the page of V2, without its heading."""
     text = (ROOT / "docs" / "case_v2.md").read_text("utf-8")
@@ -68,7 +74,7 @@ def case_rows(mark):
 
 
 def test_the_tables_of_v2_are_those_of_its_models():
-    doses = pd.read_csv(ROOT / "data" / "embedded" / "doses.csv")
+    doses = doses_of_v2()
     collapsed = doses[(doses["modality"] == "text") & (doses["reliability"] == 0.99)].sort_values("seed")
     assert case_rows("case") == [
         f"| {one.seed} | {one.accuracy_trained:.3f} | {one.accuracy_uninformative:.3f} | "
@@ -92,7 +98,7 @@ def test_what_the_page_of_v2_says_of_its_collapse_is_committed():
     text = re.sub(r"\s+", " ", (ROOT / "docs" / "case_v2.md").read_text("utf-8"))
     cue = read_json(ROOT / "metrics" / "embedded" / "doses.json")["kinds"]["fusion-v2"]["text"]
     none, high, most = (cue["doses"][f"reliability_{dose}"] for dose in (50, 95, 99))
-    table = pd.read_csv(ROOT / "data" / "embedded" / "doses.csv")
+    table = doses_of_v2()
     of_text = table[table["modality"] == "text"]
     near = of_text[of_text["perceptual_image_trained"].abs() <= 0.005].groupby("reliability").size()
     assert f"In {near[0.99]} of the ten the image contributes" in text and f"{near[0.95]} of 10 models lies" in text
