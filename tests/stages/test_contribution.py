@@ -1,6 +1,7 @@
 """Two-player contributions on models whose answer is known."""
 
 import shutil
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -15,12 +16,12 @@ from attention_collapse.data.images import load_rgb
 from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.data.scenes import write_scenes
 from attention_collapse.engine import contribution as engine
-from attention_collapse.engine import scoring
+from attention_collapse.engine import planted_decision, scoring, statistics
 from attention_collapse.engine.contribution import contributions, draws
 from attention_collapse.engine.scoring import _Coalitions, mean_picture
 from attention_collapse.errors import DataError, ModelError
 from attention_collapse.families import DUAL_ENCODER
-from attention_collapse.files import read_json
+from attention_collapse.files import read_json, write_json
 from attention_collapse.measures.shapley import share_slack
 from attention_collapse.models import load
 from attention_collapse.models.interface import Batch, Embedded, Provenance, Without
@@ -28,6 +29,7 @@ from attention_collapse.models.kinds.scorer import Scorer
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.params import Stats
 from attention_collapse.stages import compute_mcs, contribution, extract_attention, fetch_coco
+from attention_collapse.stats.partners import in_both_roles
 from attention_collapse.study.layout import Study
 from attention_collapse.study.sources import read_sources
 
@@ -215,6 +217,58 @@ def interrupted(model, at):
 
     model.score = score
     return model, passes
+
+
+def worth(text):
+    return float(zlib.crc32(text.encode()) % 1000)  # as far apart as the light of two pictures
+
+
+def additive(images, texts):
+    return [light(i) + worth(t) for i, t in zip(images, texts, strict=True)]
+
+
+def test_what_reliance_is_made_of_counts_each_pair_in_both_of_its_roles(pairs):
+    found, (image, text, _) = run(scorer(additive), pairs), draws(6, 8, 0, np.arange(6))
+    v = np.array([light(load_rgb(Path(file["path"]))[0]) for file in pairs["image"]])
+    w = np.array([worth(captions[0]) for captions in pairs["captions"]])
+    changed = {  # of an additive score, the difference of what was swapped and nothing else
+        "lost_image": (v[:, None] - v[image], [image]), "lost_text": (w[:, None] - w[text], [text]),
+        "lost_both": (v[:, None] - v[image] + w[:, None] - w[text], [image, text]),
+    }  # fmt: skip
+    for name, (difference, roles) in changed.items():
+        expected, _ = in_both_roles(difference**2, roles)
+        np.testing.assert_allclose(found[f"{name}_in_roles"], expected, rtol=1e-9, err_msg=name)
+        assert found[f"{name}_in_roles"].mean() == pytest.approx(found[name].mean())
+        assert not np.allclose(found[f"{name}_in_roles"], found[name])
+
+
+def test_intervals_and_tests_are_made_of_the_columns_in_both_roles():
+    """Their means are the same, and their spread is what an interval is as long as."""
+    rng = np.random.default_rng(0)
+    table = pd.DataFrame({name: rng.uniform(1, 2, 60) for name in engine.OF_PAIRS} | {"image_id": np.arange(60)})
+    table["accuracy"] = 1.0
+    wide = table.copy()
+    for name in engine.STANDS_IN:
+        wide[f"{name}_in_roles"] = table[name].mean() + 3 * (table[name] - table[name].mean())
+    one, other = (engine.summarise(values, Stats(n_resamples=500)) for values in (table, wide))
+    for name in (*engine.STANDS_IN, "reliance_image", "reliance_text", "reliance_share"):
+        length, longer = (found[name]["ci_high"] - found[name]["ci_low"] for found in (one, other))
+        assert other[name]["mean"] == pytest.approx(one[name]["mean"]) and longer > 2 * length, name
+    tested = statistics.columns_of(pd.DataFrame({"image_id": np.arange(60)}), wide, "all", {})
+    judged = planted_decision._values(wide)
+    for name in ("lost_image", "lost_text"):
+        assert tested[name].tolist() == judged[name].tolist() == wide[f"{name}_in_roles"].tolist()
+
+
+def test_pairs_with_one_caption_are_one_pair_to_the_sobol_shares(tmp_path, tiny_openclip):
+    root = coco_folder(tmp_path / "twins", n=6, captions=1)
+    file = root / "annotations" / "captions_val2017.json"
+    data = read_json(file)
+    data["annotations"][3]["caption"] = data["annotations"][1]["caption"]
+    write_json(file, data)
+    twins = table(read_folder(root)[0], "folder")
+    found = run(load("m", ModelSpec(kind="openclip", weights="checkpoint", path=str(tiny_openclip))), twins)
+    assert found["grid_all"].isna().tolist() == [False, False, False, True, False, False]
 
 
 def test_finished_batches_are_not_run_again(pairs, tmp_path):

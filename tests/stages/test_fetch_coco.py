@@ -160,6 +160,8 @@ def test_a_url_that_names_its_bytes_takes_no_others_at_the_first_run_already(ser
         fetch(other, Fetcher(tmp_path / "cache2", retries=0, backoff=0.0))
     with pytest.raises(ValidationError, match="no #sha256= with 64 digits of 0-9a-f"):
         study(tmp_path / "c", **asked, foils=[f"{url}#sha1=0a"])
+    with pytest.raises(ValidationError, match="no #sha256="):
+        study(tmp_path / "d", **asked, foils=[f"{url}#sha256=0a1b"])
 
 
 def test_the_coco_study_pins_each_file_of_sugarcrepe():

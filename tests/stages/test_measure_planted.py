@@ -76,6 +76,8 @@ def test_an_oracle_of_one_cue_is_found_out_by_every_causal_measure(reads, folder
 def test_agreement_of_the_cues_is_all_interaction(folders):
     pairs, _ = labelled(folders / "common")
     game = games(Oracle("agreement"), pairs, PLANT, **OPTIONS)
+    for name in ("lost_image", "lost_text", "lost_both"):  # what the decision's rule is tried on
+        assert game[f"{name}_in_roles"].mean() == pytest.approx(game[name].mean())
     assert np.abs(game["interaction"]).mean() > 0.3
 
 
