@@ -184,10 +184,18 @@ class PreventionRule(GainRule):
     kinds: int = Field(ge=1)  # recommended where it prevents in as many kinds
 
 
+class Scope(Section):
+    """What is trained of one kind, where it is not everything."""
+
+    doses: int | None = Field(default=None, ge=1)  # the first of them
+    arms: Annotated[tuple[str, ...] | None, Field(min_length=2, strict=False)] = None
+    seeds: Annotated[tuple[int, ...] | None, Field(min_length=2, strict=False)] = None
+
+
 class Prevention(Section):
     """Ways to train compared on models that would collapse; all else of their training is that of `plant`."""
 
-    kinds: Annotated[tuple[str, ...], Field(min_length=1, strict=False)]
+    kinds: Annotated[dict[str, Scope], Field(min_length=1)]
     doses: Annotated[tuple[Dose, ...], Field(min_length=1, strict=False)]
     arms: dict[Annotated[str, Field(pattern=NAME)], Arm]
     seeds: Annotated[tuple[int, ...], Field(min_length=2, strict=False)]
@@ -201,6 +209,10 @@ class Prevention(Section):
     def _gains_are_over_plain_training(self) -> Prevention:
         if self.arms.get("erm") != Arm():
             raise ValueError("arms has no plain `erm: {}`, over which gains are counted")
+        for kind, scope in self.kinds.items():
+            chosen = self.arms.keys() if scope.arms is None else scope.arms
+            if "erm" not in chosen or not set(chosen) <= set(self.arms):
+                raise ValueError(f"kinds.{kind}.arms are among {', '.join(self.arms)}, and `erm` is one of them")
         return self
 
 

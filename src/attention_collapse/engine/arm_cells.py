@@ -49,10 +49,10 @@ def cells(prevention: Prevention) -> list[ArmCell]:
     """Every cell, in the order of training: kind by kind, dose by dose, seed by seed."""
     return [
         ArmCell(kind, dose.modality, dose.reliability, seed, arm)
-        for kind in prevention.kinds
-        for dose in prevention.doses
-        for seed in prevention.seeds
-        for arm in prevention.arms
+        for kind, scope in prevention.kinds.items()
+        for dose in prevention.doses[: scope.doses]
+        for seed in scope.seeds or prevention.seeds
+        for arm in scope.arms or prevention.arms
     ]
 
 
