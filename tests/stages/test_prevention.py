@@ -1,5 +1,6 @@
 """The ways to train: verdicts by known answers, curves of a planted watch, and a real run, stopped and resumed."""
 
+import re
 from types import SimpleNamespace
 
 import numpy as np
@@ -20,16 +21,18 @@ from attention_collapse.engine.arm_summary import in_kinds, monitored, summary
 from attention_collapse.engine.dose_cells import read_cell
 from attention_collapse.engine.doses import HeldOut
 from attention_collapse.errors import DataError, ParamsError
-from attention_collapse.files import read_json
+from attention_collapse.files import read_json, write_json
 from attention_collapse.params import Arm, Params, Prevention
+from attention_collapse.report.evidence import Evidence
+from attention_collapse.report.prevention import kinds_figure, kinds_table, repeated
 from attention_collapse.stages import prevention as stage
 from attention_collapse.stages import train_prevention
 from attention_collapse.study.layout import Study
 
 RULE = {"gain": 0.05, "loss": 0.02, "kinds": 2}
 SECTION = {
-    "kinds": ["vilt"], "doses": [{"modality": "text", "reliability": 0.95}], "seeds": [0, 1], "pairs": 8, "partners": 1,
-    "watched": 8, "every": 2, "rule": RULE,
+    "kinds": {"vilt": {}}, "doses": [{"modality": "text", "reliability": 0.95}], "seeds": [0, 1], "pairs": 8,
+    "partners": 1, "watched": 8, "every": 2, "rule": RULE,
     "arms": {
         "erm": {}, "swapped-negatives": {"method": "swapped-negatives"}, "early-stopping": {"stops_early": True},
         "just-train-twice": {"method": "just-train-twice"}, "longer": {"steps": 2.0},
@@ -54,7 +57,7 @@ def study(root, **changes):
 
 def section(seeds, arms=("erm", "a"), kinds=("vilt",)):
     return Prevention.model_validate(
-        SECTION | {"kinds": list(kinds), "seeds": list(seeds), "arms": {arm: {} for arm in arms}}
+        SECTION | {"kinds": {kind: {} for kind in kinds}, "seeds": list(seeds), "arms": {arm: {} for arm in arms}}
     )
 
 
@@ -133,6 +136,9 @@ def test_a_method_is_recommended_by_as_many_kinds_as_the_rule_says_and_not_befor
     one = {"vilt": {cue: {"a": prevents}}, "blip": {cue: {"a": not_shown}}}
     assert in_kinds(one, two)["a"]["recommended"] is False and in_kinds(one, two)["a"]["kinds"] == "vilt"
     assert in_kinds({"vilt": {cue: {"a": prevents}}}, two)["a"]["recommended"] is None
+    elsewhere = {"vilt": {cue: {"a": prevents}}, "blip": {cue: {"b": not_shown}}}
+    untried = in_kinds(elsewhere, two)["a"]
+    assert untried["n_kinds"] == 1 and untried["recommended"] is None  # `blip` was trained in other ways
 
 
 def test_curves_of_a_model_that_ignores_the_image_from_the_second_check_on():
@@ -205,6 +211,38 @@ def test_cells_are_named_by_arm_and_cue_and_a_balanced_arm_sees_no_cue():
     assert cell.taught(prevention.arms["balanced"]).text == 0.5 and cell.taught(prevention.arms["erm"]).text == 0.95
     with pytest.raises(ValidationError, match=r"plain `erm: \{\}`"):
         study("x", arms={"erm": {"steps": 2.0}})
+
+
+def test_a_kind_may_be_trained_beside_fewer_cues_in_fewer_ways_and_seeds(tmp_path):
+    doses = [{"modality": "text", "reliability": 0.95}, {"modality": "image", "reliability": 0.95}]
+    scope = {"doses": 1, "arms": ["erm", "longer"], "seeds": [1, 2]}
+    prevention, _ = sections(study("x", doses=doses, kinds={"vilt": scope}).params)
+    names = [f"{arm}-text-0.95-{seed}" for seed in (1, 2) for arm in scope["arms"]]
+    assert [cell.name for cell in cells(prevention)] == names
+    assert len(cells(sections(study("x", doses=doses).params)[0])) == 2 * 2 * 9
+    for wrong in (["longer", "balanced"], ["erm", "unheard-of"]):
+        with pytest.raises(ValidationError, match=r"kinds\.vilt\.arms are among erm, .* and `erm` is one of them"):
+            study("x", kinds={"vilt": {"arms": wrong}})
+
+
+def test_the_table_of_kinds_has_the_ways_that_several_kinds_were_trained_in(tmp_path):
+    values = {"erm": [(0.5, 0.95), (0.52, 0.95)], "a": [(0.9, 0.95), (0.93, 0.95)]}
+    table = pd.concat([models(values | {"b": values["a"]}), models(values, "blip")])
+    both = section([0, 1], ("erm", "a", "b"), ("vilt", "blip"))
+    result = summary(table, [], both, 0.95) | {"evidence_id": "e", "stage": "prevention"}
+    result["kinds"]["blip"]["text_reliability_95"]["a"]["cost"] = 2.0
+    assert repeated(result["kinds"], both) == ["erm", "a"]
+    write_json(file := tmp_path / "prevention.json", result)
+    found = kinds_table(both, Evidence.read(tmp_path, file, "s.prevention"))
+    rows = re.sub(r"\\acval{[^}]*}{\d}{([^}]*)}", r"\1", found).replace("\n&", " &").splitlines()
+    assert "Training & ViLT & BLIP & cost \\\\" in rows
+    half = scipy_stats.t.ppf(0.975, 1) * np.std([0.4, 0.41], ddof=1) / np.sqrt(2)
+    gain = rf"+0.405 [{0.405 - half:.3f}, {0.405 + half:.3f}]"
+    (row,) = (row for row in rows if row.startswith("a &"))
+    assert row.replace(r"$^\star$", "") == rf"a & {gain} & {gain} & 1.4--2.0 \\"
+    assert "\\midrule seeds & 2 & 2 &  \\\\" in rows and not any(row.startswith("b &") for row in rows)
+    drawn = kinds_figure(table, result, both, 0.95)
+    assert [axes.get_title(loc="left").split("\n")[0] for axes in drawn.axes] == ["ViLT", "BLIP"]
 
 
 def test_early_stopping_keeps_the_weights_that_did_best_as_trained(monkeypatch):

@@ -174,7 +174,8 @@ def _rang(models: pd.DataFrame, modality: str) -> dict[str, Any]:
 
 
 def in_kinds(kinds: Mapping[str, Any], study: Prevention) -> dict[str, Any]:
-    """Arm -> in which kinds it prevents beside the first dose, of how many, and whether the rule recommends it.
+    """Arm -> in which kinds it prevents beside the first dose, of how many it was tried in, and whether the rule
+    recommends it.
 
     The rule's number of kinds is not reached while fewer were tried: then `recommended` is None.
     """
@@ -184,9 +185,10 @@ def in_kinds(kinds: Mapping[str, Any], study: Prevention) -> dict[str, Any]:
     for arm in study.arms:
         if arm != BASELINE:
             where = [kind for kind, arms in tried.items() if arms.get(arm, {}).get("verdict") == "prevents"]
-            enough, tell = len(where) >= study.rule.kinds, len(tried) >= study.rule.kinds
+            in_all = sum(arm in arms for arms in tried.values())
+            enough, tell = len(where) >= study.rule.kinds, in_all >= study.rule.kinds
             found[arm] = {
-                "kinds": ", ".join(where) or "none", "n_prevents": len(where), "n_kinds": len(tried),
+                "kinds": ", ".join(where) or "none", "n_prevents": len(where), "n_kinds": in_all,
                 "recommended": enough if enough or tell else None,
             }  # fmt: skip
     return found

@@ -1,4 +1,4 @@
-"""The figures and the table of the ways to train: what each gains where the cue says nothing, and what it costs."""
+"""Figures and tables of the ways to train: what each gains where the cue says nothing, and what it costs."""
 
 from __future__ import annotations
 
@@ -26,9 +26,13 @@ COLOURS = {"prevents": PREVENTS, "costs accuracy": LOSES}
 CAPTION = (
     "Held-out pairs whose content always tells match from no match. Filled: accuracy where the cue says nothing (0.5: "
     "the cue alone decided), dots are seeds, bars {confidence} t intervals over seeds; hollow squares: accuracy with "
-    "the cue as trained. Green: prevents collapse by the rule that was fixed before. Group reweighting and balanced "
-    "data are oracles, which know the cue. Number at the right: cost in processor time, plain training = 1. Below the "
-    "line: contrastive decoding of the plainly trained models; the number is that of forward passes per pair."
+    "the cue as trained. Green: prevents collapse by the rule that was fixed before. Number at the right: cost in "
+    "processor time, plain training = 1."
+)
+ORACLES = {"group-reweighting", "balanced-data"}
+TOLD = " Oracles, which know the cue: {}."
+BELOW = (
+    " Below the line: contrastive decoding of plainly trained models; the number is that of forward passes per pair."
 )
 CURVES = (  # column of `arm_curves.curves`, name of the axis
     ("neutral", "accuracy, cue says nothing"), ("swapped", "accuracy, {} swapped"), ("reliance", "reliance on the {}"),
@@ -60,8 +64,9 @@ def _row(axes: Axes, place: int, found: Mapping[str, Any], seeds: pd.Series, sai
 
 
 def _panel(
-    axes: Axes, models: pd.DataFrame, arms: Mapping[str, Any], remedies: Mapping[str, Any], names: list[str]
+    axes: Axes, models: pd.DataFrame, arms: Mapping[str, Any], remedies: Mapping[str, Any], names: Sequence[str]
 ) -> None:
+    """Ways to train, and below a line the remedies without training, if there are any."""
     for place, name in enumerate(names):
         if found := arms.get(name):
             _row(axes, place, found, models.loc[models["arm"] == name, HELD_OUT], found["cost"])
@@ -69,7 +74,8 @@ def _panel(
             plain = models.loc[models["arm"] == BASELINE, f"{name}_uninformative"]
             _row(axes, place, found, plain, found["passes"])
     axes.axvline(0.5, color="0.8", linewidth=0.7, zorder=0)
-    axes.axhline(len(names) - len(SHOWN) - 0.5, color="0.6", linewidth=0.7, zorder=0)
+    if remedies:
+        axes.axhline(len(names) - len(SHOWN) - 0.5, color="0.6", linewidth=0.7, zorder=0)
     axes.set(xlim=(0.42, 1.01), ylim=(len(names) - 0.5, -0.5), xlabel="accuracy")
 
 
@@ -87,21 +93,60 @@ def arms_figure(
     """
     cues, remedies = result["kinds"][kind], result["at_inference"][kind]
     shown = [dose for dose in study.doses if cue_key(dose) in cues]
-    names = [*study.arms, *SHOWN]
+    names = [*(arm for arm in study.arms if any(arm in arms for arms in cues.values())), *SHOWN]
     figure = Figure(figsize=(BOTH_COLUMNS, 1.3 + 0.22 * len(names)), layout="constrained")
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, dose in zip(panels, shown, strict=True):
-        here = table[
-            (table["kind"] == kind) & (table["modality"] == dose.modality) & (table["reliability"] == dose.reliability)
-        ]
-        _panel(axes, here, cues[cue_key(dose)], remedies.get(cue_key(dose), {}), names)
-        seeds = {found["n_seeds"] for found in cues[cue_key(dose)].values()}
-        count = f"{min(seeds)}" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)}"
-        axes.set_title(f"{kind_label(kind)}: {cue_label(dose)}\n{count} seeds", loc="left")
-    panels[0].set_yticks(range(len(names)), [name.replace("-", " ") for name in names])
-    text = textwrap.fill(CAPTION.format(confidence=f"{100 * confidence:g} %"), 140)
-    figure.supxlabel(text, fontsize=7, x=0.01, ha="left")
+        arms = cues[cue_key(dose)]
+        _panel(axes, _models(table, kind, dose), arms, remedies.get(cue_key(dose), {}), names)
+        axes.set_title(f"{kind_label(kind)}: {cue_label(dose)}\n{_seeds(arms)}", loc="left")
+    _finish(figure, panels[0], names, confidence, BELOW)
     return figure
+
+
+def kinds_figure(table: pd.DataFrame, result: Mapping[str, Any], study: Prevention, confidence: float) -> Figure:
+    """Neutral accuracy beside the first cue, by the arms that were tried in more kinds than one; a panel for each kind.
+
+    Parameters
+    ----------
+    table, result
+        As of `arms_figure`.
+    """
+    dose, names = study.doses[0], repeated(result["kinds"], study)
+    tried = {kind: cues[cue_key(dose)] for kind, cues in result["kinds"].items() if cue_key(dose) in cues}
+    figure = Figure(figsize=(BOTH_COLUMNS, 1.5 + 0.2 * len(names)), layout="constrained")
+    panels = figure.subplots(1, len(tried), sharey=True, squeeze=False)[0]
+    for axes, (kind, arms) in zip(panels, tried.items(), strict=True):
+        own = {arm: arms[arm] for arm in names if arm in arms}
+        _panel(axes, _models(table, kind, dose), own, {}, names)
+        axes.set_title(f"{kind_label(kind)}\n{_seeds(own)}", loc="left")
+    _finish(figure, panels[0], names, confidence, f" {cue_label(dose).capitalize()} of the training pairs.")
+    return figure
+
+
+def repeated(kinds: Mapping[str, Any], study: Prevention) -> list[str]:
+    """The arms that were tried in more kinds than one beside the first cue, plain training first."""
+    first = cue_key(study.doses[0])
+    return [arm for arm in study.arms if sum(arm in cues.get(first, {}) for cues in kinds.values()) > 1]
+
+
+def _models(table: pd.DataFrame, kind: str, dose: Dose) -> pd.DataFrame:
+    beside = (table["modality"] == dose.modality) & (table["reliability"] == dose.reliability)
+    return table[(table["kind"] == kind) & beside]
+
+
+def _seeds(arms: Mapping[str, Any]) -> str:
+    """How many seeds the arms have."""
+    seeds = {found["n_seeds"] for found in arms.values()}
+    return f"{min(seeds)} seeds" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)} seeds"
+
+
+def _finish(figure: Figure, first: Axes, names: Sequence[str], confidence: float, said: str) -> None:
+    """The arms' names, and the sentences below."""
+    first.set_yticks(range(len(names)), [name.replace("-", " ") for name in names])
+    told = [name.replace("-", " ") for name in names if name in ORACLES]
+    text = CAPTION.format(confidence=f"{100 * confidence:g} %") + (TOLD.format(", ".join(told)) if told else "") + said
+    figure.supxlabel(textwrap.fill(text, 140), fontsize=7, x=0.01, ha="left")
 
 
 def curves_figure(watched: Mapping[str, Sequence[pd.DataFrame]], kind: str, dose: Dose) -> Figure:
@@ -142,20 +187,44 @@ def arms_table(study: Prevention, kind: str, source: Evidence) -> str:
     columns = [("l", "Training"), *[("l", given(escape(cue_label(dose)))) for dose in shown], ("r", "cost")]
     rows: list[list[str]] = []
     for arm in study.arms:
+        if not any(arm in arms for arms in cues.values()):
+            continue
         row = [escape(arm.replace("-", " "))]
         for dose in shown:
-            at, found = f"kinds.{kind}.{cue_key(dose)}.{arm}", cues[cue_key(dose)].get(arm)
-            if not found:
-                row.append(DASH)
-                continue
-            star = r"$^\star$" if found.get("verdict") == "prevents" else ""
-            key = f"{at}.neutral" if arm == BASELINE else f"{at}.gain"
-            sign = "" if arm == BASELINE else "+" if found["gain"]["mean"] >= 0 else ""
-            reliance = value(source, f"{at}.reliance.mean", 2)
-            row.append(f"{sign}{value(source, f'{key}.mean', 3)}{star} {interval(source, key, 3)}; {reliance}")
+            said = _gained(source, kind, cue_key(dose), arm)
+            reliance = f"kinds.{kind}.{cue_key(dose)}.{arm}.reliance.mean"
+            row.append(said if said == DASH else f"{said}; {value(source, reliance, 2)}")
         first = f"kinds.{kind}.{cue_key(study.doses[0])}.{arm}.cost"
         rows.append([*row, value(source, first, 1)])
     return table(columns, [*rows, *_remedy_rows(source, kind, [cue_key(dose) for dose in shown])])
+
+
+def _gained(source: Evidence, kind: str, cue: str, arm: str) -> str:
+    """The gain in neutral accuracy with its interval, and a star where the arm prevents; the accuracy of `BASELINE`."""
+    found = source.data["kinds"][kind].get(cue, {}).get(arm)
+    if not found:
+        return DASH
+    star = r"$^\star$" if found.get("verdict") == "prevents" else ""
+    key = f"kinds.{kind}.{cue}.{arm}.{'neutral' if arm == BASELINE else 'gain'}"
+    sign = "+" if arm != BASELINE and found["gain"]["mean"] >= 0 else ""
+    return f"{sign}{value(source, f'{key}.mean', 3)}{star} {interval(source, key, 3)}"
+
+
+def kinds_table(study: Prevention, source: Evidence) -> str:
+    """Arm by kind, beside the first cue, of the arms that were tried in more kinds than one: the gain in neutral
+    accuracy with its interval, starred where the arm prevents; and the least and greatest cost. Last, the seeds."""
+    cue = cue_key(study.doses[0])
+    found = source.data["kinds"]
+    kinds = {kind: found[kind][cue] for kind in study.kinds if cue in found.get(kind, {})}
+    columns = [("l", "Training"), *[("l", escape(kind_label(kind))) for kind in kinds], ("r", "cost")]
+    rows: list[list[str]] = []
+    for arm in repeated(found, study):
+        costs = {arms[arm]["cost"]: kind for kind, arms in kinds.items() if arm in arms}
+        ends = [value(source, f"kinds.{costs[cost]}.{cue}.{arm}.cost", 1) for cost in (min(costs), max(costs))]
+        cost = ends[0] if arm == BASELINE else "--".join(ends)
+        rows.append([escape(arm.replace("-", " ")), *[_gained(source, kind, cue, arm) for kind in kinds], cost])
+    seeds = [value(source, f"kinds.{kind}.{cue}.{BASELINE}.n_seeds", 0) for kind in kinds]
+    return table(columns, [*rows, ["\\midrule seeds", *seeds, ""]])
 
 
 def _remedy_rows(source: Evidence, kind: str, cues: Sequence[str]) -> list[list[str]]:

@@ -237,7 +237,7 @@ def pipeline(params: Params) -> str:
     wdir, kinds = "/".join([".."] * home) or ".", params.plant.kinds if params.plant else []
     stages: dict[str, Any] = {}
     dosed = params.doses.kinds if params.doses else []
-    prevented = params.prevention.kinds if params.prevention else []
+    prevented = list(params.prevention.kinds) if params.prevention else []
     asked = params.answers.kinds if params.answers else []
     if not home:  # what is of no study, and what the embedded study alone has
         stages = {"code": CODE_STAGE.entry("."), "train_controls": _training(kinds)}

@@ -24,7 +24,14 @@ from attention_collapse.params import Prevention
 from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.figures import save, use_style
 from attention_collapse.report.latex import macros
-from attention_collapse.report.prevention import arms_figure, arms_table, curves_figure
+from attention_collapse.report.prevention import (
+    arms_figure,
+    arms_table,
+    curves_figure,
+    kinds_figure,
+    kinds_table,
+    repeated,
+)
 from attention_collapse.stages.run import run_stage
 from attention_collapse.study.layout import Study, evidence_of
 
@@ -88,6 +95,10 @@ def _draw(study: Study, prevention: Prevention, table: pd.DataFrame, result: Map
                 watched.setdefault(cell.arm, []).append(curves(read_cell(file)[0]))
         save(curves_figure(watched, kind, dose), study.prevention_plots / f"curves_{kind}")
         write_text(study.prevention_paper / f"{kind}.tex", HEADER + arms_table(prevention, kind, source))
+    if repeated(result["kinds"], prevention):
+        figure = kinds_figure(table, result, prevention, study.params.stats.confidence)
+        save(figure, study.prevention_plots / "kinds")
+        write_text(study.prevention_paper / "kinds.tex", HEADER + kinds_table(prevention, source))
     write_text(study.prevention_paper / "numbers.tex", HEADER + macros(source))
 
 
