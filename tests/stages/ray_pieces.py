@@ -10,12 +10,29 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from attention_collapse.engine.pieces import Pieces, Round
-from attention_collapse.errors import DataError
+from attention_collapse.errors import DataError, ModelError
 from attention_collapse.files import write_text
 
 
 def nothing():
     """In place of a model."""
+
+
+def counted(trace):
+    """In place of a model; every loading is a line in the file."""
+    with Path(trace).open("a") as lines:
+        lines.write(f"{os.getpid()}\n")
+
+
+def unloadable():
+    """A model whose weights are not there."""
+    raise ModelError("no weights", expected="weights", remedy="fetch them")
+
+
+def deadly(trace):
+    """A loading that its process does not live through."""
+    counted(trace)
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
 def dying(load, parts, flag):

@@ -1,8 +1,8 @@
-"""The pieces of a step made by actors of Ray Data, each with a model of its own, on one machine or on many.
+"""The pieces of a step made by actors of Ray, each with a model of its own, on one machine or on many.
 
-A row is the number of one piece, and an actor writes it into the step's folder as one process would: the same batch, so
-the same digits. What is there is not made again. So a worker, a driver or a node that is lost costs the pieces that it
-had in hand: Ray starts a lost worker anew, and the next run makes whatever is still missing.
+An actor writes a piece into the step's folder as one process would: the same batch, so the same digits. What is there
+is not made again. So a worker, a driver or a node that is lost costs the pieces that it had in hand: another actor
+makes them, and the next run makes whatever is still missing. An actor keeps its model from one step to the next.
 
 The nodes share the folders of the weights, the images and the pieces under the same paths.
 """
@@ -12,16 +12,15 @@ from __future__ import annotations
 import logging
 import os
 import sys
-import warnings
-from collections.abc import Callable, Iterator
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 import ray
-import ray.data
 import torch
-from ray.util.annotations import RayDeprecationWarning
+from ray.exceptions import RayError
 
 from attention_collapse import errors
 from attention_collapse.engine.pieces import Pieces, Runner
@@ -30,40 +29,118 @@ from attention_collapse.models.interface import Model
 from attention_collapse.params import Engine
 from attention_collapse.progress import note, steps
 
-AGAIN = 3  # times that a lost worker is started anew for what it had in hand
-SPARE = 2  # logical processors of a Ray of our own beyond the actors': one alone is kept by Ray Data itself
-STORE = 2**28  # bytes of its object store: nothing but numbers of pieces goes through it
+AGAIN = 3  # times that another actor tries what an actor was lost over
+STORE = 2**28  # bytes of the object store of a Ray of our own: what a step's pieces are made of goes through it, once
+QUIET = 60.0  # seconds without news, after which Ray may have no room for an actor
 NAMED = 4  # faults that an error names
+Told: TypeAlias = dict[str, str]  # kind, got, expected and remedy of an error; empty if all went well
+
+
+@contextmanager
+def _telling() -> Iterator[Told]:
+    """What goes wrong within, told and not raised: an error's own class may need what another process has not."""
+    told: Told = {}
+    try:
+        yield told
+    except AttentionCollapseError as error:
+        told |= {"kind": type(error).__name__, "got": error.got, "expected": error.expected, "remedy": error.remedy}
+    except Exception as error:
+        told |= {"kind": PipelineError.__name__, "got": f"{type(error).__name__}: {error}"}
 
 
 class _Maker:
-    """An actor: a model, and what makes pieces with it."""
+    """An actor: a model, and what makes the pieces of one step after the other with it."""
 
-    def __init__(self, load: Callable[[], Model], pieces: Pieces[Any], threads: int, folder: str) -> None:
+    def __init__(self, load: Callable[[], Model], threads: int, folder: str) -> None:
         os.chdir(folder)  # as the driver's, so that relative paths mean the same
         torch.set_num_threads(threads)
-        self._pieces, self._kept_open = pieces, ExitStack()
-        self._make: Callable[[int], Any] | None = None
-        self._load = load
+        self._load, self._models, self._step = load, list[Model](), ExitStack()
+        self._make: Callable[[int], Any]
 
-    def __call__(self, batch: dict[str, Any]) -> dict[str, Any]:
-        """Make one piece; what goes wrong is told, and stops no other piece."""
-        [piece] = map(int, batch["piece"])
-        told = {"kind": "", "got": "", "expected": "", "remedy": ""}
-        try:
-            if self._make is None:
-                self._make = self._kept_open.enter_context(self._pieces.making(self._load()))
-            self._pieces.made(piece, self._make)
-        except AttentionCollapseError as error:
-            told = {"kind": type(error).__name__, "got": error.got, "expected": error.expected, "remedy": error.remedy}
-        except Exception as error:
-            told |= {"kind": PipelineError.__name__, "got": f"{type(error).__name__}: {error}"}
-        return {"piece": [piece], **{name: [value] for name, value in told.items()}}
+    def begin(self, pieces: Pieces[Any]) -> Told:
+        """Load the model where it is not there yet, and make ready for the pieces of a step."""
+        with _telling() as told:
+            if not self._models:
+                self._models.append(self._load())
+            self._step.close()
+            make = self._step.enter_context(pieces.making(self._models[0]))
+            self._make = lambda piece: pieces.made(piece, make)
+        return told
+
+    def make(self, piece: int) -> Told:
+        """Make one piece; what goes wrong stops no other."""
+        with _telling() as told:
+            self._make(piece)
+        return told
+
+
+class _Actors:
+    """The actors of a run, which keep their models from step to step; those that are lost are replaced."""
+
+    def __init__(self, settings: Engine, load: Callable[[], Model], threads: int) -> None:
+        self._size = settings.actors
+        kind = ray.remote(num_cpus=threads, num_gpus=settings.gpus, max_restarts=0)(_Maker)
+        self._new: Callable[[], Any] = lambda: kind.remote(load, threads, str(Path.cwd()))  # type: ignore[attr-defined]
+        self._all: list[Any] = []
+
+    def make(self, pieces: Pieces[Any], missing: list[int]) -> Iterator[tuple[int, Told | None]]:
+        """Each piece once it is done, and what was told of it: None where an actor was lost over it again and again.
+
+        Raises
+        ------
+        PipelineError
+            No actor can be started. An error of ours that a model's loading raises passes through.
+        """
+        given, waiting, idle, lost = ray.put(pieces), deque(missing), deque[Any](), Counter[int | None]()
+        busy: dict[Any, tuple[Any, int | None]] = {}  # what is awaited -> the actor, and its piece where it has begun
+
+        def begin(actor: Any) -> None:
+            busy[actor.begin.remote(given)] = actor, None
+
+        self._all += [self._new() for _ in range(min(self._size, len(missing)) - len(self._all))]
+        for actor in self._all:
+            begin(actor)
+        while waiting or any(piece is not None for _, piece in busy.values()):
+            for awaited in _news(busy, pieces.what):
+                actor, piece = busy.pop(awaited)
+                told = _outcome(awaited)
+                if isinstance(told, RayError):
+                    lost[piece] += 1
+                    self._drop(actor)
+                    if lost[None] <= AGAIN:  # else those that have begun go on alone
+                        self._all.append(self._new())
+                        begin(self._all[-1])
+                    if not self._all:
+                        raise _none_left(pieces, told)
+                    if piece is not None and lost[piece] <= AGAIN:
+                        waiting.append(piece)
+                    elif piece is not None:
+                        yield piece, None
+                    continue
+                if piece is not None:
+                    yield piece, told
+                elif told:
+                    raise _error(told, f"{pieces.what}: an actor could not begin: ")
+                else:
+                    lost[None] = 0
+                idle.append(actor)
+            while waiting and idle:
+                actor, piece = idle.popleft(), waiting.popleft()
+                busy[actor.make.remote(piece)] = actor, piece
+
+    def _drop(self, actor: Any) -> None:
+        self._all.remove(actor)
+        ray.kill(actor)  # it may be out of reach alone
+
+    def end(self) -> None:
+        """Give back what the actors hold."""
+        for actor in self._all:
+            ray.kill(actor)
 
 
 @contextmanager
 def on_ray(settings: Engine, load: Callable[[], Model], threads: int) -> Iterator[Runner]:
-    """A runner on the actors that `settings` asks for; a Ray that was started for it ends with the context.
+    """A runner on the actors that `settings` asks for; they end with the context, and so does a Ray of their own.
 
     Parameters
     ----------
@@ -79,53 +156,42 @@ def on_ray(settings: Engine, load: Callable[[], Model], threads: int) -> Iterato
     PipelineError
         Pieces could not be made; all others are there.
     """
-    connected = False
+    with ExitStack() as ends:
+        actors: list[_Actors] = []
 
-    def run(pieces: Pieces[Any], _model: Model) -> None:
-        nonlocal connected
-        missing = [piece for some in pieces.rounds for piece in pieces.missing(some)]
-        if pieces.folder is None:
-            raise ParamsError(
-                "engine ray without a folder for finished batches",
-                expected="a folder that every node sees",
-                remedy="name one with `work` (--work)",
-            )
-        if not missing:
-            return
-        if not ray.is_initialized():
-            _connect(settings, threads)
-            connected = True
-        _require_room(settings, threads)
-        total = sum(len(some.pieces) for some in pieces.rounds)
-        note(f"{pieces.what}: {total - len(missing)} of {total} are there, {len(missing)} are made on Ray")
-        _make(pieces, missing, settings, load, threads)
+        def run(pieces: Pieces[Any], _model: Model) -> None:
+            missing = [piece for some in pieces.rounds for piece in pieces.missing(some)]
+            if pieces.folder is None:
+                raise ParamsError(
+                    "engine ray without a folder for finished batches",
+                    expected="a folder that every node sees",
+                    remedy="name one with `work` (--work)",
+                )
+            if not missing:
+                return
+            if not ray.is_initialized():
+                _connect(settings, threads)
+                ends.callback(ray.shutdown)
+            if not actors:
+                _require_room(settings, threads)
+                actors.append(_Actors(settings, load, threads))
+                ends.callback(actors[0].end)
+            total = sum(len(some.pieces) for some in pieces.rounds)
+            note(f"{pieces.what}: {total - len(missing)} of {total} are there, {len(missing)} are made on Ray")
+            _make(pieces, missing, actors[0])
 
-    try:
         yield run
-    finally:
-        if connected:
-            ray.shutdown()
 
 
-def _make(
-    pieces: Pieces[Any], missing: list[int], settings: Engine, load: Callable[[], Model], threads: int
-) -> None:  # fmt: skip
-    context = ray.data.DataContext.get_current()
-    context.enable_progress_bars = context.print_on_execution_start = False
-    context.max_errored_blocks = -1  # a worker that is lost again and again loses its own pieces alone
-    # Small inputs are read as one unit unless told otherwise; the order is that of the rounds.
-    rows = ray.data.from_items([{"piece": piece} for piece in missing], override_num_blocks=min(len(missing), 1000))
-    warnings.filterwarnings("ignore", category=RayDeprecationWarning)  # there is no other way yet to end a retry
-    told = rows.map_batches(
-        _Maker, fn_constructor_args=(load, pieces, threads, str(Path.cwd())), batch_size=1,
-        compute=ray.data.ActorPoolStrategy(size=settings.actors), num_cpus=threads, num_gpus=settings.gpus,
-        ray_remote_args_fn=lambda: {"max_restarts": AGAIN, "max_task_retries": AGAIN},
-    )  # fmt: skip
-    faults = {}
-    for row in steps(told.iter_rows(), pieces.what, pieces.unit, total=len(missing)):
-        if row["kind"]:
-            faults[row["piece"]] = row
-    lost = [piece for some in pieces.rounds for piece in pieces.missing(some) if piece not in faults]
+def _make(pieces: Pieces[Any], missing: list[int], actors: _Actors) -> None:
+    """Make what is missing; the first fault is raised when all others are made."""
+    faults: dict[int, Told] = {}
+    lost: list[int] = []
+    for piece, told in steps(actors.make(pieces, missing), pieces.what, pieces.unit, total=len(missing)):
+        if told is None:
+            lost.append(piece)
+        elif told:
+            faults[piece] = told
     if not faults and not lost:
         return
     done = len(missing) - len(faults) - len(lost)
@@ -138,10 +204,41 @@ def _make(
         )
     piece, first = next(iter(faults.items()))
     more = f", and {len(faults) + len(lost) - 1} more" if len(faults) + len(lost) > 1 else ""
-    raise getattr(errors, first["kind"])(
-        f"{_named(pieces, [piece])}{more}: {first['got']}; {said}",
-        expected=first["expected"] or "a piece that can be made",
-        remedy=first["remedy"] or "mend what it says, then run it again: what is there is not made again",
+    raise _error(first, f"{_named(pieces, [piece])}{more}: ", f"; {said}")
+
+
+def _error(told: Told, before: str, after: str = "") -> AttentionCollapseError:
+    """An error that an actor told."""
+    found: AttentionCollapseError = getattr(errors, told["kind"])(
+        f"{before}{told['got']}{after}",
+        expected=told.get("expected") or "a piece that can be made",
+        remedy=told.get("remedy") or "mend what it says, then run it again: what is there is not made again",
+    )
+    return found
+
+
+def _news(busy: Mapping[Any, tuple[Any, int | None]], what: str) -> list[Any]:
+    """What is done of all that is awaited, at least one if some time is enough."""
+    done: list[Any] = ray.wait(list(busy), timeout=QUIET)[0]
+    if not done and all(piece is None for _, piece in busy.values()):
+        note(f"{what}: no actor has begun for {QUIET:.0f} s (Ray may have no room for one); waiting")
+    return done
+
+
+def _outcome(awaited: Any) -> Told | RayError:
+    """What an actor told, or that it is lost: its process, or its node."""
+    try:
+        told: Told = ray.get(awaited)
+    except RayError as error:
+        return error
+    return told
+
+
+def _none_left(pieces: Pieces[Any], error: RayError) -> PipelineError:
+    return PipelineError(
+        f"{pieces.what}: {AGAIN + 1} actors in a row were lost before they could begin: {str(error).strip()}",
+        expected="an actor that loads the model, on a node that sees its folders",
+        remedy="look whether its memory is enough (fewer actors), and whether every node sees this folder",
     )
 
 
@@ -154,9 +251,6 @@ def _connect(settings: Engine, threads: int) -> None:
     """To the cluster of the address; auto is the one that runs here or that RAY_ADDRESS names, else one of our own."""
     os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
     os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    for handler in logging.getLogger("ray.data").handlers:
-        if isinstance(handler, logging.StreamHandler):  # its file keeps all
-            handler.setLevel(logging.CRITICAL)
     quiet: dict[str, Any] = {
         "logging_level": logging.ERROR, "log_to_driver": False, "ignore_reinit_error": True,
         "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}},
@@ -174,13 +268,13 @@ def _connect(settings: Engine, threads: int) -> None:
                 ) from None
     if not ray.is_initialized():
         note("Ray: one of our own on this machine")
-        wanted = max(os.cpu_count() or 1, settings.actors * threads + SPARE)
+        wanted = max(os.cpu_count() or 1, settings.actors * threads)
         ray.init(address="local", num_cpus=wanted, object_store_memory=STORE, include_dashboard=False, **quiet)
 
 
 def _require_room(settings: Engine, threads: int) -> None:
     have = ray.cluster_resources()
-    for name, needed in (("CPU", settings.actors * threads + 1), ("GPU", settings.actors * settings.gpus)):
+    for name, needed in (("CPU", settings.actors * threads), ("GPU", settings.actors * settings.gpus)):
         if have.get(name, 0) < needed:
             raise ParamsError(
                 f"{settings.actors} actors take {needed:g} {name} of Ray's, which has {have.get(name, 0):g}",

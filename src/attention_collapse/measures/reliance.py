@@ -193,7 +193,7 @@ DETAIL, JUDGED, COMPARED = (frozenset(uses) for uses in ({"detail"}, {"severity"
 LOST = tuple(
     Measure(
         formula, f"squared change, {what} swapped", f"mean (v − v with {what} of another pair)²", "score²", 0, np.inf,
-        about=CONTRIBUTION, uses=DETAIL, slack=squared_slack, absent=NO_DECISION,
+        about=CONTRIBUTION, uses=DETAIL, absent=NO_DECISION,
     )
     for formula, what in ((lost_image, "image"), (lost_text, "text"), (lost_both, "both"))
 )  # fmt: skip

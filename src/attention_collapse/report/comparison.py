@@ -125,7 +125,7 @@ def comparison(models: Models, causal: Models, confidence: float) -> Figure:
     ]  # fmt: skip
     figure = Figure(figsize=(BOTH_COLUMNS, 1.2 + 0.22 * len(names)), layout="constrained")
     panels = figure.subplots(1, max(1, len(columns)), sharey=True, squeeze=False)[0]
-    characters = 100 // max(1, len(columns))  # of a heading, that panels side by side have room for
+    characters = 95 // max(1, len(columns))  # of a heading, that panels side by side have room for
     for axes, (measure, table, colour) in zip(panels, columns, strict=False):
         axes.set_title(textwrap.fill(measure.heading, characters, break_long_words=False), fontsize=7)
         axes.set(xlim=(-0.05, 1.05), xticks=[0, 0.5, 1])
