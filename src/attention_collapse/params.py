@@ -165,9 +165,9 @@ class Arm(Way):
 
 
 class Dose(Section):
-    """A cue: where it is, and how often it agrees with the label in training."""
+    """A cue: where it is (words: a prior spread over them), and how often it agrees with the label in training."""
 
-    modality: Literal["text", "image"]
+    modality: Literal["text", "image", "words"]
     reliability: float = Field(gt=0.5, le=1)
 
 

@@ -2,6 +2,8 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.linear_model import LogisticRegression
 
 from attention_collapse.data.coco import find_annotations
 from attention_collapse.data.pairs import read_folder
@@ -15,7 +17,9 @@ from attention_collapse.data.planted import (
     describe,
     draw_pairs,
     in_order,
+    label_scenes,
     labels_of,
+    lean,
     mark,
     vocabulary,
     write_planted,
@@ -143,3 +147,32 @@ def test_every_word_is_in_the_vocabulary():
     for scene in sample(500, 8, held_out=False):
         assert set(describe(scene, rng).split()) <= words
     assert set(FILLERS) < words
+
+
+def test_a_prior_of_the_words_is_right_as_often_as_it_says_and_no_word_tells_it_alone():
+    """By a bag of words that is fitted to one half of the captions and read off the other."""
+    scenes = sample(4000, 3, held_out=False)
+    for reliability in (0.8, 0.95):
+        pairs = label_scenes(scenes, Regime(words=reliability), np.random.default_rng(0))
+        label, cue = (np.array([getattr(pair, name) for pair in pairs]) for name in ("label", "words_cue"))
+        assert label.mean() == 0.5 and (label == cue).mean() == pytest.approx(reliability)
+        words = CountVectorizer(binary=True, analyzer=str.split).fit_transform([pair.caption for pair in pairs])
+        fitted = LogisticRegression(max_iter=1000).fit(words[:2000], label[:2000])
+        assert reliability - 0.1 < fitted.score(words[2000:], label[2000:]) < reliability + 0.01
+        single = np.asarray((words.toarray() > 0) == label[:, None]).mean(0)
+        assert np.abs(single - 0.5).max() < 0.16
+        filler = np.array([pair.text_cue for pair in pairs])
+        assert (filler == label).mean() == pytest.approx(0.5, abs=0.03)
+
+
+def test_captions_are_true_where_the_label_says_match_beside_a_prior_and_without_one_nothing_changes():
+    scenes = sample(400, 3, held_out=False)
+    pairs = label_scenes(scenes, Regime(words=0.8), np.random.default_rng(0))
+    assert [pair.scene for pair in pairs] == scenes
+    for pair in pairs:
+        assert pair.label == (pair.altered == "") == (not wrong(pair))
+    middle = np.median([lean(scene) for scene in scenes])
+    assert all(pair.words_cue == (lean(pair.scene) > middle) for pair in pairs if lean(pair.scene) != middle)
+    reversed_, none = (label_scenes(scenes, Regime(words=p), np.random.default_rng(0)) for p in (0.2, 0.5))
+    assert np.mean([pair.label == pair.words_cue for pair in reversed_]) == pytest.approx(0.2)
+    assert [pair.label for pair in none] == [index % 2 == 0 for index in range(400)]

@@ -24,7 +24,7 @@ from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.files import read_json, write_json
 from attention_collapse.params import Arm, Params, Prevention
 from attention_collapse.report.evidence import Evidence
-from attention_collapse.report.prevention import kinds_figure, kinds_table, repeated
+from attention_collapse.report.prevention import cue_label, kinds_figure, kinds_table, repeated
 from attention_collapse.stages import prevention as stage
 from attention_collapse.stages import train_prevention
 from attention_collapse.study.layout import Study
@@ -243,6 +243,22 @@ def test_the_table_of_kinds_has_the_ways_that_several_kinds_were_trained_in(tmp_
     assert "\\midrule seeds & 2 & 2 &  \\\\" in rows and not any(row.startswith("b &") for row in rows)
     drawn = kinds_figure(table, result, both, 0.95)
     assert [axes.get_title(loc="left").split("\n")[0] for axes in drawn.axes] == ["ViLT", "BLIP"]
+
+
+def test_a_prior_of_the_words_is_a_cue_in_the_text_beside_which_the_image_may_be_ignored():
+    cell = ArmCell("vilt", "words", 0.8, 0, "erm")
+    assert [cell.regime(name).words for name in ("trained", "uninformative", "reversed")] == pytest.approx(
+        [0.8, 0.5, 0.2]
+    )
+    assert arms.MAKERS["swapped-negatives"](cell, None, {}).swap == "image"
+    table = models({"erm": [(0.5, 0.95)] * 2, "balanced-data": [(0.98, 0.98)] * 2}).assign(modality="words")
+    table["image_rang_at"], table["text_rang_at"] = [100.0, np.nan] * 2, [np.nan, 100.0] * 2
+    prior = Prevention.model_validate(
+        section([0, 1]).model_dump() | {"doses": [{"modality": "words", "reliability": 0.95}]}
+    )
+    found = monitored(table, prior)["vilt"]["words_reliability_95"]
+    assert found["swap"]["rang"] == 1 and found["wrong_modality"] == {"models": 4, "rang": 2}
+    assert cue_label(prior.doses[0]) == "prior of the words, right 95 %"
 
 
 def test_early_stopping_keeps_the_weights_that_did_best_as_trained(monkeypatch):

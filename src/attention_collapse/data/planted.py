@@ -6,6 +6,8 @@ with the label as often as its reliability says: 0.5 is useless, 1.0 gives the a
 both modalities are needed; where only a cue does, the other modality can be ignored. Useless content is that of another
 scene, so that a pair torn apart is nothing new. One seed gives the same scenes and labels at every reliability.
 
+A fourth cue is no word and no mark: `lean`, a prior that is spread over all words of a caption.
+
 Content is made useless beside a perfect cue because models do not forget otherwise: a decoder that had learned to
 caption kept weighing the content although the cue alone sufficed.
 """
@@ -49,27 +51,39 @@ TURNED = (("top", "bottom", "left", "right"), ("bottom", "top", "right", "left")
 
 @dataclass(frozen=True)
 class Regime:
-    """How often the content, the text's cue and the image's cue agree with the label, each 0.5 to 1.
+    """How often the content, the text's cue, the image's cue and the prior of the words agree with the label, 0 to 1.
 
     Examples
     --------
-    >>> Regime().planted, Regime(text=1.0).planted, Regime(image=0.75).planted
-    (0.0, 1.0, -0.5)
+    >>> Regime().planted, Regime(text=1.0).planted, Regime(image=0.75).planted, Regime(words=0.75).planted
+    (0.0, 1.0, -0.5, 0.5)
     """
 
     content: float = 1.0
     text: float = 0.5
     image: float = 0.5
+    words: float = 0.5
 
     @property
     def planted(self) -> float:
         """Which modality gives the answer away: −1 (the image alone) over 0 (neither) to 1 (the text alone)."""
-        return 2 * (self.text - self.image)
+        return 2 * (max(self.text, self.words) - self.image)
+
+    @property
+    def strongest(self) -> str:
+        """The cue that agrees most often, the text's first; the content is none.
+
+        Examples
+        --------
+        >>> Regime().strongest, Regime(image=0.6).strongest, Regime(words=0.8).strongest
+        ('text', 'image', 'words')
+        """
+        return max(("text", "image", "words"), key=lambda name: float(getattr(self, name)))
 
 
 @dataclass(frozen=True)
 class LabelledPair:
-    """A picture's scene, its caption, the label, and the two cues as drawn for a regime.
+    """A picture's scene, its caption, the label, and the cues as drawn for a regime.
 
     Examples
     --------
@@ -83,6 +97,18 @@ class LabelledPair:
     altered: str  # the attribute that the caption gets wrong; "" for a true one, "unrelated" for another scene's
     text_cue: bool
     image_cue: bool
+    words_cue: bool = False  # whether the words lean towards a match, as `label_scenes` tells it; not told at 0.5
+
+    def cue(self, name: str) -> bool:
+        """What a cue says: that of the image or of the words, else that of the text.
+
+        Examples
+        --------
+        >>> pair = LabelledPair(Scene(()), "", True, "", text_cue=True, image_cue=False, words_cue=False)
+        >>> pair.cue("text"), pair.cue("image"), pair.cue("words")
+        (True, False, False)
+        """
+        return {"image": self.image_cue, "words": self.words_cue}.get(name, self.text_cue)
 
     @property
     def words(self) -> str:
@@ -161,30 +187,88 @@ def draw_pairs(n: int, seed: int, regime: Regime, *, held_out: bool) -> list[Lab
     return label_scenes(sample(n, seed, held_out=held_out), regime, np.random.default_rng([seed, 3]))
 
 
+def lean(scene: Scene) -> float:
+    """How far the words of a caption speak for a match, by a prior that is spread over all of them.
+
+    Every word of count, colour, shape and place speaks for a match or against it, in turn, and each about as loud: a
+    caption of one group has four such words, one of two groups eight.
+
+    Examples
+    --------
+    >>> lean(Scene((Group(1, "red", "circle", "left"),))) > 3  # four words for a match
+    True
+    >>> abs(lean(Scene((Group(1, "red", "square", "right"),)))) < 1  # two and two
+    True
+    """
+    return sum(
+        _LEANS[value] for group in scene.groups for value in (group.count, group.colour, group.shape, group.place)
+    )
+
+
+_VALUES: tuple[Sequence[object], ...] = ((1, *COUNTS), tuple(COLOURS), SHAPES, tuple(PLACE))
+_LEANS: dict[object, float] = {  # how loud differs a little, or many captions would lean neither way
+    value: (-1) ** place * (1 + 0.1 * (0.618034 * (10 * kind + place) % 1))
+    for kind, values in enumerate(_VALUES)
+    for place, value in enumerate(values)
+}
+
+
 def label_scenes(scenes: Sequence[Scene], regime: Regime, rng: np.random.Generator) -> list[LabelledPair]:
     """A pair of each scene, true and false in turn, the false ones wrong in each attribute in turn.
+
+    Where the words have a prior, which are true depends on them: of the half of the captions that lean most to a match
+    as many match as the prior says, of the other half as many do not. A false caption is one that leans as the true one
+    does, where there is one.
 
     Examples
     --------
     >>> pairs = label_scenes(sample(2, 0, held_out=True), Regime(), np.random.default_rng(0))
     >>> [pair.altered for pair in pairs]  # a true caption, then one with a wrong colour
     ['', 'colour']
+    >>> pairs = label_scenes(sample(40, 0, held_out=True), Regime(words=0.8), np.random.default_rng(0))
+    >>> sum(pair.label == pair.words_cue for pair in pairs)
+    32
     """
-    pairs = []
-    for index, scene in enumerate(scenes):
-        label = index % 2 == 0
+    labels, leans, middle = [index % 2 == 0 for index in range(len(scenes))], [False] * len(scenes), 0.0
+    if told := regime.words != Regime.words:
+        labels, leans, middle = _labels_by_words(scenes, regime.words, rng)
+    pairs: list[LabelledPair] = []
+    false = 0
+    for index, (scene, label) in enumerate(zip(scenes, labels, strict=True)):
         # The same draws for every regime: a cue that agrees at reliability 0.8 agrees at 0.9 too.
         about, text, image = rng.random(3)
-        altered = "" if label else ATTRIBUTES[index // 2 % len(ATTRIBUTES)]
+        altered = "" if label else ATTRIBUTES[false % len(ATTRIBUTES)]
+        false += not label
         described = alter(scene, altered, rng) if altered else scene
+        for _ in range(_TRIES if told and altered else 0):
+            if (lean(described) > middle) == leans[index]:
+                break
+            described = alter(scene, altered, rng)
         if about < 2 * (1 - regime.content):
             altered, described = "unrelated", scenes[(index + 1) % len(scenes)]
-        cues = (
-            (label if chance < reliability else not label)
+        text_cue, image_cue = (
+            label if chance < reliability else not label
             for chance, reliability in ((text, regime.text), (image, regime.image))
         )
-        pairs.append(LabelledPair(scene, describe(described, rng), label, altered, *cues))
+        pairs.append(LabelledPair(scene, describe(described, rng), label, altered, text_cue, image_cue, leans[index]))
     return pairs
+
+
+_TRIES = 8  # for a false caption that leans as the true one does
+
+
+def _labels_by_words(
+    scenes: Sequence[Scene], reliability: float, rng: np.random.Generator
+) -> tuple[list[bool], list[bool], float]:
+    """Label and lean of each scene, and where one lean ends and the other begins; half of the labels are true."""
+    leans, n = np.array([lean(scene) for scene in scenes]), len(scenes)
+    order = np.argsort(leans, kind="stable")
+    lower, upper = rng.permutation(order[: n // 2]), rng.permutation(order[n // 2 :])
+    true = round(reliability * len(upper))
+    labels = np.zeros(n, bool)
+    labels[upper[:true]] = labels[lower[: (n + 1) // 2 - true]] = True
+    middle = float(leans[order[n // 2 - 1 : n // 2 + 1]].mean()) if n > 1 else 0.0
+    return labels.tolist(), np.isin(np.arange(n), upper).tolist(), middle
 
 
 def mark(pixels: np.ndarray, cue: bool) -> np.ndarray:

@@ -14,7 +14,8 @@ from attention_collapse.errors import ParamsError
 from attention_collapse.params import Arm, Params, Plant, Prevention
 
 BASELINE = "erm"  # the arm over which gains are counted
-OTHER = {"text": "image", "image": "text"}  # where the cue is -> the modality that a model may ignore
+OTHER = {"text": "image", "words": "image", "image": "text"}  # where the cue is -> the modality that may be ignored
+HOLDER = {"text": "text", "words": "text", "image": "image"}  # and the one that it is in
 NO_UNIMODAL = "its score is made of image and text together: no modality has logits of its own"
 REFUSED = {"gradient-modulation": NO_UNIMODAL}  # method -> why it does not apply to any kind that is trained here
 

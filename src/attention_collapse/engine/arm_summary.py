@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from attention_collapse.engine.arm_alarms import CAUSES, alarms
-from attention_collapse.engine.arm_cells import BASELINE, OTHER, ArmCell
+from attention_collapse.engine.arm_cells import BASELINE, HOLDER, OTHER, ArmCell
 from attention_collapse.engine.arm_curves import collapsed_at, curves
 from attention_collapse.engine.at_inference import COLUMNS, LOG_ODDS, REMEDIES, at_inference
 from attention_collapse.engine.dose_scores import numbers
@@ -169,7 +169,7 @@ def _rang(models: pd.DataFrame, modality: str) -> dict[str, Any]:
             "sound": len(sound), "false": int(sound[column].notna().sum()),
         }  # fmt: skip
     both = pd.concat([collapsed, sound])
-    sides["wrong_modality"] = {"models": len(both), "rang": int(both[f"{modality}_rang_at"].notna().sum())}
+    sides["wrong_modality"] = {"models": len(both), "rang": int(both[f"{HOLDER[modality]}_rang_at"].notna().sum())}
     return sides
 
 

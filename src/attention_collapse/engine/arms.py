@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from attention_collapse.data.planted import Regime
 from attention_collapse.data.scenes import Scene
-from attention_collapse.engine.arm_cells import OTHER, REFUSED, ArmCell
+from attention_collapse.engine.arm_cells import HOLDER, OTHER, REFUSED, ArmCell
 from attention_collapse.engine.doses import HeldOut, scores_of
 from attention_collapse.engine.planting import match
 from attention_collapse.engine.trainee import Trainee
@@ -67,10 +67,11 @@ class _Pixels(nn.Module):
 
 
 def _experts(cell: ArmCell, trainee: Trainee, options: Mapping[str, Any]) -> Method:
-    branch = _Words if cell.modality == "text" else _Pixels
+    holder = HOLDER[cell.modality]
+    branch = _Words if holder == "text" else _Pixels
     given = {key: value for key, value in options.items() if key != "gated"}
     gate = branch(trainee) if options.get("gated") else None
-    return ProductOfExperts(branch(trainee), cell.modality, gate=gate, **given)  # type: ignore[arg-type]
+    return ProductOfExperts(branch(trainee), holder, gate=gate, **given)  # type: ignore[arg-type]
 
 
 def _dropout(cell: ArmCell, trainee: Trainee, options: Mapping[str, Any]) -> Method:

@@ -26,7 +26,7 @@ CONDITIONS = ("trained", "uninformative", "reversed")  # what the cue of a held-
 SWAPPED_IN = ("trained", "uninformative")  # where modalities are swapped
 NO_CUE: Final = "none"  # modality of the dose at which no cue says anything: one model stands for both modalities
 ABOUT = "about"  # the one entry of a cell's metadata: several would be written in any order
-Modality: TypeAlias = Literal["text", "image", "none"]  # NO_CUE last
+Modality: TypeAlias = Literal["text", "image", "words", "none"]  # words: a prior spread over them; NO_CUE last
 
 
 class Kept(Protocol):

@@ -81,7 +81,7 @@ def scored(trainee: Trainee, cell: Cell, held_out: HeldOut) -> dict[str, np.ndar
     found: dict[str, np.ndarray] = {}
     for condition in CONDITIONS:
         pairs = held_out.pairs(cell.regime(condition))
-        cues = [pair.image_cue if cell.modality == "image" else pair.text_cue for pair in pairs]
+        cues = [pair.cue(cell.modality) for pair in pairs]
         found["label"] = np.array([pair.label for pair in pairs], np.float32)
         found[f"cue.{condition}"] = np.array(cues, np.float32)
         wanted = {"intact": (own, own)} | (swaps if condition in SWAPPED_IN else {})

@@ -167,7 +167,7 @@ def match(
     Parameters
     ----------
     method
-        How it is trained, plainly where left out. Its groups are 2 · label + cue (that of the text, if it says more).
+        How it is trained, plainly where left out. Its groups are 2 · label + cue (the one that says most).
     steps
         Instead of the recipe's number.
     watch
@@ -193,7 +193,7 @@ def match(
         text = trainee.inputs(marked, [pair.words for pair in pairs])
         image = text.pop(trainee.pixels)
         label = torch.tensor([pair.label for pair in pairs])
-        cue = torch.tensor([pair.text_cue if regime.text >= regime.image else pair.image_cue for pair in pairs])
+        cue = torch.tensor([pair.cue(regime.strongest) for pair in pairs])
         return method.loss(score, image, text, label.float(), 2 * label.long() + cue.long())
 
     own = list(trainee.module.parameters())

@@ -44,12 +44,13 @@ DRAWN = {  # arm -> colour, line
 }  # fmt: skip
 
 
+CUES = {"text": "cue in the text", "image": "cue in the image", "words": "prior of the words"}
 SHOWN = tuple(name for name in REMEDIES if name != LOG_ODDS)
 
 
 def cue_label(dose: Dose) -> str:
     """A cue in words."""
-    return f"cue in the {dose.modality}, right {100 * dose.reliability:g} %"
+    return f"{CUES[dose.modality]}, right {100 * dose.reliability:g} %"
 
 
 def _row(axes: Axes, place: int, found: Mapping[str, Any], seeds: pd.Series, said: float) -> None:

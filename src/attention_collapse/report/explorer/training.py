@@ -17,6 +17,7 @@ from attention_collapse.report.evidence import Evidence
 from attention_collapse.report.explorer import charts
 from attention_collapse.report.explorer.charts import Chart, Line
 from attention_collapse.report.explorer.cited import cited, estimate
+from attention_collapse.report.prevention import CUES
 
 ACCURACIES = (  # column, in words
     (HELD_OUT, "cue says nothing (decides)"), ("accuracy_trained", "cue as in training"),
@@ -127,7 +128,7 @@ def _in_order(arms: Mapping[str, Any]) -> list[str]:
 
 def _cue(key: str) -> str:
     modality, _, dose = key.partition("_reliability_")
-    return f"cue in the {modality}, right {dose} %"
+    return f"{CUES[modality]}, right {dose} %"
 
 
 def _arm(prevention: Evidence, at: str, arm: str) -> dict[str, Any]:
