@@ -19,6 +19,7 @@ from attention_collapse.stages import doses as stage
 from attention_collapse.stages import train_doses
 from attention_collapse.study.layout import Study
 
+PLAIN = (Regime(),)
 DOSES = {
     "kinds": ["vilt"], "modalities": ["text", "image"], "reliabilities": [0.5, 0.95], "seeds": [0, 1], "pairs": 8,
     "partners": 2,
@@ -34,12 +35,13 @@ def study(root, **changes):
 class Oracle:
     """Knows the held-out pairs, or reads one cue; the last digits of its scores differ, so that no two are equal."""
 
-    def __init__(self, reads, held_out):
-        pairs = held_out.pairs(Regime())
-        self.reads = reads
-        self.described = {pair.caption: set() for pair in pairs}  # of two scenes, now and then
-        for index, pair in enumerate(pairs):
-            self.described[pair.caption] |= {index} if pair.label else set()
+    def __init__(self, reads, held_out, regimes=PLAIN):
+        told = [held_out.pairs(regime) for regime in regimes]
+        self.reads, pairs = reads, told[0]
+        self.described = {pair.caption: set() for pairs in told for pair in pairs}  # of two scenes, now and then
+        for pairs in told:
+            for index, pair in enumerate(pairs):
+                self.described[pair.caption] |= {index} if pair.label else set()
         self.place = {caption: index for index, caption in enumerate(self.described)}
         self.pictures = {picture[MARK_SIZE:].tobytes(): index for index, picture in enumerate(held_out.pixels)}
         assert len(self.pictures) == len(pairs)
@@ -80,6 +82,19 @@ def test_a_model_that_reads_the_content_is_right_whatever_the_cue_says(modality,
             assert found[f"reliance_{swapped}_{condition}"] == pytest.approx(1, abs=1e-3)
         assert found[f"reliance_share_{condition}"] == pytest.approx(0.5, abs=1e-3)
         assert found[f"choice_image_{condition}"] == found[f"choice_text_{condition}"] == 1
+
+
+def test_labels_that_follow_the_words_are_kept_for_each_condition(held_out):
+    """A model that reads the content stays right though a reversed prior turns most labels."""
+    cell = Cell("k", "words", 0.9, 0)
+    oracle = Oracle("content", held_out, [cell.regime(condition) for condition in CONDITIONS])
+    tensors = scored(oracle, cell, held_out)
+    assert (tensors["label"] != tensors["label.reversed"]).mean() > 0.5
+    found = numbers(tensors)
+    assert [found[f"accuracy_{condition}"] for condition in CONDITIONS] == [1, 1, 1]
+    for condition, follows in (("trained", 0.9), ("uninformative", 0.5), ("reversed", 0.1)):
+        assert found[f"follows_cue_{condition}"] == pytest.approx(follows, abs=0.01)
+    assert found["accuracy_image_swapped_uninformative"] == pytest.approx(0.5, abs=0.02)
 
 
 @pytest.mark.parametrize("modality", ["text", "image"])

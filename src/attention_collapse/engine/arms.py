@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from attention_collapse.data.planted import Regime
 from attention_collapse.data.scenes import Scene
 from attention_collapse.engine.arm_cells import HOLDER, OTHER, REFUSED, ArmCell
 from attention_collapse.engine.doses import HeldOut, scores_of
@@ -210,9 +209,14 @@ class Watch:
         self.seconds += time.process_time() - began
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """watched.step (check,); watched.label (pair,); watched.<cell> (check, pair), in half precision."""
-        label = [pair.label for pair in self.held_out.pairs(Regime())]
-        found = {"watched.step": np.array(self.steps, np.float32), "watched.label": np.array(label, np.float32)}
+        """watched.step (check,); watched.label (pair,), and watched.label.neutral where that is another; watched.<cell>
+        (check, pair), in half precision."""
+        label, neutral = (
+            np.array([pair.label for pair in self.held_out.pairs(self.cell.regime(condition))], np.float32)
+            for condition in ("trained", "uninformative")
+        )
+        found = {"watched.step": np.array(self.steps, np.float32), "watched.label": label}
+        found |= {} if np.array_equal(label, neutral) else {"watched.label.neutral": neutral}
         names = self.scores[0] if self.scores else ()
         return found | {
             f"watched.{name}": np.stack([one[name] for one in self.scores]).astype(np.float16) for name in names

@@ -69,9 +69,10 @@ def scored(trainee: Trainee, cell: Cell, held_out: HeldOut) -> dict[str, np.ndar
     Returns
     -------
     dict
-        float32, for n pairs and p partners: label (n,), 0 or 1; for each condition c of the cue, cue.c (n,), what the
-        cue says, 0 or 1 (that of the text where neither is the dose), and intact.c (n,), the score; and for those of
-        `SWAPPED_IN`, image.c, text.c, both.c (n, p): the score with the image, the text, both (of two pairs) another's.
+        float32, for n pairs and p partners: label (n,), 0 or 1, and label.c (n,) in a condition c of the cue where it
+        is another (beside a prior of the words); for each condition, cue.c (n,), what the cue says, 0 or 1 (that of the
+        text where there is none), and intact.c (n,), the score; and for those of `SWAPPED_IN`, image.c, text.c, both.c
+        (n, p): the score with the image, the text, both (of two pairs) another's.
     """
     own = np.arange(held_out.n)
     swaps = {
@@ -82,7 +83,9 @@ def scored(trainee: Trainee, cell: Cell, held_out: HeldOut) -> dict[str, np.ndar
     for condition in CONDITIONS:
         pairs = held_out.pairs(cell.regime(condition))
         cues = [pair.cue(cell.modality) for pair in pairs]
-        found["label"] = np.array([pair.label for pair in pairs], np.float32)
+        label = np.array([pair.label for pair in pairs], np.float32)
+        if not np.array_equal(label, found.setdefault("label", label)):
+            found[f"label.{condition}"] = label
         found[f"cue.{condition}"] = np.array(cues, np.float32)
         wanted = {"intact": (own, own)} | (swaps if condition in SWAPPED_IN else {})
         scores = scores_of(trainee, pairs, held_out.pixels, wanted)
