@@ -71,8 +71,8 @@ def models(arms, kind="vilt"):
                 "accuracy_uninformative": neutral, "accuracy_trained": trained, "accuracy_reversed": 0.1,
                 "reliance_image_uninformative": 0.3, "reliance_image_trained": 0.4,
                 "accuracy_image_swapped_trained": 0.5, "passes": 1.0 if arm == "erm" else 1.5,
-                "seconds": 10.0 if arm == "erm" else 14.0, "stopped_at": 400, "hard_rang_at": np.nan,
-                "image_rang_at": np.nan, "text_rang_at": np.nan,
+                "seconds": 10.0 if arm == "erm" else 14.0, "stopped_at": 400, "collapsed_at": 60.0,
+                "hard_rang_at": np.nan, "image_rang_at": np.nan, "text_rang_at": np.nan,
             })  # fmt: skip
     return pd.DataFrame(rows)
 
@@ -198,7 +198,8 @@ def test_alarms_are_counted_of_collapsed_models_and_of_sound_ones():
     table["hard_rang_at"] = [100.0, 200.0, np.nan, 100.0, np.nan, 80.0]
     table["text_rang_at"] = [np.nan] * 5 + [60.0]
     found = monitored(table, section(range(4)))["vilt"]["text_reliability_95"]
-    assert found["neutral_pairs"] == {"collapsed": 3, "rang": 2, "rang_at": 0.375, "sound": 2, "false": 1}
+    rang = {"rang_at": 0.375, "delay": pytest.approx((150 - 60) / 400)}
+    assert found["neutral_pairs"] == {"collapsed": 3, "rang": 2, **rang, "sound": 2, "false": 1}
     assert found["swap"]["rang"] == 0 and found["wrong_modality"] == {"models": 5, "rang": 1}
 
 

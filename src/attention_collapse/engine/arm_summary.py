@@ -138,8 +138,9 @@ def monitored(table: pd.DataFrame, study: Prevention) -> dict[str, Any]:
     """kind -> cue -> alarm: how often it rang for models that collapsed, and for ones that cannot have.
 
     Collapsed are plainly trained models with at most `COLLAPSED` of the pairs right where the cue says nothing; sound
-    are those on balanced data with at least `LEARNED`. `rang_at` is the median over the collapsed for which it rang, in
-    shares of the run. An alarm of the modality with the cue counts as false of any model.
+    are those on balanced data with at least `LEARNED`. `rang_at`, and `delay` since the model had collapsed on the
+    watched pairs, are medians over the collapsed for which it rang, in shares of the run. An alarm of the modality with
+    the cue counts as false of any model.
     """
     return {
         kind: {
@@ -164,8 +165,10 @@ def _rang(models: pd.DataFrame, modality: str) -> dict[str, Any]:
     sides: dict[str, Any] = {}
     for name, column in (("swap", f"{OTHER[modality]}_rang_at"), ("neutral_pairs", "hard_rang_at")):
         at = collapsed[column] / collapsed["stopped_at"]
+        delay = at - collapsed["collapsed_at"] / collapsed["stopped_at"]
         sides[name] = {
             "collapsed": len(collapsed), "rang": int(at.notna().sum()), "rang_at": float(at.median()),
+            "delay": float(delay.median()),
             "sound": len(sound), "false": int(sound[column].notna().sum()),
         }  # fmt: skip
     both = pd.concat([collapsed, sound])
