@@ -169,6 +169,9 @@ class Dose(Section):
 
     modality: Literal["text", "image", "words"]
     reliability: float = Field(gt=0.5, le=1)
+    kinds: Annotated[tuple[str, ...] | None, Field(min_length=1, strict=False)] = None  # trained beside it; None: all
+    arms: Annotated[tuple[str, ...] | None, Field(min_length=1, strict=False)] = None  # those of a kind, or fewer
+    seeds: Annotated[tuple[int, ...] | None, Field(min_length=2, strict=False)] = None
 
 
 class GainRule(Section):
@@ -187,7 +190,6 @@ class PreventionRule(GainRule):
 class Scope(Section):
     """What is trained of one kind, where it is not everything."""
 
-    doses: int | None = Field(default=None, ge=1)  # the first of them
     arms: Annotated[tuple[str, ...] | None, Field(min_length=2, strict=False)] = None
     seeds: Annotated[tuple[int, ...] | None, Field(min_length=2, strict=False)] = None
 
@@ -209,10 +211,14 @@ class Prevention(Section):
     def _gains_are_over_plain_training(self) -> Prevention:
         if self.arms.get("erm") != Arm():
             raise ValueError("arms has no plain `erm: {}`, over which gains are counted")
-        for kind, scope in self.kinds.items():
-            chosen = self.arms.keys() if scope.arms is None else scope.arms
-            if "erm" not in chosen or not set(chosen) <= set(self.arms):
-                raise ValueError(f"kinds.{kind}.arms are among {', '.join(self.arms)}, and `erm` is one of them")
+        chosen = {f"kinds.{kind}": scope.arms for kind, scope in self.kinds.items()}
+        chosen |= {f"doses.{place}": dose.arms for place, dose in enumerate(self.doses)}
+        for where, arms in chosen.items():
+            if arms is not None and ("erm" not in arms or not set(arms) <= set(self.arms)):
+                raise ValueError(f"{where}.arms are among {', '.join(self.arms)}, and `erm` is one of them")
+        for place, dose in enumerate(self.doses):
+            if unknown := [kind for kind in dose.kinds or () if kind not in self.kinds]:
+                raise ValueError(f"doses.{place}.kinds names {', '.join(unknown)}, which kinds does not have")
         return self
 
 

@@ -139,6 +139,8 @@ def test_a_method_is_recommended_by_as_many_kinds_as_the_rule_says_and_not_befor
     elsewhere = {"vilt": {cue: {"a": prevents}}, "blip": {cue: {"b": not_shown}}}
     untried = in_kinds(elsewhere, two)["a"]
     assert untried["n_kinds"] == 1 and untried["recommended"] is None  # `blip` was trained in other ways
+    few = {"vilt": {cue: {"a": prevents}}, "blip": {cue: {"a": {"verdict": "undetermined"}}}}
+    assert in_kinds(few, two)["a"]["n_kinds"] == 1 and in_kinds(few, two)["a"]["recommended"] is None
 
 
 def test_curves_of_a_model_that_ignores_the_image_from_the_second_check_on():
@@ -214,16 +216,21 @@ def test_cells_are_named_by_arm_and_cue_and_a_balanced_arm_sees_no_cue():
         study("x", arms={"erm": {"steps": 2.0}})
 
 
-def test_a_kind_may_be_trained_beside_fewer_cues_in_fewer_ways_and_seeds(tmp_path):
-    doses = [{"modality": "text", "reliability": 0.95}, {"modality": "image", "reliability": 0.95}]
-    scope = {"doses": 1, "arms": ["erm", "longer"], "seeds": [1, 2]}
+def test_a_kind_and_a_cue_may_be_trained_in_part():
+    few = {"modality": "image", "reliability": 0.95, "arms": ["erm", "balanced"], "seeds": [3, 4], "kinds": ["vilt"]}
+    doses, scope = [*SECTION["doses"], few], {"arms": ["erm", "longer"], "seeds": [1, 2]}
     prevention, _ = sections(study("x", doses=doses, kinds={"vilt": scope}).params)
-    names = [f"{arm}-text-0.95-{seed}" for seed in (1, 2) for arm in scope["arms"]]
-    assert [cell.name for cell in cells(prevention)] == names
-    assert len(cells(sections(study("x", doses=doses).params)[0])) == 2 * 2 * 9
+    whole = [f"{arm}-text-0.95-{seed}" for seed in (1, 2) for arm in scope["arms"]]
+    assert [cell.name for cell in cells(prevention)] == [*whole, "erm-image-0.95-3", "erm-image-0.95-4"]
+    everything, _ = sections(study("x", doses=doses).params)
+    assert len(cells(everything)) == 2 * 9 + 2 * 2
     for wrong in (["longer", "balanced"], ["erm", "unheard-of"]):
         with pytest.raises(ValidationError, match=r"kinds\.vilt\.arms are among erm, .* and `erm` is one of them"):
             study("x", kinds={"vilt": {"arms": wrong}})
+        with pytest.raises(ValidationError, match=r"doses\.0\.arms are among erm, .* and `erm` is one of them"):
+            study("x", doses=[few | {"arms": wrong}])
+    with pytest.raises(ValidationError, match=r"doses\.0\.kinds names blip, which kinds does not have"):
+        study("x", doses=[few | {"kinds": ["vilt", "blip"]}])
 
 
 def test_the_table_of_kinds_has_the_ways_that_several_kinds_were_trained_in(tmp_path):

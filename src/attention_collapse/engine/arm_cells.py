@@ -51,9 +51,11 @@ def cells(prevention: Prevention) -> list[ArmCell]:
     return [
         ArmCell(kind, dose.modality, dose.reliability, seed, arm)
         for kind, scope in prevention.kinds.items()
-        for dose in prevention.doses[: scope.doses]
-        for seed in scope.seeds or prevention.seeds
-        for arm in scope.arms or prevention.arms
+        for dose in prevention.doses
+        if dose.kinds is None or kind in dose.kinds
+        for seed in dose.seeds or scope.seeds or prevention.seeds
+        for arm in prevention.arms
+        if all(arms is None or arm in arms for arms in (scope.arms, dose.arms))
     ]
 
 

@@ -16,7 +16,7 @@ from attention_collapse.engine.arm_curves import collapsed_at, curves
 from attention_collapse.engine.at_inference import COLUMNS, LOG_ODDS, REMEDIES, at_inference
 from attention_collapse.engine.dose_scores import numbers
 from attention_collapse.engine.dose_summary import COLLAPSED, HELD_OUT, LEARNED, dose_key
-from attention_collapse.engine.paired_seeds import compared, judge, over_seeds
+from attention_collapse.engine.paired_seeds import UNDETERMINED, compared, judge, over_seeds
 from attention_collapse.params import Dose, Prevention
 from attention_collapse.stats import ties
 
@@ -177,7 +177,7 @@ def _rang(models: pd.DataFrame, modality: str) -> dict[str, Any]:
 
 
 def in_kinds(kinds: Mapping[str, Any], study: Prevention) -> dict[str, Any]:
-    """Arm -> in which kinds it prevents beside the first dose, of how many it was tried in, and whether the rule
+    """Arm -> in which kinds it prevents beside the first dose, of how many with a verdict, and whether the rule
     recommends it.
 
     The rule's number of kinds is not reached while fewer were tried: then `recommended` is None.
@@ -188,7 +188,7 @@ def in_kinds(kinds: Mapping[str, Any], study: Prevention) -> dict[str, Any]:
     for arm in study.arms:
         if arm != BASELINE:
             where = [kind for kind, arms in tried.items() if arms.get(arm, {}).get("verdict") == "prevents"]
-            in_all = sum(arm in arms for arms in tried.values())
+            in_all = sum(arms.get(arm, {}).get("verdict", UNDETERMINED) != UNDETERMINED for arms in tried.values())
             enough, tell = len(where) >= study.rule.kinds, in_all >= study.rule.kinds
             found[arm] = {
                 "kinds": ", ".join(where) or "none", "n_prevents": len(where), "n_kinds": in_all,

@@ -16,6 +16,7 @@ from attention_collapse.stats.few_models import mean_with_t
 from attention_collapse.stats.one_sample import holm
 
 Floats = NDArray[np.float64]
+UNDETERMINED = "undetermined"  # a verdict of fewer than two seeds
 
 
 def over_seeds(values: Sequence[float], confidence: float) -> dict[str, float]:
@@ -55,7 +56,7 @@ def judge(judged: Sequence[dict[str, Any]], alpha: float) -> None:
     for found, p in zip(judged, holm([found["p_gain"] for found in judged]), strict=True):
         found["p_gain_holm"] = p
         if math.isnan(p):
-            found["verdict"] = "undetermined"
+            found["verdict"] = UNDETERMINED
             continue
         gained, kept = ties.below(p, alpha), ties.below(found["p_no_loss"], alpha)
         found["verdict"] = "prevents" if gained and kept else "costs accuracy" if gained else "not shown"
