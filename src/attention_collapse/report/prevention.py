@@ -30,7 +30,7 @@ CAPTION = (
     "processor time, plain training = 1."
 )
 ORACLES = {"group-reweighting", "balanced-data"}
-TOLD = " Oracles, which know the cue: {}."
+TOLD = " Told the cue (oracles): {}."
 BELOW = (
     " Below the line: contrastive decoding of plainly trained models; the number is that of forward passes per pair."
 )
@@ -95,12 +95,13 @@ def arms_figure(
     cues, remedies = result["kinds"][kind], result["at_inference"][kind]
     shown = [dose for dose in study.doses if cue_key(dose) in cues]
     names = [*(arm for arm in study.arms if any(arm in arms for arms in cues.values())), *SHOWN]
-    figure = Figure(figsize=(BOTH_COLUMNS, 1.3 + 0.22 * len(names)), layout="constrained")
+    figure = Figure(figsize=(BOTH_COLUMNS, 1.6 + 0.22 * len(names)), layout="constrained")
     panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
     for axes, dose in zip(panels, shown, strict=True):
         arms = cues[cue_key(dose)]
         _panel(axes, _models(table, kind, dose), arms, remedies.get(cue_key(dose), {}), names)
-        axes.set_title(f"{kind_label(kind)}: {cue_label(dose)}\n{_seeds(arms)}", loc="left")
+        axes.set_title(f"{cue_label(dose).replace(', ', chr(10))}\n{_seeds(arms)}", loc="left")
+    figure.suptitle(kind_label(kind), x=0.01, ha="left", fontsize=8)
     _finish(figure, panels[0], names, confidence, BELOW)
     return figure
 
@@ -139,7 +140,9 @@ def _models(table: pd.DataFrame, kind: str, dose: Dose) -> pd.DataFrame:
 def _seeds(arms: Mapping[str, Any]) -> str:
     """How many seeds the arms have."""
     seeds = {found["n_seeds"] for found in arms.values()}
-    return f"{min(seeds)} seeds" if len(seeds) == 1 else f"{min(seeds)} to {max(seeds)} seeds"
+    if len(seeds) > 1:
+        return f"{min(seeds)} to {max(seeds)} seeds"
+    return f"{min(seeds)} seed{'s' * (max(seeds) > 1)}"
 
 
 def _finish(figure: Figure, first: Axes, names: Sequence[str], confidence: float, said: str) -> None:
