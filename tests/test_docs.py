@@ -10,7 +10,7 @@ from conftest import ROOT
 
 from attention_collapse.cli import main
 from attention_collapse.files import read_json
-from attention_collapse.params import FetchCoco
+from attention_collapse.params import FetchCoco, load_params
 from attention_collapse.prevention import METHODS
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -78,6 +78,45 @@ def test_what_the_page_says_of_the_ways_to_train_is_committed():
         if alarm != "wrong_modality":
             assert f"{said['rang']} of the {said['collapsed']} that collapsed" in page
             assert f"{said['false']} of the {said['sound']} on balanced data" in page
+
+
+def signed(found):
+    """A mean with its interval, as pages write it."""
+    text = "{mean:+.3f} [{ci_low:+.3f}, {ci_high:+.3f}]".format(**found)
+    return text.replace("-0.", "−0.")
+
+
+def test_what_the_page_says_of_further_kinds_and_cues_is_committed():
+    """Every row of the tables of kinds, of remedies at inference, of alarms and of cues."""
+    page = (ROOT / "docs" / "prevention.md").read_text("utf-8")
+    found = read_json(ROOT / "metrics" / "embedded" / "prevention.json")
+    first, kinds = "text_reliability_95", list(load_params(ROOT / "params.yaml").prevention.kinds)
+    shown = {
+        name: page.split(f"<!-- {name}: begin -->\n")[1].split(f"<!-- {name}: end -->")[0].strip().splitlines()
+        for name in ("kinds", "inference", "monitored", "cues")
+    }
+    arms = {kind: found["kinds"][kind][first] for kind in kinds}
+    rows = {line.split(" | ")[0].strip("| `"): line.strip("| ").split(" | ")[1:] for line in shown["kinds"][2:]}
+    assert rows.pop("erm") == [f"{of['erm']['neutral']['mean']:.3f}" for of in arms.values()]
+    assert rows.pop("seeds") == [str(of["erm"]["n_seeds"]) for of in arms.values()]
+    for arm, row in rows.items():
+        told = [of[arm] if of.get(arm, {}).get("n_pairs", 0) > 1 else None for of in arms.values()]
+        assert row == [signed(one["gain"]) + " ★" * (one["verdict"] == "prevents") if one else "–" for one in told]
+    for kind, line in zip(kinds, shown["inference"][2:], strict=True):
+        one = found["at_inference"][kind][first]["contrastive-decoding"]
+        assert f"| {one['neutral']['mean']:.3f} | {signed(one['gain'])} | {signed(one['change_trained'])} | " in line
+    for kind, line in zip(kinds, shown["monitored"][2:], strict=True):
+        hard, swap = (found["monitor"][kind][first][name] for name in ("neutral_pairs", "swap"))
+        assert f"| {hard['collapsed']} | {hard['rang']} | {swap['rang']} |" in line
+        assert f"| {hard['false']} and {swap['false']} of {hard['sound']} |" in line
+    cues = [
+        (cue, arm, one) for kind in kinds for cue, of in found["kinds"][kind].items() if cue != first
+        for arm, one in of.items()
+    ]  # fmt: skip
+    assert len(shown["cues"]) == 2 + len(cues)
+    for _, arm, one in cues:
+        gain = "" if arm == "erm" else signed(one["gain"])
+        assert any(f"| `{arm}` | {one['neutral']['mean']:.3f} | {gain} |" in line for line in shown["cues"])
 
 
 def test_the_table_of_questions_and_answers_is_that_of_the_metrics():

@@ -97,7 +97,9 @@ def test_what_it_says_of_collapse_and_prevention_is_committed():
     assert f"({100 * none[neutral]['mean']:.0f} % without a cue)" in readme
     assert f"MCS does not notice: {none['mcs_all']['mean']:.2f} and {most['mcs_all']['mean']:.2f}" in readme
     assert doses["measures"]["mcs_all"]["verdict"] == "undetermined"
-    arms = read_json(ROOT / "metrics" / "embedded" / "prevention.json")["kinds"]["fusion-v2"]["text_reliability_95"]
+    kinds = read_json(ROOT / "metrics" / "embedded" / "prevention.json")["kinds"]
+    arms, *further = (kinds[kind]["text_reliability_95"] for kind in ("fusion-v2", "vilt", "blip"))
+    vilt, blip = (100 * of["swapped-negatives"]["neutral"]["mean"] for of in further)
     plain, swapped, cure = (
         100 * arms[name]["neutral"]["mean"] for name in ("erm", "swapped-negatives", "swap-consistency")
     )
@@ -105,7 +107,8 @@ def test_what_it_says_of_collapse_and_prevention_is_committed():
         f"right in 95 % of the pairs, negatives made by swapping images lift that accuracy from {plain:.0f} % to "
         in readme
     )
-    assert f"to {swapped:.0f} %; a penalty on swaps" in readme
+    assert f"to {swapped:.0f} % (in ViLT and BLIP to {vilt:.0f} % and {blip:.0f} %); a penalty on swaps" in readme
+    assert {of["swapped-negatives"]["verdict"] for of in further} == {"prevents"}
     assert arms["swapped-negatives"]["verdict"] == "prevents" and arms["swap-consistency"]["verdict"] == "not shown"
     assert f"({cure:.0f} %)" in readme
 
