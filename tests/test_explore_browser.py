@@ -99,7 +99,7 @@ def test_the_study_sorts_filters_and_shows_its_views(show, study):
     assert page.locator("#training").is_visible() and page.locator("#overview").is_hidden()
     curves = page.locator("#training figure[data-name]:visible")
     shown = curves.count()
-    page.get_by_label("choice", exact=True).check()
+    page.get_by_label("choice", exact=True).first.check()  # of the first kind
     assert curves.count() == shown + 1
 
 

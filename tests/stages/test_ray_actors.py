@@ -96,7 +96,10 @@ def test_an_actor_keeps_its_model_from_one_step_to_the_next(cluster, tmp_path):
         for step in ("one", "two", "three"):
             run(Numbers(6, tmp_path / step, tmp_path / f"{step}.trace"), None)
             assert made(tmp_path / step, 6)
-    assert len(loaded.read_text().split()) == len(set(loaded.read_text().split())) == RAY.actors
+    loadings = loaded.read_text().split()  # the second actor may find no piece left, and begin never
+    assert len(loadings) == len(set(loadings)) <= RAY.actors
+    made_by = {line.split()[1] for trace in tmp_path.glob("*.trace") for line in trace.read_text().splitlines()}
+    assert made_by <= set(loadings)
 
 
 def test_a_model_that_cannot_be_loaded_is_an_error_at_once_and_as_it_was(cluster, tmp_path):
