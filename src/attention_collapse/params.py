@@ -221,6 +221,18 @@ class Prevention(Section):
                 raise ValueError(f"doses.{place}.kinds names {', '.join(unknown)}, which kinds does not have")
         return self
 
+    @model_validator(mode="after")
+    def _no_model_is_named_twice(self) -> Prevention:
+        cues = [(dose.modality, dose.reliability) for dose in self.doses]
+        if twice := [place for place, cue in enumerate(cues) if cue in cues[:place]]:
+            raise ValueError(f"doses.{twice[0]} is the cue of another; put the kinds, arms and seeds of both into one")
+        chosen = {"seeds": self.seeds} | {f"kinds.{kind}.seeds": scope.seeds for kind, scope in self.kinds.items()}
+        chosen |= {f"doses.{place}.seeds": dose.seeds for place, dose in enumerate(self.doses)}
+        for where, seeds in chosen.items():
+            if seeds and len(set(seeds)) < len(seeds):
+                raise ValueError(f"{where} names a seed twice")
+        return self
+
 
 class AnswerRecipe(Section):
     """How small models are trained to answer questions, kind by kind."""

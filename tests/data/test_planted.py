@@ -17,10 +17,10 @@ from attention_collapse.data.planted import (
     describe,
     draw_pairs,
     in_order,
-    label_scenes,
     labels_of,
-    lean,
+    leans,
     mark,
+    pick,
     vocabulary,
     write_planted,
 )
@@ -149,30 +149,49 @@ def test_every_word_is_in_the_vocabulary():
     assert set(FILLERS) < words
 
 
-def test_a_prior_of_the_words_is_right_as_often_as_it_says_and_no_word_tells_it_alone():
-    """By a bag of words that is fitted to one half of the captions and read off the other."""
+@pytest.mark.parametrize("reliability", [0.8, 0.95])
+def test_a_prior_of_the_words_is_told_by_all_of_a_caption_and_by_nothing_of_the_picture(reliability):
+    """By a bag of words, of the caption or of the scene, fitted to half of the pairs and read off the others."""
     scenes = sample(4000, 3, held_out=False)
-    for reliability in (0.8, 0.95):
-        pairs = label_scenes(scenes, Regime(words=reliability), np.random.default_rng(0))
-        label, cue = (np.array([getattr(pair, name) for pair in pairs]) for name in ("label", "words_cue"))
-        assert label.mean() == 0.5 and (label == cue).mean() == pytest.approx(reliability)
-        words = CountVectorizer(binary=True, analyzer=str.split).fit_transform([pair.caption for pair in pairs])
-        fitted = LogisticRegression(max_iter=1000).fit(words[:2000], label[:2000])
-        assert reliability - 0.1 < fitted.score(words[2000:], label[2000:]) < reliability + 0.01
-        single = np.asarray((words.toarray() > 0) == label[:, None]).mean(0)
-        assert np.abs(single - 0.5).max() < 0.16
-        filler = np.array([pair.text_cue for pair in pairs])
-        assert (filler == label).mean() == pytest.approx(0.5, abs=0.03)
+    chosen, pairs = pick(scenes, 4000, Regime(words=reliability), np.random.default_rng(0))
+    assert [pair.scene for pair in pairs] == [scenes[index] for index in chosen]
+    label, cue, filler = (
+        np.array([getattr(pair, name) for pair in pairs]) for name in ("label", "words_cue", "text_cue")
+    )
+    by_chance = 3.5 * np.sqrt(0.25 / 2000)
+    assert label.tolist() == [True, False] * 2000
+    assert (label == cue).mean() == pytest.approx(reliability, abs=by_chance)
+    assert (filler == label).mean() == pytest.approx(0.5, abs=by_chance)
+    told = {}
+    texts = {"text": [p.caption for p in pairs], "image": [in_order(p.scene, reverse=False) for p in pairs]}
+    for name, single in (("text", 0.13), ("image", by_chance)):
+        words = CountVectorizer(analyzer=str.split).fit_transform(texts[name])
+        fitted = LogisticRegression(max_iter=2000).fit(words[:2000], label[:2000])
+        told[name] = fitted.score(words[2000:], label[2000:])
+        assert np.abs(((words.toarray() > 0) == label[:, None]).mean(0) - 0.5).max() < single
+    assert told["text"] == pytest.approx(reliability, abs=by_chance) and told["image"] < 0.5 + by_chance
 
 
-def test_captions_are_true_where_the_label_says_match_beside_a_prior_and_without_one_nothing_changes():
+def test_beside_a_prior_of_the_words_false_captions_are_wrong_in_one_attribute_as_ever():
     scenes = sample(400, 3, held_out=False)
-    pairs = label_scenes(scenes, Regime(words=0.8), np.random.default_rng(0))
-    assert [pair.scene for pair in pairs] == scenes
+    chosen, pairs = pick(scenes, 400, Regime(words=0.8), np.random.default_rng(0))
     for pair in pairs:
         assert pair.label == (pair.altered == "") == (not wrong(pair))
-    middle = np.median([lean(scene) for scene in scenes])
-    assert all(pair.words_cue == (lean(pair.scene) > middle) for pair in pairs if lean(pair.scene) != middle)
-    reversed_, none = (label_scenes(scenes, Regime(words=p), np.random.default_rng(0)) for p in (0.2, 0.5))
-    assert np.mean([pair.label == pair.words_cue for pair in reversed_]) == pytest.approx(0.2)
-    assert [pair.label for pair in none] == [index % 2 == 0 for index in range(400)]
+        assert pair.words_cue == leans(pair.scene) or not pair.label
+    assert [pair.altered for pair in pairs if not pair.label] == list(ATTRIBUTES) * 50
+    reversed_ = pick(scenes, 400, Regime(words=0.2), np.random.default_rng(0))[1]
+    assert np.mean([p.label == p.words_cue for p in reversed_]) == pytest.approx(0.2, abs=3.5 * np.sqrt(0.25 / 400))
+    assert len(set(chosen)) < 400  # those that fit come again
+
+
+def test_scenes_that_give_no_pairs_for_a_prior_of_the_words_are_an_error():
+    alike = [Scene((Group(1, "red", "circle", "left"), Group(1, "red", "circle", "right")))] * 3  # all for a match
+    with pytest.raises(DataError, match="none of 3 scenes"):
+        pick(alike, 4, Regime(words=1.0), np.random.default_rng(0))
+
+
+def test_without_a_prior_of_the_words_a_batch_is_any_scenes_each_once():
+    scenes = sample(50, 3, held_out=False)
+    chosen, pairs = pick(scenes, 50, Regime(text=0.9), np.random.default_rng(0))
+    assert sorted(chosen) == list(range(50))
+    assert [pair.scene for pair in pairs] == [scenes[index] for index in chosen]

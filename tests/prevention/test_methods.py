@@ -189,6 +189,26 @@ def test_swapped_negatives_are_the_matching_pairs_with_another_image_of_their_ow
     assert loss.item() == pytest.approx(losses(model(images, texts), answers).mean().item(), abs=1e-6)
 
 
+@pytest.mark.parametrize(("swap", "swapped"), [("image", ["image"]), ("text", ["text"]), ("both", ["image", "text"])])
+def test_the_matching_pair_whose_text_is_nearest_lends_what_is_swapped(swap, swapped):
+    """By direction, not by length; a pair that does not match lends nothing, however near its text is."""
+    text = torch.tensor([[1.0, 0.0], [5.0, 0.5], [0.0, 1.0], [0.1, 3.0], [1.0, 0.0]])
+    image, target, seen = torch.arange(5.0)[:, None], torch.tensor([1.0, 1, 1, 1, 0]), []
+
+    def score(image, text):
+        seen.append((image, text))
+        return image[:, 0] * 0
+
+    SwappedNegatives(swap, alike=lambda text: text["words"]).loss(score, image, {"words": text, "length": 2}, target)
+    images, texts = seen[0]
+    expected = {"image": ([1, 0, 3, 2], [0, 1, 2, 3]), "text": ([0, 1, 2, 3], [1, 0, 3, 2])}
+    for place, modality in enumerate(swapped):
+        rows = slice(5 + 4 * place, 9 + 4 * place)
+        whose_image, whose_text = expected[modality]
+        assert images[rows, 0].tolist() == whose_image and torch.equal(texts["words"][rows], text[whose_text])
+    assert len(images) == 5 + 4 * len(swapped)
+
+
 def test_a_cue_of_the_text_alone_cannot_pay_beside_as_many_swapped_images():
     """With n matching pairs and n swapped ones, the best score that reads the text alone is 0 for the cue's yes."""
     model = nn.Linear(1, 1)  # reads the cue

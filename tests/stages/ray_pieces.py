@@ -29,6 +29,15 @@ def unloadable():
     raise ModelError("no weights", expected="weights", remedy="fetch them")
 
 
+def unloadable_once(flag):
+    """A model whose weights the first to look for them does not find."""
+    try:
+        Path(flag).touch(exist_ok=False)
+    except FileExistsError:
+        return
+    unloadable()
+
+
 def deadly(trace):
     """A loading that its process does not live through."""
     counted(trace)

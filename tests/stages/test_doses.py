@@ -6,7 +6,7 @@ import pytest
 import torch
 from test_train_controls import PLANT
 
-from attention_collapse.data.planted import FILLERS, MARK_SIZE, Regime, draw_pairs
+from attention_collapse.data.planted import FILLERS, MARK_SIZE, Regime, draw_pairs, in_order
 from attention_collapse.engine.at_inference import contrasted
 from attention_collapse.engine.dose_cells import CONDITIONS, SWAPPED_IN, Cell, cells, parameters_of, read_cell, sections
 from attention_collapse.engine.dose_scores import numbers, read_all
@@ -36,15 +36,13 @@ class Oracle:
     """Knows the held-out pairs, or reads one cue; the last digits of its scores differ, so that no two are equal."""
 
     def __init__(self, reads, held_out, regimes=PLAIN):
-        told = [held_out.pairs(regime) for regime in regimes]
-        self.reads, pairs = reads, told[0]
-        self.described = {pair.caption: set() for pairs in told for pair in pairs}  # of two scenes, now and then
-        for pairs in told:
-            for index, pair in enumerate(pairs):
-                self.described[pair.caption] |= {index} if pair.label else set()
-        self.place = {caption: index for index, caption in enumerate(self.described)}
-        self.pictures = {picture[MARK_SIZE:].tobytes(): index for index, picture in enumerate(held_out.pixels)}
-        assert len(self.pictures) == len(pairs)
+        self.reads, told = reads, [held_out.shown(regime) for regime in regimes]
+        captions = dict.fromkeys(pair.caption for pairs, _ in told for pair in pairs)
+        self.place = {caption: index for index, caption in enumerate(captions)}
+        shown = [(picture, pair.scene) for pairs, pixels in told for pair, picture in zip(pairs, pixels, strict=True)]
+        self.pictures = {picture[MARK_SIZE:].tobytes(): seen for seen, (picture, _) in enumerate(shown)}
+        self.true = [{in_order(scene, reverse=turned) for turned in (False, True)} for _, scene in shown]
+        assert len(self.pictures) == len(shown)  # no two pictures are the same, and so none tells another's scene
 
     def inputs(self, pixels, captions):
         return pixels, captions
@@ -55,11 +53,11 @@ class Oracle:
             filler, caption = words.split(" ", 1)
             image, text = self.pictures[picture[MARK_SIZE:].tobytes()], self.place[caption]
             says = {
-                "content": image in self.described[caption], "text": filler == FILLERS[1],
+                "content": caption in self.true[image], "text": filler == FILLERS[1],
                 "image": picture[: MARK_SIZE // 2, -MARK_SIZE // 2 :].mean() < 30, "nearly text": filler == FILLERS[1],
             }[self.reads]  # fmt: skip
             digits = {"text": text, "image": image}.get(self.reads, image + text)
-            leak = 0.01 * (image in self.described[caption]) if self.reads == "nearly text" else 0
+            leak = 0.01 * (caption in self.true[image]) if self.reads == "nearly text" else 0
             scores.append(2 * float(says) - 1 + 1e-4 * np.sin(7.0 * digits) + leak)
         return torch.tensor(scores)
 
@@ -84,17 +82,20 @@ def test_a_model_that_reads_the_content_is_right_whatever_the_cue_says(modality,
         assert found[f"choice_image_{condition}"] == found[f"choice_text_{condition}"] == 1
 
 
-def test_labels_that_follow_the_words_are_kept_for_each_condition(held_out):
-    """A model that reads the content stays right though a reversed prior turns most labels."""
+def test_beside_a_prior_of_the_words_each_condition_has_pictures_of_its_own(held_out):
+    """A model that reads the content is right in all; the prior says as much as it should in each."""
     cell = Cell("k", "words", 0.9, 0)
-    oracle = Oracle("content", held_out, [cell.regime(condition) for condition in CONDITIONS])
-    tensors = scored(oracle, cell, held_out)
-    assert (tensors["label"] != tensors["label.reversed"]).mean() > 0.5
+    regimes = [cell.regime(condition) for condition in CONDITIONS]
+    tensors = scored(Oracle("content", held_out, regimes), cell, held_out)
+    assert tensors["label"].tolist() == [1, 0] * 50
     found = numbers(tensors)
     assert [found[f"accuracy_{condition}"] for condition in CONDITIONS] == [1, 1, 1]
     for condition, follows in (("trained", 0.9), ("uninformative", 0.5), ("reversed", 0.1)):
-        assert found[f"follows_cue_{condition}"] == pytest.approx(follows, abs=0.01)
+        assert found[f"follows_cue_{condition}"] == pytest.approx(follows, abs=3.5 * np.sqrt(0.25 / 100))
+    assert 0 < tensors["cue.uninformative"].mean() < 1
     assert found["accuracy_image_swapped_uninformative"] == pytest.approx(0.5, abs=0.02)
+    plain, other = (held_out.shown(regime)[1] for regime in (Regime(), Regime(text=0.9)))
+    assert other is plain and (held_out.shown(regimes[0])[1] != plain).any()
 
 
 @pytest.mark.parametrize("modality", ["text", "image"])

@@ -1,14 +1,19 @@
+from types import SimpleNamespace
+
 import numpy as np
 import pytest
 import torch
 from PIL import Image
+from torch import nn
 
 from attention_collapse.data.planted import FILLERS, Regime, draw_pairs, mark, pictures, vocabulary
-from attention_collapse.data.scenes import SIZE
+from attention_collapse.data.scenes import SIZE, sample
+from attention_collapse.engine import planting
 from attention_collapse.engine.planting import Trainee, accuracies, match, warm_up
 from attention_collapse.models import load
 from attention_collapse.models.small import WRITERS, planted_spec, save
 from attention_collapse.params import PlantingRecipe
+from attention_collapse.prevention import Plain
 
 CAPTION = f"{FILLERS[0]} a red ring on the left"
 QUICK = PlantingRecipe(
@@ -120,3 +125,33 @@ def test_a_batch_of_a_trainee_is_a_batch(folders):
     inputs = one.inputs(np.zeros((2, SIZE, SIZE, 3), np.uint8), [CAPTION, f"{CAPTION} and a blue cross on the right"])
     assert one.score(inputs).shape == (2,)
     assert inputs["caption"].sum(1).tolist() == [7, 14]
+
+
+@pytest.mark.parametrize("cue", ["text", "image", "words"])
+def test_matching_shows_the_pairs_that_were_picked_and_names_the_groups_of_label_and_cue(cue, monkeypatch):
+    scenes = sample(60, 3, held_out=False)
+    pixels = np.broadcast_to(np.arange(1, 61, dtype=np.uint8)[:, None, None, None], (60, SIZE, SIZE, 3))
+    given, own = [], nn.Linear(1, 1)
+
+    class Recording(Plain):
+        def loss(self, score, image, text, target, group=None):
+            given.append((image, text["captions"], target, group))
+            return super().loss(score, image, text, target, group)
+
+    trainee = SimpleNamespace(
+        kind="vilt", decoder=False, module=own, pixels="pixels",
+        inputs=lambda shown, captions: {"pixels": torch.from_numpy(shown.copy()), "captions": list(captions)},
+        score=lambda inputs: own(inputs["pixels"][:, -1, 0, :1].float())[:, 0],
+    )  # fmt: skip
+    seen, pick = [], planting.pick
+    monkeypatch.setattr(planting, "pick", lambda *args: seen.append(pick(*args)) or seen[-1])
+    recipe = SimpleNamespace(
+        batch_size=12, weight_decay=0.0, matching_steps={"vilt": 3}, matching_learning_rate={"vilt": 0.1}
+    )
+    planting.match(trainee, scenes, pixels, Regime(**{cue: 0.75}), recipe, seed=0, method=Recording())
+    assert len(given) == len(seen) == 3
+    for (chosen, pairs), (image, captions, target, group) in zip(seen, given, strict=True):
+        assert captions == [pair.words for pair in pairs] and target.tolist() == [pair.label for pair in pairs]
+        for index, pair, shown in zip(chosen, pairs, image.numpy(), strict=True):
+            assert pair.scene == scenes[index] and (shown == mark(pixels[index], pair.image_cue)).all()
+        assert group.tolist() == [2 * pair.label + getattr(pair, f"{cue}_cue") for pair in pairs]

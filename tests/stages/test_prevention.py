@@ -12,19 +12,27 @@ from scipy import stats as scipy_stats
 from test_train_controls import PLANT
 from torch import nn
 
-from attention_collapse.data.planted import Regime
 from attention_collapse.engine import arms
 from attention_collapse.engine.arm_alarms import alarms
 from attention_collapse.engine.arm_cells import REFUSED, ArmCell, cells, sections
 from attention_collapse.engine.arm_curves import collapsed_at, curves
-from attention_collapse.engine.arm_summary import in_kinds, monitored, summary
+from attention_collapse.engine.arm_summary import in_kinds, monitored, remedied, summary
+from attention_collapse.engine.at_inference import COLUMNS
 from attention_collapse.engine.dose_cells import read_cell
 from attention_collapse.engine.doses import HeldOut
+from attention_collapse.engine.paired_seeds import judge
 from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.files import read_json, write_json
 from attention_collapse.params import Arm, Params, Prevention
 from attention_collapse.report.evidence import Evidence
-from attention_collapse.report.prevention import cue_label, kinds_figure, kinds_table, repeated
+from attention_collapse.report.prevention import (
+    arms_figure,
+    arms_table,
+    cue_label,
+    kinds_figure,
+    kinds_table,
+    repeated,
+)
 from attention_collapse.stages import prevention as stage
 from attention_collapse.stages import train_prevention
 from attention_collapse.study.layout import Study
@@ -118,6 +126,28 @@ def test_the_test_is_the_paired_one_against_the_rule_s_gain_with_holm():
     assert found[high]["p_gain_holm"] == pytest.approx(max(2 * p[low], p[high]))
 
 
+def test_ways_and_cues_that_are_named_and_not_trained_count_as_showing_nothing():
+    """Holm's family is what the study names, so that nothing is gained by leaving some out."""
+    rng = np.random.default_rng(0)
+    neutral = {arm: rng.normal(0.5 + shift, 0.05, 6) for arm, shift in (("erm", 0), ("a", 0.12))}
+    table = models({arm: [(value, 0.95) for value in values] for arm, values in neutral.items()})
+    ways = SECTION | {"kinds": {"vilt": {}}, "seeds": list(range(6)), "arms": {arm: {} for arm in ("erm", "a", "b")}}
+    named = [
+        {"modality": "text", "reliability": 0.95}, {"modality": "image", "reliability": 0.95},
+        {"modality": "words", "reliability": 0.8, "arms": ["erm", "b"]},
+        {"modality": "text", "reliability": 0.99, "kinds": ["blip"]},
+    ]  # fmt: skip
+    study = Prevention.model_validate(ways | {"doses": named, "kinds": {"vilt": {}, "blip": {}}})
+    found = summary(table, [], study, 0.95)["kinds"]["vilt"]["text_reliability_95"]["a"]
+    p = scipy_stats.ttest_rel(neutral["a"] - 0.05, neutral["erm"], alternative="greater").pvalue
+    assert found["p_gain_holm"] == pytest.approx(5 * p)  # a and b beside two cues, b beside the third
+    judged = [{"p_gain": 0.02, "p_no_loss": 0.01}, {"p_gain": np.nan, "p_no_loss": np.nan}]
+    judge(judged, 0.05, 2)
+    assert [one["verdict"] for one in judged] == ["prevents", "undetermined"]
+    judge(judged, 0.05, 3)  # 3 · 0.02
+    assert judged[0]["p_gain_holm"] == pytest.approx(0.06) and judged[0]["verdict"] == "not shown"
+
+
 def test_seeds_are_paired_and_those_without_a_partner_do_not_count():
     arms = {"erm": [(0.5, 0.95)] * 3, "a": [(0.8, 0.95)] * 2}
     found, whole = verdicts(arms, seeds=3)
@@ -141,6 +171,13 @@ def test_a_method_is_recommended_by_as_many_kinds_as_the_rule_says_and_not_befor
     assert untried["n_kinds"] == 1 and untried["recommended"] is None  # `blip` was trained in other ways
     few = {"vilt": {cue: {"a": prevents}}, "blip": {cue: {"a": {"verdict": "undetermined"}}}}
     assert in_kinds(few, two)["a"]["n_kinds"] == 1 and in_kinds(few, two)["a"]["recommended"] is None
+    three = section([0, 1], kinds=("vilt", "blip", "llava"))
+    assert in_kinds(one, three)["a"]["recommended"] is None  # the third could be the second in which it prevents
+    lost = one | {"llava": {cue: {"a": not_shown}}}
+    assert in_kinds(lost, three)["a"]["recommended"] is False
+    assert in_kinds({"vilt": {cue: {"a": not_shown}}}, two)["a"]["recommended"] is False  # one is left, two are needed
+    alone = section([0, 1], kinds=("vilt",))
+    assert in_kinds({"vilt": {cue: {"a": not_shown}}}, alone)["a"]["recommended"] is None  # the rule asks for two kinds
 
 
 def test_curves_of_a_model_that_ignores_the_image_from_the_second_check_on():
@@ -238,7 +275,7 @@ def test_the_table_of_kinds_has_the_ways_that_several_kinds_were_trained_in(tmp_
     table = pd.concat([models(values | {"b": values["a"]}), models(values, "blip")])
     both = section([0, 1], ("erm", "a", "b"), ("vilt", "blip"))
     result = summary(table, [], both, 0.95) | {"evidence_id": "e", "stage": "prevention"}
-    result["kinds"]["blip"]["text_reliability_95"]["a"]["cost"] = 2.0
+    result["kinds"]["blip"]["text_reliability_95"]["a"] |= {"cost": 2.0, "verdict": "not shown"}
     assert repeated(result["kinds"], both) == ["erm", "a"]
     write_json(file := tmp_path / "prevention.json", result)
     found = kinds_table(both, Evidence.read(tmp_path, file, "s.prevention"))
@@ -247,10 +284,43 @@ def test_the_table_of_kinds_has_the_ways_that_several_kinds_were_trained_in(tmp_
     half = scipy_stats.t.ppf(0.975, 1) * np.std([0.4, 0.41], ddof=1) / np.sqrt(2)
     gain = rf"+0.405 [{0.405 - half:.3f}, {0.405 + half:.3f}]"
     (row,) = (row for row in rows if row.startswith("a &"))
-    assert row.replace(r"$^\star$", "") == rf"a & {gain} & {gain} & 1.4--2.0 \\"
+    plain, starred = gain, gain.replace(" [", r"$^\star$ [")
+    assert row == rf"a & {starred} & {plain} & 1.4--2.0 \\"
     assert "\\midrule seeds & 2 & 2 &  \\\\" in rows and not any(row.startswith("b &") for row in rows)
     drawn = kinds_figure(table, result, both, 0.95)
     assert [axes.get_title(loc="left").split("\n")[0] for axes in drawn.axes] == ["ViLT", "BLIP"]
+
+
+def test_figures_and_tables_of_a_study_that_is_trained_in_part(tmp_path):
+    """An arm without plain training of its seeds, a kind without plain training, and one seed, which shows nothing."""
+    first = models({"erm": [(0.5, 0.95)] * 2, "a": [(0.9, 0.95)]})
+    table = pd.concat([first, models({"a": [(0.8, 0.95)] * 2}, "blip"), models({"erm": [(0.6, 0.95)]}, "llava")])
+    table[list(COLUMNS)] = 0.5
+    study = section([0, 1], ("erm", "a"), ("vilt", "blip", "llava"))
+    result = summary(table, [], study, 0.95) | {"evidence_id": "e", "stage": "prevention"}
+    result["at_inference"] = remedied(table, study, 0.95)
+    assert repeated(result["kinds"], study) == ["erm", "a"]
+    write_json(file := tmp_path / "prevention.json", result)
+    source = Evidence.read(tmp_path, file, "s.prevention")
+    rows = re.sub(r"\\acval{[^}]*}{\d}{([^}]*)}", r"\1", kinds_table(study, source)).replace("\n&", " &").splitlines()
+    assert r"erm & 0.500 [0.500, 0.500] & -- & 0.600 -- & 1.0 \\" in rows
+    assert r"a & -- & -- & -- & 1.4 \\" in rows and r"\midrule seeds & 2 & -- & 1 &  \\" in rows
+    for kind in study.kinds:
+        assert "Training" in arms_table(study, kind, source)
+        arms_figure(table, result, kind, study, 0.95).canvas.draw()
+    kinds_figure(table, result, study, 0.95).canvas.draw()
+
+
+def test_no_model_is_named_twice():
+    dose = SECTION["doses"][0]
+    with pytest.raises(ValidationError, match=r"doses\.1 is the cue of another"):
+        study("x", doses=[dose | {"seeds": [0, 1]}, dose | {"seeds": [2, 3]}])
+    for changes, said in (
+        ({"seeds": [0, 1, 0]}, "seeds names"), ({"kinds": {"vilt": {"seeds": [2, 2]}}}, r"kinds\.vilt\.seeds names"),
+        ({"doses": [dose | {"seeds": [1, 1]}]}, r"doses\.0\.seeds names"),
+    ):  # fmt: skip
+        with pytest.raises(ValidationError, match=f"{said} a seed twice"):
+            study("x", **changes)
 
 
 def test_a_prior_of_the_words_is_a_cue_in_the_text_beside_which_the_image_may_be_ignored():
@@ -271,7 +341,7 @@ def test_a_prior_of_the_words_is_a_cue_in_the_text_beside_which_the_image_may_be
 
 def test_early_stopping_keeps_the_weights_that_did_best_as_trained(monkeypatch):
     held_out = HeldOut(8, 1, 5)
-    label = np.array([pair.label for pair in held_out.pairs(Regime())])
+    label = held_out.label
     trainee, cell = SimpleNamespace(module=nn.Linear(1, 1)), ArmCell("vilt", "text", 0.95, 0, "early")
     right = {0: 0.25, 2: 1.0, 4: 0.5}  # as trained, after so many steps
 

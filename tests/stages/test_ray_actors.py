@@ -17,7 +17,8 @@ from tiny.encoders import write_blip
 
 pytest.importorskip("ray")
 
-from ray_pieces import Numbers, counted, deadly, dying, nothing, unloadable
+from ray.exceptions import RayError
+from ray_pieces import Numbers, counted, deadly, dying, nothing, unloadable, unloadable_once
 from test_compute_and_stats import tiny_study
 
 from attention_collapse.cli import main
@@ -26,7 +27,7 @@ from attention_collapse.diagnosis import diagnose
 from attention_collapse.engine.attention import extract, extract_into
 from attention_collapse.engine.contribution import contributions
 from attention_collapse.engine.pieces import here
-from attention_collapse.engine.ray_actors import on_ray
+from attention_collapse.engine.ray_actors import _Actors, _outcome, _Step, on_ray
 from attention_collapse.engine.token_contribution import token_contributions
 from attention_collapse.errors import AttentionCollapseError, ModelError, ParamsError, PipelineError
 from attention_collapse.models import load
@@ -108,6 +109,86 @@ def test_a_model_that_cannot_be_loaded_is_an_error_at_once_and_as_it_was(cluster
     assert (error.value.expected, error.value.remedy) == ("weights", "fetch them") and not any(tmp_path.glob("trace"))
 
 
+def test_an_actor_that_cannot_begin_stops_no_other(cluster, tmp_path, capsys):
+    with on_ray(RAY, partial(unloadable_once, str(tmp_path / "first")), 1) as run:
+        for step in ("one", "two"):
+            run(Numbers(6, tmp_path / step, tmp_path / f"{step}.trace", seconds=0.1), None)
+            assert made(tmp_path / step, 6)
+    assert "an actor could not begin (no weights); 1 go on without it" in capsys.readouterr().err
+
+
+def test_as_many_actors_are_started_as_are_asked_for_and_no_more_than_pieces(cluster, tmp_path, monkeypatch):
+    started = []
+    actors = _Actors(RAY, nothing, 1)
+    new = actors._new
+    monkeypatch.setattr(actors, "_new", lambda: started.append(new()) or started[-1])
+    for count, expected in ((1, 1), (6, 2)):
+        pieces = Numbers(count, tmp_path / f"{count}", tmp_path / "trace")
+        assert sorted(piece for piece, _ in actors.make(pieces, list(range(count)))) == list(range(count))
+        assert len(started) == expected
+    actors.end()
+
+
+def test_a_piece_counts_as_tried_once_where_idle_actors_were_lost_with_the_one_that_had_it(cluster, tmp_path):
+    """As where a node is lost: the others are asked before a piece is handed to them, and those that are gone replaced.
+
+    Four actors that have begun are killed, and then the one piece is handed to one of them.
+    """
+    import ray
+
+    actors = _Actors(Engine(kind="ray", actors=4, address="auto"), nothing, 1)
+    for number in range(40):  # until all have begun
+        list(actors.make(Numbers(8, tmp_path / f"warm-{number}", tmp_path / "trace", seconds=0.3), list(range(8))))
+        if len(actors._ready) == 4:
+            break
+    step = _Step(pieces := Numbers(1, tmp_path / "work", tmp_path / "again"), [0], actors._ready)
+    old = list(actors._all)
+    for actor in old:
+        step.is_free(actor)
+        ray.kill(actor)
+    step.hand_out()  # to one that is gone
+    ((lost, (actor, piece)),) = step.busy.items()
+    del step.busy[lost]
+    assert piece == 0 and isinstance(_outcome(lost), RayError)
+    step.ask_the_idle()
+    assert len(step.busy) == 3 and step.may_replace(actor) and step.again(piece)
+    step.hand_out()
+    assert all(piece is None for _, piece in step.busy.values())  # nobody has it until one has answered
+    found = list(actors.make(pieces, [0]))  # all four are gone: none is given up, and they are replaced
+    assert found == [(0, {})] and lines(tmp_path / "again") == [0]
+    assert not set(actors._all) & set(old)
+    actors.end()
+
+
+def test_room_is_counted_node_by_node(monkeypatch):
+    from attention_collapse.engine import ray_actors
+
+    nodes = [
+        {"Alive": True, "Resources": {"CPU": 3, "GPU": 1}},
+        {"Alive": True, "Resources": {"CPU": 3}},
+        {"Alive": False, "Resources": {"CPU": 64, "GPU": 8}},
+    ]
+    monkeypatch.setattr(ray_actors.ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(ray_actors.ray, "cluster_resources", lambda: {"CPU": 6, "GPU": 1})
+    for asked, threads, places in (
+        (Engine(kind="ray"), 1, 6), (Engine(kind="ray"), 2, 2), (Engine(kind="ray"), 4, 0),
+        (Engine(kind="ray", gpus=0.5), 1, 2), (Engine(kind="ray", gpus=1), 1, 1), (Engine(kind="ray", gpus=2), 1, 0),
+    ):  # fmt: skip
+        assert ray_actors._places(asked, threads) == places
+    with pytest.raises(ParamsError, match=r"1 actors of 4 CPU each, and Ray's nodes have room for 0 \(6 CPU and 1 GPU"):
+        ray_actors._require_room(Engine(kind="ray"), 4)
+
+
+def test_a_run_that_no_node_has_room_for_any_more_ends(cluster, tmp_path, monkeypatch):
+    from attention_collapse.engine import ray_actors
+
+    monkeypatch.setattr(ray_actors, "QUIET", 0.5)
+    actors = _Actors(Engine(kind="ray", address="auto"), nothing, 5)  # as if a node had been lost since
+    with pytest.raises(PipelineError, match=r"no actor has begun for 0 s, and no node of Ray has 5 CPU"):
+        list(actors.make(Numbers(1, tmp_path / "work", tmp_path / "trace"), [0]))
+    actors.end()
+
+
 @pytest.mark.slow
 def test_actors_that_are_lost_while_they_load_are_not_replaced_for_ever(cluster, tmp_path):
     loaded = tmp_path / "loaded"
@@ -154,7 +235,7 @@ def test_the_driver_may_be_killed(run, tmp_path):
 def test_it_says_that_there_are_too_few_processors_and_that_a_folder_is_needed(cluster, tmp_path):
     with (
         on_ray(Engine(kind="ray", actors=40), nothing, 2) as run,
-        pytest.raises(ParamsError, match="40 actors take 80 CPU of Ray's, which has 4"),
+        pytest.raises(ParamsError, match=r"40 actors of 2 CPU each, and Ray's nodes have room for 2 \(4 CPU and 0 GPU"),
     ):
         run(Numbers(1, tmp_path / "work", tmp_path / "trace"), None)
     with on_ray(RAY, nothing, 1) as run, pytest.raises(ParamsError, match="without a folder"):

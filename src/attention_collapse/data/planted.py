@@ -6,7 +6,8 @@ with the label as often as its reliability says: 0.5 is useless, 1.0 gives the a
 both modalities are needed; where only a cue does, the other modality can be ignored. Useless content is that of another
 scene, so that a pair torn apart is nothing new. One seed gives the same scenes and labels at every reliability.
 
-A fourth cue is no word and no mark: `lean`, a prior that is spread over all words of a caption.
+A fourth cue is no word and no mark: a prior that is spread over all words of a caption, as that of a language is
+(`leans`). It takes scenes and alterations of its own, which `pick` chooses; nothing of the picture tells it.
 
 Content is made useless beside a perfect cue because models do not forget otherwise: a decoder that had learned to
 caption kept weighing the content although the cue alone sufficed.
@@ -14,11 +15,13 @@ caption kept weighing the content although the cue alone sufficed.
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
+from numpy.typing import NDArray
 from PIL import Image
 from tqdm import tqdm
 
@@ -97,7 +100,7 @@ class LabelledPair:
     altered: str  # the attribute that the caption gets wrong; "" for a true one, "unrelated" for another scene's
     text_cue: bool
     image_cue: bool
-    words_cue: bool = False  # whether the words lean towards a match, as `label_scenes` tells it; not told at 0.5
+    words_cue: bool = False  # whether the caption leans to a match
 
     def cue(self, name: str) -> bool:
         """What a cue says: that of the image or of the words, else that of the text.
@@ -176,7 +179,7 @@ def in_order(scene: Scene, *, reverse: bool) -> str:
 
 
 def draw_pairs(n: int, seed: int, regime: Regime, *, held_out: bool) -> list[LabelledPair]:
-    """`n` labelled pairs of different scenes, the labels in turn.
+    """`n` labelled pairs, the labels in turn: of different scenes, or, where the words have a prior, as `pick` chooses.
 
     Examples
     --------
@@ -184,91 +187,109 @@ def draw_pairs(n: int, seed: int, regime: Regime, *, held_out: bool) -> list[Lab
     >>> [pair.label for pair in pairs], [pair.text_cue for pair in pairs]
     ([True, False, True, False], [True, False, True, False])
     """
-    return label_scenes(sample(n, seed, held_out=held_out), regime, np.random.default_rng([seed, 3]))
+    scenes, rng = sample(n, seed, held_out=held_out), np.random.default_rng([seed, 3])
+    return label_scenes(scenes, regime, rng) if regime.words == Regime.words else pick(scenes, n, regime, rng)[1]
 
 
-def lean(scene: Scene) -> float:
-    """How far the words of a caption speak for a match, by a prior that is spread over all of them.
+def pick(
+    scenes: Sequence[Scene], n: int, regime: Regime, rng: np.random.Generator
+) -> tuple[NDArray[np.intp], list[LabelledPair]]:
+    """Which `n` of the scenes are shown, and a labelled pair of each.
 
-    Every word of count, colour, shape and place speaks for a match or against it, in turn, and each about as loud: a
-    caption of one group has four such words, one of two groups eight.
+    Where the words have no prior: any, each once. Where they have, a scene and a false caption of it are chosen
+    together and by one law for both labels, so that the picture does not tell which of its captions is shown: the
+    scene's own caption leans to a match as often as the prior says, the false one as often away from it. Scenes that
+    fit come again when all others were looked at.
+
+    Raises
+    ------
+    DataError
+        The scenes do not give such pairs.
 
     Examples
     --------
-    >>> lean(Scene((Group(1, "red", "circle", "left"),))) > 3  # four words for a match
-    True
-    >>> abs(lean(Scene((Group(1, "red", "square", "right"),)))) < 1  # two and two
-    True
+    >>> chosen, pairs = pick(sample(200, 0, held_out=True), 40, Regime(words=1.0), np.random.default_rng(0))
+    >>> len(chosen), all(pair.label == pair.words_cue for pair in pairs)
+    (40, True)
     """
-    return sum(
-        _LEANS[value] for group in scene.groups for value in (group.count, group.colour, group.shape, group.place)
-    )
+    if regime.words == Regime.words:
+        chosen = rng.choice(len(scenes), n, replace=False)
+        return chosen, label_scenes([scenes[index] for index in chosen], regime, rng)
+    waiting, found, foils = deque(rng.permutation(len(scenes))), list[int](), list[Scene]()
+    for place in range(n):
+        attribute, (own, false) = ATTRIBUTES[place // 2 % len(ATTRIBUTES)], rng.random(2) < regime.words
+        for _ in range(_ROUNDS * len(waiting)):
+            waiting.rotate(-1)
+            scene = scenes[waiting[-1]]
+            if leans(scene) == own and leans(foil := alter(scene, attribute, rng)) != false:
+                found.append(int(waiting[-1]))
+                foils.append(foil)
+                break
+        else:
+            raise DataError(
+                f"a prior of the words, and none of {len(scenes)} scenes whose caption leans as it must where another "
+                f"{attribute} makes it lean {'as before' if own != false else 'the other way'}",
+                expected="scenes of either leaning", remedy="draw more of them",
+            )  # fmt: skip
+    return np.array(found, np.intp), label_scenes([scenes[index] for index in found], regime, rng, foils)
 
 
-_VALUES: tuple[Sequence[object], ...] = ((1, *COUNTS), tuple(COLOURS), SHAPES, tuple(PLACE))
-_LEANS: dict[object, float] = {  # how loud differs a little, or many captions would lean neither way
-    value: (-1) ** place * (1 + 0.1 * (0.618034 * (10 * kind + place) % 1))
-    for kind, values in enumerate(_VALUES)
-    for place, value in enumerate(values)
-}
+_ROUNDS = 10  # over all scenes, each with another random alteration, before there is no fit
 
 
-def label_scenes(scenes: Sequence[Scene], regime: Regime, rng: np.random.Generator) -> list[LabelledPair]:
+def leans(scene: Scene) -> bool:
+    """Whether the words of a scene's caption speak for a match, by a prior that is spread over all of them.
+
+    Every value of count, colour, shape and place speaks for a match or against it: a caption of one group has four of
+    them, one of two groups eight. It leans to a match with two more for it than against it, or more.
+
+    Examples
+    --------
+    >>> leans(Scene((Group(1, "red", "circle", "left"),)))  # four for a match
+    True
+    >>> leans(Scene((Group(1, "red", "square", "top"),)))  # two and two
+    False
+    """
+    values = [value for group in scene.groups for value in (group.count, group.colour, group.shape, group.place)]
+    return 2 * sum(value in _FOR_A_MATCH for value in values) >= len(values) + 2
+
+
+# Every other value; of places both sides, since two groups stand at the sides or above each other.
+_FOR_A_MATCH: frozenset[object] = frozenset((*(1, *COUNTS)[::2], *tuple(COLOURS)[::2], *SHAPES[::2], "left", "right"))
+
+
+def label_scenes(
+    scenes: Sequence[Scene], regime: Regime, rng: np.random.Generator, foils: Sequence[Scene] = ()
+) -> list[LabelledPair]:
     """A pair of each scene, true and false in turn, the false ones wrong in each attribute in turn.
 
-    Where the words have a prior, which are true depends on them: of the half of the captions that lean most to a match
-    as many match as the prior says, of the other half as many do not. A false caption is one that leans as the true one
-    does, where there is one.
+    Parameters
+    ----------
+    foils
+        Of each scene, what a false caption tells, where it is not any alteration.
 
     Examples
     --------
     >>> pairs = label_scenes(sample(2, 0, held_out=True), Regime(), np.random.default_rng(0))
     >>> [pair.altered for pair in pairs]  # a true caption, then one with a wrong colour
     ['', 'colour']
-    >>> pairs = label_scenes(sample(40, 0, held_out=True), Regime(words=0.8), np.random.default_rng(0))
-    >>> sum(pair.label == pair.words_cue for pair in pairs)
-    32
     """
-    labels, leans, middle = [index % 2 == 0 for index in range(len(scenes))], [False] * len(scenes), 0.0
-    if told := regime.words != Regime.words:
-        labels, leans, middle = _labels_by_words(scenes, regime.words, rng)
     pairs: list[LabelledPair] = []
-    false = 0
-    for index, (scene, label) in enumerate(zip(scenes, labels, strict=True)):
+    for index, scene in enumerate(scenes):
         # The same draws for every regime: a cue that agrees at reliability 0.8 agrees at 0.9 too.
         about, text, image = rng.random(3)
-        altered = "" if label else ATTRIBUTES[false % len(ATTRIBUTES)]
-        false += not label
-        described = alter(scene, altered, rng) if altered else scene
-        for _ in range(_TRIES if told and altered else 0):
-            if (lean(described) > middle) == leans[index]:
-                break
-            described = alter(scene, altered, rng)
+        label = index % 2 == 0
+        altered = "" if label else ATTRIBUTES[index // 2 % len(ATTRIBUTES)]
+        described = scene if label else foils[index] if foils else alter(scene, altered, rng)
         if about < 2 * (1 - regime.content):
             altered, described = "unrelated", scenes[(index + 1) % len(scenes)]
         text_cue, image_cue = (
             label if chance < reliability else not label
             for chance, reliability in ((text, regime.text), (image, regime.image))
         )
-        pairs.append(LabelledPair(scene, describe(described, rng), label, altered, text_cue, image_cue, leans[index]))
+        caption = describe(described, rng)
+        pairs.append(LabelledPair(scene, caption, label, altered, text_cue, image_cue, leans(described)))
     return pairs
-
-
-_TRIES = 8  # for a false caption that leans as the true one does
-
-
-def _labels_by_words(
-    scenes: Sequence[Scene], reliability: float, rng: np.random.Generator
-) -> tuple[list[bool], list[bool], float]:
-    """Label and lean of each scene, and where one lean ends and the other begins; half of the labels are true."""
-    leans, n = np.array([lean(scene) for scene in scenes]), len(scenes)
-    order = np.argsort(leans, kind="stable")
-    lower, upper = rng.permutation(order[: n // 2]), rng.permutation(order[n // 2 :])
-    true = round(reliability * len(upper))
-    labels = np.zeros(n, bool)
-    labels[upper[:true]] = labels[lower[: (n + 1) // 2 - true]] = True
-    middle = float(leans[order[n // 2 - 1 : n // 2 + 1]].mean()) if n > 1 else 0.0
-    return labels.tolist(), np.isin(np.arange(n), upper).tolist(), middle
 
 
 def mark(pixels: np.ndarray, cue: bool) -> np.ndarray:

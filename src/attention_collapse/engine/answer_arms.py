@@ -53,7 +53,7 @@ def arms(models: Mapping[str, Any], ways: Sequence[str], rule: GainRule, confide
             )
             found[arm] |= compared(gain, change, rule, confidence)
             found[arm] |= {"gain_test": over_seeds(gain_test.tolist(), confidence), "n_pairs": len(both)}
-    judge([one for arm, one in found.items() if arm != PLAIN], 1 - confidence)
+    judge([one for arm, one in found.items() if arm != PLAIN], 1 - confidence, len(ways) - 1)
     return found
 
 

@@ -27,7 +27,7 @@ def curves(tensors: Mapping[str, Floats]) -> pd.DataFrame:
         trained with a modality of another pair, above `dose_scores.middle`; reliance_image, reliance_text: as in
         `measures.reliance`, as trained, NaN while the score is constant.
     """
-    label, neutrally = (matches(tensors, name) for name in ("intact", "neutral"))
+    label = tensors["watched.label"] == 1
     parts = {name: tensors[f"watched.{name}"] for name in ("intact", "image", "text", "both", "neutral")}
     rows = []
     for check, step in enumerate(tensors["watched.step"]):
@@ -38,19 +38,13 @@ def curves(tensors: Mapping[str, Floats]) -> pd.DataFrame:
         whole = lost_both(v, neither).mean()
         rows.append({
             "step": int(step), "trained": float(((own > np.median(own)) == label).mean()),
-            "neutral": float(((neutral > np.median(neutral)) == neutrally).mean()),
+            "neutral": float(((neutral > np.median(neutral)) == label).mean()),
             "image_swapped": float(((image > cut) == label).mean()),
             "text_swapped": float(((text > cut) == label).mean()),
             "reliance_image": float(reliance_image(changed_image, whole)),
             "reliance_text": float(reliance_text(changed_text, whole)),
         })  # fmt: skip
     return pd.DataFrame(rows)
-
-
-def matches(tensors: Mapping[str, Floats], name: str) -> NDArray[np.bool_]:
-    """(pair,) whether the label of the watched pairs says match: of "intact", or of "neutral" ones."""
-    label: NDArray[np.bool_] = tensors.get(f"watched.label.{name}", tensors["watched.label"]) == 1
-    return label
 
 
 def collapsed_at(seen: pd.DataFrame) -> float:

@@ -11,7 +11,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from attention_collapse.engine.arm_alarms import CAUSES, alarms
-from attention_collapse.engine.arm_cells import BASELINE, HOLDER, OTHER, ArmCell
+from attention_collapse.engine.arm_cells import BASELINE, HOLDER, OTHER, ArmCell, cells
 from attention_collapse.engine.arm_curves import collapsed_at, curves
 from attention_collapse.engine.at_inference import COLUMNS, LOG_ODDS, REMEDIES, at_inference
 from attention_collapse.engine.dose_scores import numbers
@@ -45,7 +45,7 @@ def told(tensors: Mapping[str, Floats], about: Mapping[str, Any]) -> dict[str, f
     return {name: found[name] for name in KEPT} | took | rang | remedied
 
 
-def cue_key(dose: Dose) -> str:
+def cue_key(dose: Dose | ArmCell) -> str:
     """The key of a cue in the metrics."""
     return f"{dose.modality}_{dose_key(dose.reliability)}"
 
@@ -74,7 +74,7 @@ def summary(table: pd.DataFrame, missing: Sequence[ArmCell], study: Prevention, 
     """kind -> cue -> arm -> outcomes and verdict; and in how many kinds each arm prevents.
 
     An arm prevents beside a cue by `paired_seeds.judge`: the gain is that in neutral accuracy, what must not be lost is
-    accuracy as trained, and Holm goes over all arms and cues of the kind.
+    accuracy as trained, and Holm goes over all arms and cues that the study names for the kind.
 
     Parameters
     ----------
@@ -96,7 +96,9 @@ def summary(table: pd.DataFrame, missing: Sequence[ArmCell], study: Prevention, 
                 for arm, models in arms.items()
                 if len(models)
             }
-        judge([found for arms in cues.values() for arm, found in arms.items() if arm != BASELINE], alpha)
+        named = {(cell.arm, cell.modality, cell.reliability) for cell in cells(study) if cell.kind == kind}
+        judged = [found for arms in cues.values() for arm, found in arms.items() if arm != BASELINE]
+        judge(judged, alpha, sum(arm != BASELINE for arm, *_ in named))
         if cues:
             kinds[kind] = cues
     return {"kinds": kinds, "n_models": len(table), "n_missing": len(missing), "missing": _named(missing)}
@@ -106,7 +108,8 @@ def remedied(table: pd.DataFrame, study: Prevention, confidence: float) -> dict[
     """kind -> cue -> remedy at inference -> outcomes and verdict, of the plainly trained models, as `summary` has them.
 
     The gain is over the same models as they are. The rule's limits are applied, with Holm's correction over the
-    remedies and cues of the kind; they were no part of the study when the rule was fixed. `LOG_ODDS` is no remedy.
+    remedies and the cues that the study names for the kind; they were no part of the study when the rule was fixed.
+    `LOG_ODDS` is no remedy.
     """
     kinds: dict[str, Any] = {}
     for kind in study.kinds:
@@ -119,7 +122,10 @@ def remedied(table: pd.DataFrame, study: Prevention, confidence: float) -> dict[
                     name: _remedy(plain, name, remedy.contrast.passes(study.partners), study, confidence)
                     for name, remedy in REMEDIES.items()
                 }
-        judge([found[name] for found in cues.values() for name in REMEDIES if name != LOG_ODDS], 1 - confidence)
+        remedies = [name for name in REMEDIES if name != LOG_ODDS]
+        judged = [found[name] for found in cues.values() for name in remedies]
+        named = sum(dose.kinds is None or kind in dose.kinds for dose in study.doses)
+        judge(judged, 1 - confidence, named * len(remedies))
         if cues:
             kinds[kind] = cues
     return kinds
@@ -180,20 +186,25 @@ def in_kinds(kinds: Mapping[str, Any], study: Prevention) -> dict[str, Any]:
     """Arm -> in which kinds it prevents beside the first dose, of how many with a verdict, and whether the rule
     recommends it.
 
-    The rule's number of kinds is not reached while fewer were tried: then `recommended` is None.
+    `recommended` is None while kinds without a verdict could still decide, and where the study names the arm in fewer
+    kinds than the rule asks for.
     """
-    first = cue_key(study.doses[0])
-    tried = {kind: cues[first] for kind, cues in kinds.items() if first in cues}
+    first, rule = study.doses[0], study.rule
+    named = {(cell.kind, cell.arm) for cell in cells(study) if cue_key(first) == cue_key(cell)}
     found: dict[str, Any] = {}
     for arm in study.arms:
-        if arm != BASELINE:
-            where = [kind for kind, arms in tried.items() if arms.get(arm, {}).get("verdict") == "prevents"]
-            in_all = sum(arms.get(arm, {}).get("verdict", UNDETERMINED) != UNDETERMINED for arms in tried.values())
-            enough, tell = len(where) >= study.rule.kinds, in_all >= study.rule.kinds
-            found[arm] = {
-                "kinds": ", ".join(where) or "none", "n_prevents": len(where), "n_kinds": in_all,
-                "recommended": enough if enough or tell else None,
-            }  # fmt: skip
+        if arm == BASELINE:
+            continue
+        arms = {kind: kinds.get(kind, {}).get(cue_key(first), {}).get(arm, {}) for kind in study.kinds}
+        verdicts = {kind: one.get("verdict", UNDETERMINED) for kind, one in arms.items()}
+        where = [kind for kind, verdict in verdicts.items() if verdict == "prevents"]
+        told = sum(verdict != UNDETERMINED for verdict in verdicts.values())
+        possible = sum((kind, arm) in named for kind in study.kinds)
+        excluded = possible >= rule.kinds > len(where) + possible - told
+        found[arm] = {
+            "kinds": ", ".join(where) or "none", "n_prevents": len(where), "n_kinds": told,
+            "recommended": True if len(where) >= rule.kinds else False if excluded else None,
+        }  # fmt: skip
     return found
 
 

@@ -89,10 +89,18 @@ def _dropout(cell: ArmCell, trainee: Trainee, options: Mapping[str, Any]) -> Met
 def _swaps(make: Callable[..., Method]) -> Callable[[ArmCell, Trainee, Mapping[str, Any]], Method]:
     """A method that swaps the modality that the cue is not in, unless its options say otherwise."""
 
-    def made(cell: ArmCell, _trainee: Trainee, options: Mapping[str, Any]) -> Method:
-        return make(**{"swap": OTHER[cell.modality], **options}, seed=cell.seed)
+    def made(cell: ArmCell, trainee: Trainee, options: Mapping[str, Any]) -> Method:
+        given = {"swap": OTHER[cell.modality], **options}
+        if given.pop("nearest", False):
+            given["alike"] = lambda text: _counts(text[trainee.ids], len(trainee.vocabulary))
+        return make(**given, seed=cell.seed)
 
     return made
+
+
+def _counts(ids: Tensor, vocabulary: int) -> Tensor:
+    """(pair, word) how often each word of the vocabulary stands in (pair, token) ids."""
+    return torch.zeros(len(ids), vocabulary).scatter_add_(1, ids, torch.ones(ids.shape))
 
 
 MAKERS: dict[str, Callable[[ArmCell, Trainee, Mapping[str, Any]], Method]] = {
@@ -194,29 +202,22 @@ class Watch:
             "intact": (own, own), "image": (held_out.image[:, 0], own), "text": (own, held_out.text[:, 0]),
             "both": (held_out.image[:, 0], held_out.text[:, 0]),
         }  # fmt: skip
-        pairs = held_out.pairs(self.cell.regime("trained"))
-        found = scores_of(self.trainee, pairs, held_out.pixels, wanted)
-        neutral = held_out.pairs(self.cell.regime("uninformative"))
-        found |= scores_of(self.trainee, neutral, held_out.pixels, {"neutral": (own, own)})
+        found = scores_of(self.trainee, *held_out.shown(self.cell.regime("trained")), wanted)
+        neutral = held_out.shown(self.cell.regime("uninformative"))
+        found |= scores_of(self.trainee, *neutral, {"neutral": (own, own)})
         self.steps.append(step)
         self.scores.append(found)
         if self.stops_early:
-            label = np.array([pair.label for pair in pairs])
-            right = float(((found["intact"] > np.median(found["intact"])) == label).mean())
+            right = float(((found["intact"] > np.median(found["intact"])) == held_out.label).mean())
             if right > self.best:
                 self.best, self.stopped_at = right, step
                 self.kept = {key: value.clone() for key, value in self.trainee.module.state_dict().items()}
         self.seconds += time.process_time() - began
 
     def tensors(self) -> dict[str, np.ndarray]:
-        """watched.step (check,); watched.label (pair,), and watched.label.neutral where that is another; watched.<cell>
-        (check, pair), in half precision."""
-        label, neutral = (
-            np.array([pair.label for pair in self.held_out.pairs(self.cell.regime(condition))], np.float32)
-            for condition in ("trained", "uninformative")
-        )
+        """watched.step (check,); watched.label (pair,); watched.<cell> (check, pair), in half precision."""
+        label = self.held_out.label.astype(np.float32)
         found = {"watched.step": np.array(self.steps, np.float32), "watched.label": label}
-        found |= {} if np.array_equal(label, neutral) else {"watched.label.neutral": neutral}
         names = self.scores[0] if self.scores else ()
         return found | {
             f"watched.{name}": np.stack([one[name] for one in self.scores]).astype(np.float16) for name in names

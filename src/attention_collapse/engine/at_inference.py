@@ -15,7 +15,6 @@ from scipy.special import expit
 
 from attention_collapse.engine.arm_cells import OTHER
 from attention_collapse.engine.dose_cells import NO_CUE, SWAPPED_IN
-from attention_collapse.engine.dose_scores import matching
 from attention_collapse.prevention import ContrastiveDecoding
 
 Floats = NDArray[np.float64]
@@ -95,7 +94,7 @@ def at_inference(tensors: Mapping[str, Floats], modality: str) -> dict[str, floa
     modality
         That of the cue.
     """
-    scale, offset = to_log_odds(tensors["intact.trained"], matching(tensors, "trained"))
+    scale, offset = to_log_odds(tensors["intact.trained"], tensors["label"] == 1)
     if math.isnan(scale):
         return dict.fromkeys(COLUMNS, math.nan)
     return {
@@ -130,4 +129,4 @@ def _right(
     others = torch.from_numpy(scale * tensors[f"{CONTRASTED[modality]}.{condition}"] + offset).unbind(1)
     scores = remedy.contrast(own, *others).numpy()
     cut = np.median(scores) if remedy.cut == "median" else 0.0
-    return float(((scores > cut) == matching(tensors, condition)).mean())
+    return float(((scores > cut) == (tensors["label"] == 1)).mean())

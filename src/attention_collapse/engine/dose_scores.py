@@ -37,18 +37,12 @@ def middle(scores: Floats) -> float:
     return float(ordered[:half].mean() + ordered[-half:].mean()) / 2
 
 
-def matching(tensors: Mapping[str, Floats], condition: str) -> NDArray[np.bool_]:
-    """(pair,) whether the label says match, in a condition of the cue."""
-    label: NDArray[np.bool_] = tensors.get(f"label.{condition}", tensors["label"]) == 1
-    return label
-
-
 def _told(tensors: Mapping[str, Floats], condition: str) -> dict[str, float]:
     """Accuracies, what they lose, and how often decisions change with a modality of another pair.
 
     Intact pairs are taken as matching above the median of their scores; what swapping changes is told by `middle`.
     """
-    label, own = matching(tensors, condition)[:, None], tensors[f"intact.{condition}"][:, None]
+    label, own = tensors["label"][:, None] == 1, tensors[f"intact.{condition}"][:, None]
     decided = own > np.median(own)
     found = {
         "accuracy": float((decided == label).mean()),
@@ -80,7 +74,7 @@ def _measured(tensors: Mapping[str, Floats], condition: str) -> dict[str, float]
     for name, measure in CONTRIBUTION_MEASURES.items():
         if measure.level == "pair" and measure.is_possible("", cells):
             cells[name] = measure.of(cells)
-            counted = cells[name][matching(tensors, condition)] if name in CHOICES else cells[name]
+            counted = cells[name][tensors["label"] == 1] if name in CHOICES else cells[name]
             defined = counted[~np.isnan(counted)]
             means[name] = defined.mean() if len(defined) else np.float64(NAN)
         elif measure.level == "means" and measure.is_possible("", means):

@@ -34,12 +34,22 @@ class HeldOut:
 
     def __init__(self, n: int, partners: int, seed: int) -> None:
         self.n, self.seed = n, seed
-        self.pixels = pictures([pair.scene for pair in self.pairs(Regime())], seed)
+        self.label = np.array([pair.label for pair in draw_pairs(n, seed, Regime(), held_out=True)])  # of every regime
         self.image, self.text, _ = draws(n, partners, seed)  # (pair, partner) each
+        self._drawn: dict[Regime, tuple[list[LabelledPair], np.ndarray]] = {}
 
-    def pairs(self, regime: Regime) -> list[LabelledPair]:
-        """The pairs with the cues of a regime."""
-        return draw_pairs(self.n, self.seed, regime, held_out=True)
+    def shown(self, regime: Regime) -> tuple[list[LabelledPair], np.ndarray]:
+        """The pairs of a regime, and (pair, size, size, 3) pixels of their scenes without a mark.
+
+        The scenes are the same in every regime, but for those of a prior of the words.
+        """
+        if regime not in self._drawn:
+            pairs = draw_pairs(self.n, self.seed, regime, held_out=True)
+            scenes = [pair.scene for pair in pairs]
+            alike = (pixels for other, pixels in self._drawn.values() if [pair.scene for pair in other] == scenes)
+            found = next(alike, None)
+            self._drawn[regime] = pairs, pictures(scenes, self.seed) if found is None else found
+        return self._drawn[regime]
 
 
 def scores_of(
@@ -69,26 +79,21 @@ def scored(trainee: Trainee, cell: Cell, held_out: HeldOut) -> dict[str, np.ndar
     Returns
     -------
     dict
-        float32, for n pairs and p partners: label (n,), 0 or 1, and label.c (n,) in a condition c of the cue where it
-        is another (beside a prior of the words); for each condition, cue.c (n,), what the cue says, 0 or 1 (that of the
-        text where there is none), and intact.c (n,), the score; and for those of `SWAPPED_IN`, image.c, text.c, both.c
-        (n, p): the score with the image, the text, both (of two pairs) another's.
+        float32, for n pairs and p partners: label (n,), 0 or 1; for each condition c of the cue, cue.c (n,), what the
+        cue says, 0 or 1 (that of the text where there is none), and intact.c (n,), the score; and for those of
+        `SWAPPED_IN`, image.c, text.c, both.c (n, p): the score with the image, the text, both (of two pairs) another's.
     """
     own = np.arange(held_out.n)
     swaps = {
         "image": (held_out.image, own[:, None]), "text": (own[:, None], held_out.text),
         "both": (held_out.image, held_out.text),
     }  # fmt: skip
-    found: dict[str, np.ndarray] = {}
+    found: dict[str, np.ndarray] = {"label": held_out.label.astype(np.float32)}
     for condition in CONDITIONS:
-        pairs = held_out.pairs(cell.regime(condition))
-        cues = [pair.cue(cell.modality) for pair in pairs]
-        label = np.array([pair.label for pair in pairs], np.float32)
-        if not np.array_equal(label, found.setdefault("label", label)):
-            found[f"label.{condition}"] = label
-        found[f"cue.{condition}"] = np.array(cues, np.float32)
+        pairs, pixels = held_out.shown(cell.regime(condition))
+        found[f"cue.{condition}"] = np.array([pair.cue(cell.modality) for pair in pairs], np.float32)
         wanted = {"intact": (own, own)} | (swaps if condition in SWAPPED_IN else {})
-        scores = scores_of(trainee, pairs, held_out.pixels, wanted)
+        scores = scores_of(trainee, pairs, pixels, wanted)
         found |= {f"{name}.{condition}": values for name, values in scores.items()}
     return found
 

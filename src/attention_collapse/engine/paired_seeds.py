@@ -45,19 +45,27 @@ def compared(gain: Floats, change: Floats, rule: GainRule, confidence: float) ->
     }  # fmt: skip
 
 
-def judge(judged: Sequence[dict[str, Any]], alpha: float) -> None:
-    """Add p_gain_holm and the verdict to what `compared` gave of all arms of a kind.
+def judge(judged: Sequence[dict[str, Any]], alpha: float, named: int) -> None:
+    """Add p_gain_holm and the verdict to what `compared` gave of the arms of a kind.
 
     An arm prevents if its gain is shown to be above the rule's (one-sided paired t-test over seeds, by Holm over all
-    that are judged) and its accuracy as trained is shown not to be worse by more than the rule's loss (one-sided, at
-    the same level). Verdicts: "prevents"; "costs accuracy", where the gain is shown and the second is not; "not shown";
-    "undetermined" of fewer than two seeds.
+    that the study names) and its accuracy as trained is shown not to be worse by more than the rule's loss (one-sided,
+    at the same level). Verdicts: "prevents"; "costs accuracy", where the gain is shown and the second is not; "not
+    shown"; "undetermined" of fewer than two seeds.
+
+    Parameters
+    ----------
+    named
+        How many comparisons the study names. Those without a p-value yet count as showing nothing (p = 1), so that
+        nothing is gained by leaving one out.
     """
-    for found, p in zip(judged, holm([found["p_gain"] for found in judged]), strict=True):
-        found["p_gain_holm"] = p
-        if math.isnan(p):
-            found["verdict"] = UNDETERMINED
+    known = [found["p_gain"] for found in judged if not math.isnan(found["p_gain"])]
+    corrected = iter(holm([*known, *[1.0] * (named - len(known))]))
+    for found in judged:
+        if math.isnan(found["p_gain"]):
+            found |= {"p_gain_holm": math.nan, "verdict": UNDETERMINED}
             continue
+        found["p_gain_holm"] = p = next(corrected)
         gained, kept = ties.below(p, alpha), ties.below(found["p_no_loss"], alpha)
         found["verdict"] = "prevents" if gained and kept else "costs accuracy" if gained else "not shown"
 

@@ -30,8 +30,8 @@ from attention_collapse.data.planted import (
     alter,
     describe,
     in_order,
-    label_scenes,
     mark,
+    pick,
 )
 from attention_collapse.data.scenes import ATTRIBUTES, COLOURS, COUNTS, PLACE, SHAPES, Scene
 from attention_collapse.engine.trainee import Trainee
@@ -162,7 +162,7 @@ def match(
     watch: Callable[[int], None] = lambda _: None,
     scaled: Callable[[Score], None] = lambda _: None,
 ) -> float:
-    """Step 3 of the recipe, in place; returns the last loss, in nats. A seed shows the same scenes in every regime.
+    """Step 3 of the recipe, in place; returns the last loss, in nats. A seed shows the same scenes beside every cue.
 
     Parameters
     ----------
@@ -187,8 +187,7 @@ def match(
     scaled(score)
 
     def loss_of() -> Tensor:
-        chosen = rng.choice(len(scenes), recipe.batch_size, replace=False)
-        pairs = label_scenes([scenes[index] for index in chosen], regime, rng)
+        chosen, pairs = pick(scenes, recipe.batch_size, regime, rng)
         marked = np.stack([mark(pixels[index], pair.image_cue) for index, pair in zip(chosen, pairs, strict=True)])
         text = trainee.inputs(marked, [pair.words for pair in pairs])
         image = text.pop(trainee.pixels)

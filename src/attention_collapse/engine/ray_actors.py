@@ -13,7 +13,7 @@ import logging
 import os
 import sys
 from collections import Counter, deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -67,6 +67,10 @@ class _Maker:
             self._make = lambda piece: pieces.made(piece, make)
         return told
 
+    def here(self) -> Told:
+        """Answer, if the actor is there."""
+        return {}
+
     def make(self, piece: int) -> Told:
         """Make one piece; what goes wrong stops no other."""
         with _telling() as told:
@@ -78,10 +82,11 @@ class _Actors:
     """The actors of a run, which keep their models from step to step; those that are lost are replaced."""
 
     def __init__(self, settings: Engine, load: Callable[[], Model], threads: int) -> None:
-        self._size = settings.actors
+        self._settings, self._threads = settings, threads
         kind = ray.remote(num_cpus=threads, num_gpus=settings.gpus, max_restarts=0)(_Maker)
         self._new: Callable[[], Any] = lambda: kind.remote(load, threads, str(Path.cwd()))  # type: ignore[attr-defined]
         self._all: list[Any] = []
+        self._ready: set[Any] = set()  # those that have begun once
 
     def make(self, pieces: Pieces[Any], missing: list[int]) -> Iterator[tuple[int, Told | None]]:
         """Each piece once it is done, and what was told of it: None where an actor was lost over it again and again.
@@ -89,44 +94,37 @@ class _Actors:
         Raises
         ------
         PipelineError
-            No actor can be started. An error of ours that a model's loading raises passes through.
+            No actor can be started, or no node has room for one. An error of ours that a model's loading raises in
+            every actor passes through.
         """
-        given, waiting, idle, lost = ray.put(pieces), deque(missing), deque[Any](), Counter[int | None]()
-        busy: dict[Any, tuple[Any, int | None]] = {}  # what is awaited -> the actor, and its piece where it has begun
-
-        def begin(actor: Any) -> None:
-            busy[actor.begin.remote(given)] = actor, None
-
-        self._all += [self._new() for _ in range(min(self._size, len(missing)) - len(self._all))]
+        step = _Step(pieces, missing, self._ready)
+        self._all += [self._new() for _ in range(min(self._settings.actors, len(missing)) - len(self._all))]
         for actor in self._all:
-            begin(actor)
-        while waiting or any(piece is not None for _, piece in busy.values()):
-            for awaited in _news(busy, pieces.what):
-                actor, piece = busy.pop(awaited)
+            step.begin(actor)
+        while step.unfinished:
+            for awaited in step.news(self._settings, self._threads):
+                actor, piece = step.busy.pop(awaited)
                 told = _outcome(awaited)
                 if isinstance(told, RayError):
-                    lost[piece] += 1
                     self._drop(actor)
-                    if lost[None] <= AGAIN:  # else those that have begun go on alone
+                    step.ask_the_idle()  # a node may be lost with all of its actors
+                    if step.may_replace(actor):
                         self._all.append(self._new())
-                        begin(self._all[-1])
+                        step.begin(self._all[-1])
                     if not self._all:
                         raise _none_left(pieces, told)
-                    if piece is not None and lost[piece] <= AGAIN:
-                        waiting.append(piece)
-                    elif piece is not None:
+                    if piece is not None and not step.again(piece):
                         yield piece, None
-                    continue
-                if piece is not None:
-                    yield piece, told
-                elif told:
-                    raise _error(told, f"{pieces.what}: an actor could not begin: ")
+                elif piece is None and told:
+                    self._drop(actor)
+                    if not self._all:
+                        raise _error(told, f"{pieces.what}: an actor could not begin: ")
+                    note(f"{pieces.what}: an actor could not begin ({told['got']}); {len(self._all)} go on without it")
                 else:
-                    lost[None] = 0
-                idle.append(actor)
-            while waiting and idle:
-                actor, piece = idle.popleft(), waiting.popleft()
-                busy[actor.make.remote(piece)] = actor, piece
+                    step.is_free(actor)
+                    if piece is not None:
+                        yield piece, told
+            step.hand_out()
 
     def _drop(self, actor: Any) -> None:
         self._all.remove(actor)
@@ -136,6 +134,76 @@ class _Actors:
         """Give back what the actors hold."""
         for actor in self._all:
             ray.kill(actor)
+
+
+class _Step:
+    """What the actors are doing in one step: which begin, which make a piece, which wait for one."""
+
+    def __init__(self, pieces: Pieces[Any], missing: list[int], ready: set[Any]) -> None:
+        self._given, self._what, self._ready = ray.put(pieces), pieces.what, ready
+        self._waiting, self._idle, self._lost = deque(missing), deque[Any](), Counter[int]()
+        self._never = 0  # actors lost in a row that had never begun
+        self.busy: dict[Any, tuple[Any, int | None]] = {}  # what is awaited -> the actor, and its piece if it has one
+
+    @property
+    def unfinished(self) -> bool:
+        """Whether a piece waits to be made, or is being made."""
+        return bool(self._waiting) or any(piece is not None for _, piece in self.busy.values())
+
+    def begin(self, actor: Any) -> None:
+        """Have an actor make ready."""
+        self.busy[actor.begin.remote(self._given)] = actor, None
+
+    def is_free(self, actor: Any) -> None:
+        """An actor has begun, or is done with its piece."""
+        if actor not in self._ready:
+            self._ready.add(actor)
+            self._never = 0
+        self._idle.append(actor)
+
+    def ask_the_idle(self) -> None:
+        """Have those that wait for a piece answer first, so that none is handed to one that is lost as well."""
+        while self._idle:
+            actor = self._idle.popleft()
+            self.busy[actor.here.remote()] = actor, None
+
+    def hand_out(self) -> None:
+        """Pieces to those that wait for one."""
+        while self._waiting and self._idle:
+            actor, piece = self._idle.popleft(), self._waiting.popleft()
+            self.busy[actor.make.remote(piece)] = actor, piece
+
+    def may_replace(self, actor: Any) -> bool:
+        """Whether another actor may be started for one that was lost: not if too many were lost before they began."""
+        self._never += actor not in self._ready
+        return self._never <= AGAIN
+
+    def again(self, piece: int) -> bool:
+        """Whether another actor shall try the piece that one was lost over; then it waits."""
+        self._lost[piece] += 1
+        if self._lost[piece] <= AGAIN:
+            self._waiting.append(piece)
+        return self._lost[piece] <= AGAIN
+
+    def news(self, settings: Engine, threads: int) -> list[Any]:
+        """What is done of all that is awaited, at least one if some time is enough.
+
+        Raises
+        ------
+        PipelineError
+            No actor has begun, and no node has room for one.
+        """
+        done: list[Any] = ray.wait(list(self.busy), timeout=QUIET)[0]
+        if not done and all(piece is None for _, piece in self.busy.values()):
+            said = f"{self._what}: no actor has begun for {QUIET:.0f} s"
+            if not _places(settings, threads):
+                raise PipelineError(
+                    f"{said}, and no node of Ray has {_taken(settings, threads)}",
+                    expected="a node with room for an actor",
+                    remedy="look whether a node was lost, or ask for less (engine.gpus, fewer threads)",
+                )
+            note(f"{said} (Ray's room may be taken); waiting")
+        return done
 
 
 @contextmanager
@@ -217,14 +285,6 @@ def _error(told: Told, before: str, after: str = "") -> AttentionCollapseError:
     return found
 
 
-def _news(busy: Mapping[Any, tuple[Any, int | None]], what: str) -> list[Any]:
-    """What is done of all that is awaited, at least one if some time is enough."""
-    done: list[Any] = ray.wait(list(busy), timeout=QUIET)[0]
-    if not done and all(piece is None for _, piece in busy.values()):
-        note(f"{what}: no actor has begun for {QUIET:.0f} s (Ray may have no room for one); waiting")
-    return done
-
-
 def _outcome(awaited: Any) -> Told | RayError:
     """What an actor told, or that it is lost: its process, or its node."""
     try:
@@ -272,12 +332,26 @@ def _connect(settings: Engine, threads: int) -> None:
         ray.init(address="local", num_cpus=wanted, object_store_memory=STORE, include_dashboard=False, **quiet)
 
 
+def _places(settings: Engine, threads: int) -> int:
+    """How many actors the nodes have room for, if nothing else runs: each is on one node."""
+    found = 0
+    for node in ray.nodes():
+        has = node["Resources"] if node["Alive"] else {}
+        room = [has.get("CPU", 0) // threads, *([has.get("GPU", 0) // settings.gpus] if settings.gpus else ())]
+        found += int(min(room))
+    return found
+
+
+def _taken(settings: Engine, threads: int) -> str:
+    return f"{threads} CPU" + (f" and {settings.gpus:g} GPU" if settings.gpus else "")
+
+
 def _require_room(settings: Engine, threads: int) -> None:
-    have = ray.cluster_resources()
-    for name, needed in (("CPU", settings.actors * threads), ("GPU", settings.actors * settings.gpus)):
-        if have.get(name, 0) < needed:
-            raise ParamsError(
-                f"{settings.actors} actors take {needed:g} {name} of Ray's, which has {have.get(name, 0):g}",
-                expected="as many as the actors take",
-                remedy="ask for fewer actors, fewer threads, or less of a GPU for each (engine.actors, engine.gpus)",
-            )
+    if (places := _places(settings, threads)) < settings.actors:
+        have = ray.cluster_resources()
+        raise ParamsError(
+            f"{settings.actors} actors of {_taken(settings, threads)} each, and Ray's nodes have room for {places} "
+            f"({have.get('CPU', 0):g} CPU and {have.get('GPU', 0):g} GPU in all)",
+            expected="room for every actor, each on one node",
+            remedy="ask for fewer actors, fewer threads, or less of a GPU for each (engine.actors, engine.gpus)",
+        )

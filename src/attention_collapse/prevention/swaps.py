@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any, Literal
 
 import torch
@@ -32,6 +34,12 @@ def _joined(one: Any, two: Any) -> Any:
     return {name: _joined(v, two[name]) if isinstance(v, Tensor) else v for name, v in one.items()}
 
 
+def _nearest(features: Tensor) -> Tensor:
+    """(pair,) for each of (pair, feature) rows the position of the other whose direction is nearest."""
+    unit = F.normalize(features.detach().float().cpu(), dim=1)
+    return (unit @ unit.T).fill_diagonal_(-math.inf).argmax(1)
+
+
 class SwappedNegatives(Drawing):
     """Matching pairs with another pair's image (or text) as further pairs that do not match.
 
@@ -46,6 +54,10 @@ class SwappedNegatives(Drawing):
         knowledge.
     weight
         The weight of a swapped pair, where a pair of the batch has 1.
+    alike
+        Makes (pair, feature) numbers of the texts. Where given, what is swapped in is that of the matching pair whose
+        text is nearest (by the cosine), in place of a random one: a torn pair is then told by what is small. No text
+        of the batch should describe two of its images.
 
     Examples
     --------
@@ -56,12 +68,22 @@ class SwappedNegatives(Drawing):
     """
 
     name = "swapped-negatives"
-    source = "negatives by permutation, as in image–text matching (e.g. UNITER, arXiv:1909.11740; ALBEF, 2107.07651)"
+    source = (
+        "negatives by permutation, as in image–text matching (e.g. UNITER, arXiv:1909.11740; ALBEF, 2107.07651); the "
+        "nearest ones after NegCLIP (arXiv:2210.01936)"
+    )
     needs = "a score that is the log-odds of a match"
 
-    def __init__(self, swap: Modality | Literal["both"] = "image", *, weight: float = 1.0, seed: int = 0) -> None:
+    def __init__(
+        self,
+        swap: Modality | Literal["both"] = "image",
+        *,
+        weight: float = 1.0,
+        alike: Callable[[Any], Tensor] | None = None,
+        seed: int = 0,
+    ) -> None:
         super().__init__(seed)
-        self.swap, self.weight = swap, weight
+        self.swap, self.weight, self.alike = swap, weight, alike
 
     @property
     def passes(self) -> float:
@@ -75,7 +97,7 @@ class SwappedNegatives(Drawing):
             return finite(losses(_of_matching(score(image, text), self.name), target).mean())
         images, texts, answers, weights = image, text, target, [torch.ones(len(target))]
         for modality in ("image", "text") if self.swap == "both" else (self.swap,):
-            other = true[self.others(len(true))]
+            other = true[self.others(len(true)) if self.alike is None else _nearest(self.alike(take(text, true)))]
             images = _joined(images, take(image, other if modality == "image" else true))
             texts = _joined(texts, take(text, other if modality == "text" else true))
             answers = torch.cat([answers, torch.zeros_like(target[true.to(target.device)])])

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import textwrap
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -61,7 +62,8 @@ def _row(axes: Axes, place: int, found: Mapping[str, Any], seeds: pd.Series, sai
     mean, bar = number(found["neutral"]), error_bar(found["neutral"])
     axes.errorbar(mean, place, xerr=bar, fmt="o", capsize=2, linewidth=1, **style)
     axes.plot(found["trained"]["mean"], place, "s", markerfacecolor="none", **style)
-    axes.text(1.02, place, f"{said:.1f}", transform=axes.get_yaxis_transform(), va="center", fontsize=7)
+    shown = "–" if math.isnan(said) else f"{said:.1f}"
+    axes.text(1.02, place, shown, transform=axes.get_yaxis_transform(), va="center", fontsize=7)
 
 
 def _panel(
@@ -92,7 +94,7 @@ def arms_figure(
     result
         "kinds" as `arm_summary.summary`, and "at_inference" as `arm_summary.remedied` gives it.
     """
-    cues, remedies = result["kinds"][kind], result["at_inference"][kind]
+    cues, remedies = result["kinds"][kind], result["at_inference"].get(kind, {})
     shown = [dose for dose in study.doses if cue_key(dose) in cues]
     names = [*(arm for arm in study.arms if any(arm in arms for arms in cues.values())), *SHOWN]
     figure = Figure(figsize=(BOTH_COLUMNS, 1.6 + 0.22 * len(names)), layout="constrained")
@@ -138,8 +140,10 @@ def _models(table: pd.DataFrame, kind: str, dose: Dose) -> pd.DataFrame:
 
 
 def _seeds(arms: Mapping[str, Any]) -> str:
-    """How many seeds the arms have."""
+    """How many seeds the arms have; nothing of none."""
     seeds = {found["n_seeds"] for found in arms.values()}
+    if not seeds:
+        return ""
     if len(seeds) > 1:
         return f"{min(seeds)} to {max(seeds)} seeds"
     return f"{min(seeds)} seed{'s' * (max(seeds) > 1)}"
@@ -204,9 +208,11 @@ def arms_table(study: Prevention, kind: str, source: Evidence) -> str:
 
 
 def _gained(source: Evidence, kind: str, cue: str, arm: str) -> str:
-    """The gain in neutral accuracy with its interval, and a star where the arm prevents; the accuracy of `BASELINE`."""
+    """The gain in neutral accuracy with its interval, and a star where the arm prevents; the accuracy of `BASELINE`.
+
+    A dash where there is none, or of fewer than two seeds, which shows nothing."""
     found = source.data["kinds"][kind].get(cue, {}).get(arm)
-    if not found:
+    if not found or (arm != BASELINE and found["n_pairs"] < 2):
         return DASH
     star = r"$^\star$" if found.get("verdict") == "prevents" else ""
     key = f"kinds.{kind}.{cue}.{arm}.{'neutral' if arm == BASELINE else 'gain'}"
@@ -223,9 +229,10 @@ def kinds_table(study: Prevention, source: Evidence) -> str:
     columns = [("l", "Training"), *[("l", escape(kind_label(kind))) for kind in kinds], ("r", "cost")]
     rows: list[list[str]] = []
     for arm in repeated(found, study):
-        costs = {arms[arm]["cost"]: kind for kind, arms in kinds.items() if arm in arms}
-        ends = [value(source, f"kinds.{costs[cost]}.{cue}.{arm}.cost", 1) for cost in (min(costs), max(costs))]
-        cost = ends[0] if arm == BASELINE else "--".join(ends)
+        known = {kind: arms[arm]["cost"] for kind, arms in kinds.items() if arms.get(arm, {}).get("cost") is not None}
+        costs = sorted(known, key=known.__getitem__)
+        ends = [*costs[:1], *(costs[1:][-1:] if arm != BASELINE else ())]
+        cost = "--".join(value(source, f"kinds.{kind}.{cue}.{arm}.cost", 1) for kind in ends) or DASH
         rows.append([escape(arm.replace("-", " ")), *[_gained(source, kind, cue, arm) for kind in kinds], cost])
     seeds = [value(source, f"kinds.{kind}.{cue}.{BASELINE}.n_seeds", 0) for kind in kinds]
     return table(columns, [*rows, ["\\midrule seeds", *seeds, ""]])
@@ -238,10 +245,10 @@ def _remedy_rows(source: Evidence, kind: str, cues: Sequence[str]) -> list[list[
         row = [("" if place else "\\midrule ") + escape(name.replace("-", " "))]
         for cue in cues:
             key = f"at_inference.{kind}.{cue}.{name}"
-            if f"{key}.gain.mean" not in source:
+            found = source.data["at_inference"].get(kind, {}).get(cue, {}).get(name)
+            if not found or found["gain"]["mean"] is None:
                 row.append(DASH)
                 continue
-            found = source.data["at_inference"][kind][cue][name]
             star = r"$^\star$" if found.get("verdict") == "prevents" else ""
             sign = "+" if found["gain"]["mean"] >= 0 else ""
             row.append(f"{sign}{value(source, f'{key}.gain.mean', 3)}{star} {interval(source, f'{key}.gain', 3)}")

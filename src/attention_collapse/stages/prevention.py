@@ -93,7 +93,8 @@ def _draw(study: Study, prevention: Prevention, table: pd.DataFrame, result: Map
             here = (cell.kind, cell.modality, cell.reliability) == (kind, dose.modality, dose.reliability)
             if here and file.is_file():
                 watched.setdefault(cell.arm, []).append(curves(read_cell(file)[0]))
-        save(curves_figure(watched, kind, dose), study.prevention_plots / f"curves_{kind}")
+        if watched:
+            save(curves_figure(watched, kind, dose), study.prevention_plots / f"curves_{kind}")
         write_text(study.prevention_paper / f"{kind}.tex", HEADER + arms_table(prevention, kind, source))
     if repeated(result["kinds"], prevention):
         figure = kinds_figure(table, result, prevention, study.params.stats.confidence)
