@@ -93,7 +93,7 @@ def stand_ins(text):
         "torch": torch, "model": model, "image": image, "text": words, "label": label, "target": label,
         "blurred": torch.zeros_like(image), "held_out": HeldOut(image, words, label),
         "loader": [(image, words, label.float())] * 3, "update": lambda loss: loss.backward(),
-        "train_on": lambda batch: None, "logged": logged,
+        "train_on": lambda batch: None, "logged": logged, "tokenizer": range(3),
         "mlflow": SimpleNamespace(log_metrics=lambda values, step: logged.append((step, values))),
     }  # fmt: skip
     if "pixel_values" in text:
@@ -119,6 +119,8 @@ def test_a_block_of_python_runs_as_it_stands(page, text, folder, capsys):
         assert printed.startswith("0.")
     if "probe.stats" in text:
         assert printed.endswith("torch.Size([1, 2, 3])\n")  # batch, head, query
+    if "alike=" in text:
+        assert given["method"].alike({"input_ids": torch.tensor([[2, 2, 0]])}).tolist() == [[1.0, 0.0, 2.0]]
     if "log_metrics" in text:
         assert given["logged"][0][0] == 0 and "accuracy" in given["logged"][0][1] and "80 held-out pairs" in printed
     if "Monitor(" in text and "log_metrics" not in text:

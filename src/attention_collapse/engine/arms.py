@@ -28,6 +28,7 @@ from attention_collapse.prevention import (
     ProductOfExperts,
     SwapConsistency,
     SwappedNegatives,
+    token_counts,
 )
 
 FIRST_STEPS = 0.25  # of the recipe's: the first of just-train-twice's runs
@@ -92,15 +93,10 @@ def _swaps(make: Callable[..., Method]) -> Callable[[ArmCell, Trainee, Mapping[s
     def made(cell: ArmCell, trainee: Trainee, options: Mapping[str, Any]) -> Method:
         given = {"swap": OTHER[cell.modality], **options}
         if given.pop("nearest", False):
-            given["alike"] = lambda text: _counts(text[trainee.ids], len(trainee.vocabulary))
+            given["alike"] = lambda text: token_counts(text[trainee.ids], len(trainee.vocabulary))
         return make(**given, seed=cell.seed)
 
     return made
-
-
-def _counts(ids: Tensor, vocabulary: int) -> Tensor:
-    """(pair, word) how often each word of the vocabulary stands in (pair, token) ids."""
-    return torch.zeros(len(ids), vocabulary).scatter_add_(1, ids, torch.ones(ids.shape))
 
 
 MAKERS: dict[str, Callable[[ArmCell, Trainee, Mapping[str, Any]], Method]] = {

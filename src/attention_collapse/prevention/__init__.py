@@ -10,7 +10,7 @@ from attention_collapse.prevention.decoding import ContrastiveDecoding
 from attention_collapse.prevention.dropout import ModalityDropout
 from attention_collapse.prevention.method import Inputs, Method, Plain, Score
 from attention_collapse.prevention.modulation import GradientModulation
-from attention_collapse.prevention.swaps import Choice, ImageChoice, SwapConsistency, SwappedNegatives
+from attention_collapse.prevention.swaps import Choice, ImageChoice, SwapConsistency, SwappedNegatives, token_counts
 from attention_collapse.prevention.weighting import GroupReweighting, JustTrainTwice
 
 METHODS: tuple[type[Method], ...] = (
@@ -34,4 +34,5 @@ __all__ = [
     "Score",
     "SwapConsistency",
     "SwappedNegatives",
+    "token_counts",
 ]

@@ -34,6 +34,17 @@ def _joined(one: Any, two: Any) -> Any:
     return {name: _joined(v, two[name]) if isinstance(v, Tensor) else v for name, v in one.items()}
 
 
+def token_counts(ids: Tensor, vocabulary: int) -> Tensor:
+    """(pair, token of the vocabulary) how often each stands in (pair, position) ids, padding and all.
+
+    Examples
+    --------
+    >>> token_counts(torch.tensor([[1, 1], [0, 2]]), 3).tolist()
+    [[0.0, 2.0, 0.0], [1.0, 0.0, 1.0]]
+    """
+    return torch.zeros(len(ids), vocabulary, device=ids.device).scatter_add_(1, ids, torch.ones_like(ids).float())
+
+
 def _nearest(features: Tensor) -> Tensor:
     """(pair,) for each of (pair, feature) rows the position of the other whose direction is nearest."""
     unit = F.normalize(features.detach().float().cpu(), dim=1)
@@ -55,9 +66,9 @@ class SwappedNegatives(Drawing):
     weight
         The weight of a swapped pair, where a pair of the batch has 1.
     alike
-        Makes (pair, feature) numbers of the texts. Where given, what is swapped in is that of the matching pair whose
-        text is nearest (by the cosine), in place of a random one: a torn pair is then told by what is small. No text
-        of the batch should describe two of its images.
+        Makes (pair, feature) numbers of the texts, as `token_counts` does of their ids. Where given, what is swapped in
+        is that of the matching pair whose text is nearest (by the cosine), in place of a random one: a torn pair then
+        is told by little. No text of the batch should describe two of its images.
 
     Examples
     --------
