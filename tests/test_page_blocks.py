@@ -120,7 +120,8 @@ def test_a_block_of_python_runs_as_it_stands(page, text, folder, capsys):
     if "probe.stats" in text:
         assert printed.endswith("torch.Size([1, 2, 3])\n")  # batch, head, query
     if "alike=" in text:
-        assert given["method"].alike({"input_ids": torch.tensor([[2, 2, 0]])}).tolist() == [[1.0, 0.0, 2.0]]
+        padded = {"input_ids": torch.tensor([[2, 2, 0]]), "attention_mask": torch.tensor([[1, 1, 0]])}
+        assert given["method"].alike(padded).tolist() == [[0.0, 0.0, 2.0]]
     if "log_metrics" in text:
         assert given["logged"][0][0] == 0 and "accuracy" in given["logged"][0][1] and "80 held-out pairs" in printed
     if "Monitor(" in text and "log_metrics" not in text:

@@ -177,8 +177,8 @@ class Dose(Section):
 class GainRule(Section):
     """When a method prevents in a kind: fixed before any of the models was trained."""
 
-    gain: float = Field(ge=0, lt=1)  # lower limit of the paired gain in accuracy without the cue is above this
-    loss: float = Field(ge=0, lt=1)  # and accuracy as trained is not worse by more
+    gain: float = Field(ge=0, lt=1)  # the paired gain in accuracy without the cue is shown to be above this
+    loss: float = Field(ge=0, lt=1)  # and accuracy as trained is shown not to be worse by more
 
 
 class PreventionRule(GainRule):

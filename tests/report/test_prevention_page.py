@@ -110,3 +110,10 @@ def test_a_table_goes_between_its_marks_and_nowhere_else(found):
     assert fill(page, {"a": "| new |\n"}) == "before\n<!-- a: begin -->\n| new |\n<!-- a: end -->\nafter\n"
     with pytest.raises(DataError, match="no marks of the table b"):
         fill(page, {"b": ""})
+
+
+def test_what_is_not_trained_makes_no_row_and_no_table(found):
+    found["at_inference"], found["kinds"]["fusion-v2"] = {}, {}
+    made = tables(found, STUDY)
+    assert "image" not in made and not rows(made["at-inference"]) and not rows(made["ways"])
+    assert rows(made["kinds"])[-1] == ["seeds", "1 to 2"]

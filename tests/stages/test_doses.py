@@ -6,6 +6,7 @@ import pytest
 import torch
 from test_train_controls import PLANT
 
+from attention_collapse.data import planted
 from attention_collapse.data.planted import FILLERS, MARK_SIZE, Regime, draw_pairs, in_order
 from attention_collapse.engine.at_inference import contrasted
 from attention_collapse.engine.dose_cells import CONDITIONS, SWAPPED_IN, Cell, cells, parameters_of, read_cell, sections
@@ -37,12 +38,13 @@ class Oracle:
 
     def __init__(self, reads, held_out, regimes=PLAIN):
         self.reads, told = reads, [held_out.shown(regime) for regime in regimes]
-        captions = dict.fromkeys(pair.caption for pairs, _ in told for pair in pairs)
+        captions = dict.fromkeys(pair.caption for one in told for pair in one.pairs)
         self.place = {caption: index for index, caption in enumerate(captions)}
-        shown = [(picture, pair.scene) for pairs, pixels in told for pair, picture in zip(pairs, pixels, strict=True)]
+        shown = [(picture, pair.scene) for one in told for pair, picture in zip(one.pairs, one.pixels, strict=True)]
         self.pictures = {picture[MARK_SIZE:].tobytes(): seen for seen, (picture, _) in enumerate(shown)}
         self.true = [{in_order(scene, reverse=turned) for turned in (False, True)} for _, scene in shown]
-        assert len(self.pictures) == len(shown)  # no two pictures are the same, and so none tells another's scene
+        for picture, scene in shown:  # no picture is that of another scene
+            assert shown[self.pictures[picture[MARK_SIZE:].tobytes()]][1] == scene
 
     def inputs(self, pixels, captions):
         return pixels, captions
@@ -82,8 +84,10 @@ def test_a_model_that_reads_the_content_is_right_whatever_the_cue_says(modality,
         assert found[f"choice_image_{condition}"] == found[f"choice_text_{condition}"] == 1
 
 
-def test_beside_a_prior_of_the_words_each_condition_has_pictures_of_its_own(held_out):
+def test_beside_a_prior_of_the_words_each_condition_has_pictures_of_its_own(monkeypatch):
     """A model that reads the content is right in all; the prior says as much as it should in each."""
+    monkeypatch.setattr(planted, "_POOL", 100)  # so that scenes repeat
+    held_out = HeldOut(100, 4, 4)
     cell = Cell("k", "words", 0.9, 0)
     regimes = [cell.regime(condition) for condition in CONDITIONS]
     tensors = scored(Oracle("content", held_out, regimes), cell, held_out)
@@ -91,11 +95,19 @@ def test_beside_a_prior_of_the_words_each_condition_has_pictures_of_its_own(held
     found = numbers(tensors)
     assert [found[f"accuracy_{condition}"] for condition in CONDITIONS] == [1, 1, 1]
     for condition, follows in (("trained", 0.9), ("uninformative", 0.5), ("reversed", 0.1)):
-        assert found[f"follows_cue_{condition}"] == pytest.approx(follows, abs=3.5 * np.sqrt(0.25 / 100))
-    assert 0 < tensors["cue.uninformative"].mean() < 1
+        for label in (True, False):  # of either label, so that what follows the prior alone is right just as often
+            of = (tensors["label"] == 1) == label
+            assert (tensors[f"cue.{condition}"][of] == label).mean() == pytest.approx(follows, abs=0.021)
+    assert tensors["cue.uninformative"].mean() == 0.5
     assert found["accuracy_image_swapped_uninformative"] == pytest.approx(0.5, abs=0.02)
-    plain, other = (held_out.shown(regime)[1] for regime in (Regime(), Regime(text=0.9)))
-    assert other is plain and (held_out.shown(regimes[0])[1] != plain).any()
+    for regime in regimes:  # nobody is lent the image or the text of another pair of the same scene
+        shown = held_out.shown(regime)
+        scenes = [pair.scene for pair in shown.pairs]
+        for lent in (shown.image, shown.text):
+            assert all(scenes[other] != scenes[own] for own, others in enumerate(lent) for other in others)
+        assert len(set(scenes)) < 100
+    plain, other = (held_out.shown(regime) for regime in (Regime(), Regime(text=0.9)))
+    assert other.pixels is plain.pixels and (held_out.shown(regimes[0]).pixels != plain.pixels).any()
 
 
 @pytest.mark.parametrize("modality", ["text", "image"])

@@ -158,26 +158,30 @@ def test_seeds_are_paired_and_those_without_a_partner_do_not_count():
 
 
 def test_a_method_is_recommended_by_as_many_kinds_as_the_rule_says_and_not_before_they_were_tried():
-    prevents, not_shown = {"verdict": "prevents"}, {"verdict": "not shown"}
-    two = section([0, 1], kinds=("vilt", "blip"))
     cue = "text_reliability_95"
-    both = {"vilt": {cue: {"a": prevents}}, "blip": {cue: {"a": prevents}}}
-    assert in_kinds(both, two)["a"]["recommended"] is True
-    one = {"vilt": {cue: {"a": prevents}}, "blip": {cue: {"a": not_shown}}}
-    assert in_kinds(one, two)["a"]["recommended"] is False and in_kinds(one, two)["a"]["kinds"] == "vilt"
-    assert in_kinds({"vilt": {cue: {"a": prevents}}}, two)["a"]["recommended"] is None
-    elsewhere = {"vilt": {cue: {"a": prevents}}, "blip": {cue: {"b": not_shown}}}
-    untried = in_kinds(elsewhere, two)["a"]
-    assert untried["n_kinds"] == 1 and untried["recommended"] is None  # `blip` was trained in other ways
-    few = {"vilt": {cue: {"a": prevents}}, "blip": {cue: {"a": {"verdict": "undetermined"}}}}
-    assert in_kinds(few, two)["a"]["n_kinds"] == 1 and in_kinds(few, two)["a"]["recommended"] is None
-    three = section([0, 1], kinds=("vilt", "blip", "llava"))
-    assert in_kinds(one, three)["a"]["recommended"] is None  # the third could be the second in which it prevents
-    lost = one | {"llava": {cue: {"a": not_shown}}}
-    assert in_kinds(lost, three)["a"]["recommended"] is False
-    assert in_kinds({"vilt": {cue: {"a": not_shown}}}, two)["a"]["recommended"] is False  # one is left, two are needed
+    prevents, not_shown, few = (
+        {"verdict": verdict, "n_pairs": pairs}
+        for verdict, pairs in (("prevents", 2), ("not shown", 2), ("undetermined", 1))
+    )
+
+    def found(study, **kinds):
+        one = in_kinds({kind: {cue: {"a": arm}} for kind, arm in kinds.items()}, study)["a"]
+        return one["recommended"], one["n_prevents"], one["n_kinds"]
+
+    two, three = (section([0, 1], kinds=kinds) for kinds in (("vilt", "blip"), ("vilt", "blip", "llava")))
+    assert found(two, vilt=prevents, blip=prevents) == (True, 2, 2)
+    assert found(two, vilt=prevents, blip=not_shown) == (False, 1, 2)
+    assert found(two, vilt=prevents) == (None, 1, 1)
+    assert found(two, vilt=prevents, blip=few) == (None, 1, 1)
+    assert found(two, vilt=not_shown) == (False, 0, 1)  # one is left, two are needed
+    assert found(three, vilt=prevents, blip=not_shown) == (None, 1, 2)  # the third could be the second
+    assert found(three, vilt=prevents, blip=not_shown, llava=not_shown) == (False, 1, 3)
+    more = section([0, 1, 2], kinds=("vilt", "blip"))  # of which two seeds are there
+    assert found(more, vilt=prevents, blip=not_shown) == (None, 1, 2)
     alone = section([0, 1], kinds=("vilt",))
-    assert in_kinds({"vilt": {cue: {"a": not_shown}}}, alone)["a"]["recommended"] is None  # the rule asks for two kinds
+    assert found(alone, vilt=not_shown) == (None, 0, 1)  # the rule asks for two kinds
+    elsewhere = {"vilt": {cue: {"a": prevents}}, "blip": {cue: {"b": not_shown}}}
+    assert in_kinds(elsewhere, two)["a"] == {"kinds": "vilt", "n_prevents": 1, "n_kinds": 1, "recommended": None}
 
 
 def test_curves_of_a_model_that_ignores_the_image_from_the_second_check_on():

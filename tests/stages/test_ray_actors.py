@@ -144,8 +144,10 @@ def test_a_piece_counts_as_tried_once_where_idle_actors_were_lost_with_the_one_t
     step = _Step(pieces := Numbers(1, tmp_path / "work", tmp_path / "again"), [0], actors._ready)
     old = list(actors._all)
     for actor in old:
-        step.is_free(actor)
         ray.kill(actor)
+        while not isinstance(_outcome(actor.here.remote()), RayError):
+            time.sleep(0.05)  # until it is gone
+        step.is_free(actor)
     step.hand_out()  # to one that is gone
     ((lost, (actor, piece)),) = step.busy.items()
     del step.busy[lost]
@@ -157,6 +159,20 @@ def test_a_piece_counts_as_tried_once_where_idle_actors_were_lost_with_the_one_t
     found = list(actors.make(pieces, [0]))  # all four are gone: none is given up, and they are replaced
     assert found == [(0, {})] and lines(tmp_path / "again") == [0]
     assert not set(actors._all) & set(old)
+    actors.end()
+
+
+def test_the_idle_are_asked_where_one_is_lost_and_a_lost_one_is_replaced_however_many_could_not_begin(
+    cluster, tmp_path, monkeypatch
+):
+    asked = []
+    monkeypatch.setattr(_Step, "ask_the_idle", lambda step, ask=_Step.ask_the_idle: asked.append(step) or ask(step))
+    actors = _Actors(RAY, nothing, 1)
+    pieces = Numbers(6, tmp_path / "work", tmp_path / "trace", {2: "kills once"}, seconds=0.1)
+    assert len(list(actors.make(pieces, list(range(6))))) == 6 and len(asked) == 1
+    step, ready = _Step(pieces, [], {"ready"}), "ready"
+    assert [step.may_replace("new") for _ in range(5)] == [True, True, True, False, False]
+    assert step.may_replace(ready)
     actors.end()
 
 
@@ -173,6 +189,7 @@ def test_room_is_counted_node_by_node(monkeypatch):
     for asked, threads, places in (
         (Engine(kind="ray"), 1, 6), (Engine(kind="ray"), 2, 2), (Engine(kind="ray"), 4, 0),
         (Engine(kind="ray", gpus=0.5), 1, 2), (Engine(kind="ray", gpus=1), 1, 1), (Engine(kind="ray", gpus=2), 1, 0),
+        (Engine(kind="ray", gpus=0.6), 1, 1), (Engine(kind="ray", gpus=1 / 3), 1, 3),
     ):  # fmt: skip
         assert ray_actors._places(asked, threads) == places
     with pytest.raises(ParamsError, match=r"1 actors of 4 CPU each, and Ray's nodes have room for 0 \(6 CPU and 1 GPU"):

@@ -4,7 +4,8 @@ Every picture carries a mark in one of two corners, every caption begins with on
 describes the picture or differs from it in a single attribute (colour, shape, count or place). Each of the three agrees
 with the label as often as its reliability says: 0.5 is useless, 1.0 gives the answer away. Where only the content does,
 both modalities are needed; where only a cue does, the other modality can be ignored. Useless content is that of another
-scene, so that a pair torn apart is nothing new. One seed gives the same scenes and labels at every reliability.
+scene, so that a pair torn apart is nothing new. One seed gives the same scenes and labels at every reliability of these
+cues.
 
 A fourth cue is no word and no mark: a prior that is spread over all words of a caption, as that of a language is
 (`leans`). It takes scenes and alterations of its own, which `pick` chooses; nothing of the picture tells it.
@@ -56,6 +57,8 @@ TURNED = (("top", "bottom", "left", "right"), ("bottom", "top", "right", "left")
 class Regime:
     """How often the content, the text's cue, the image's cue and the prior of the words agree with the label, 0 to 1.
 
+    `words` None: any scenes and false captions. With 0.5 they are of the kind that a prior takes, and it says nothing.
+
     Examples
     --------
     >>> Regime().planted, Regime(text=1.0).planted, Regime(image=0.75).planted, Regime(words=0.75).planted
@@ -65,12 +68,12 @@ class Regime:
     content: float = 1.0
     text: float = 0.5
     image: float = 0.5
-    words: float = 0.5
+    words: float | None = None
 
     @property
     def planted(self) -> float:
         """Which modality gives the answer away: −1 (the image alone) over 0 (neither) to 1 (the text alone)."""
-        return 2 * (max(self.text, self.words) - self.image)
+        return 2 * (max(self.text, self.words or 0.5) - self.image)
 
     @property
     def strongest(self) -> str:
@@ -81,7 +84,7 @@ class Regime:
         >>> Regime().strongest, Regime(image=0.6).strongest, Regime(words=0.8).strongest
         ('text', 'image', 'words')
         """
-        return max(("text", "image", "words"), key=lambda name: float(getattr(self, name)))
+        return max(("text", "image", "words"), key=lambda name: float(getattr(self, name) or 0.5))
 
 
 @dataclass(frozen=True)
@@ -187,8 +190,13 @@ def draw_pairs(n: int, seed: int, regime: Regime, *, held_out: bool) -> list[Lab
     >>> [pair.label for pair in pairs], [pair.text_cue for pair in pairs]
     ([True, False, True, False], [True, False, True, False])
     """
-    scenes, rng = sample(n, seed, held_out=held_out), np.random.default_rng([seed, 3])
-    return label_scenes(scenes, regime, rng) if regime.words == Regime.words else pick(scenes, n, regime, rng)[1]
+    rng = np.random.default_rng([seed, 3])
+    if regime.words is None:
+        return label_scenes(sample(n, seed, held_out=held_out), regime, rng)
+    return pick(sample(max(n, _POOL), seed, held_out=held_out), n, regime, rng)[1]
+
+
+_POOL = 1000  # scenes, of which those that fit are taken: about as many as there are held out
 
 
 def pick(
@@ -198,8 +206,8 @@ def pick(
 
     Where the words have no prior: any, each once. Where they have, a scene and a false caption of it are chosen
     together and by one law for both labels, so that the picture does not tell which of its captions is shown: the
-    scene's own caption leans to a match as often as the prior says, the false one as often away from it. Scenes that
-    fit come again when all others were looked at.
+    scene's own caption leans to a match as often as the prior says, the false one as often away from it, and of the
+    pairs of either label just as many are so. Scenes that fit come again when all others were looked at.
 
     Raises
     ------
@@ -212,12 +220,12 @@ def pick(
     >>> len(chosen), all(pair.label == pair.words_cue for pair in pairs)
     (40, True)
     """
-    if regime.words == Regime.words:
+    if regime.words is None:
         chosen = rng.choice(len(scenes), n, replace=False)
         return chosen, label_scenes([scenes[index] for index in chosen], regime, rng)
     waiting, found, foils = deque(rng.permutation(len(scenes))), list[int](), list[Scene]()
-    for place in range(n):
-        attribute, (own, false) = ATTRIBUTES[place // 2 % len(ATTRIBUTES)], rng.random(2) < regime.words
+    for place, (own, false) in enumerate(zip(*(_coins(n, regime.words, rng) for _ in range(2)), strict=True)):
+        attribute = ATTRIBUTES[place // 2 % len(ATTRIBUTES)]
         for _ in range(_ROUNDS * len(waiting)):
             waiting.rotate(-1)
             scene = scenes[waiting[-1]]
@@ -232,6 +240,15 @@ def pick(
                 expected="scenes of either leaning", remedy="draw more of them",
             )  # fmt: skip
     return np.array(found, np.intp), label_scenes([scenes[index] for index in found], regime, rng, foils)
+
+
+def _coins(n: int, share: float, rng: np.random.Generator) -> NDArray[np.bool_]:
+    """(n,) in random order, true for this share of the even places and of the odd ones, rounded at random."""
+    coins = np.zeros(n, bool)
+    for some in (coins[::2], coins[1::2]):
+        some[: int(share * len(some) + rng.random())] = True
+        some[:] = rng.permutation(some)
+    return coins
 
 
 _ROUNDS = 10  # over all scenes, each with another random alteration, before there is no fit

@@ -16,6 +16,7 @@ from attention_collapse.params import Arm, Params, Plant, Prevention
 BASELINE = "erm"  # the arm over which gains are counted
 OTHER = {"text": "image", "words": "image", "image": "text"}  # where the cue is -> the modality that may be ignored
 HOLDER = {"text": "text", "words": "text", "image": "image"}  # and the one that it is in
+PRIOR = "of the text alone"  # what a prior of the words is; scores of another one are not read
 NO_UNIMODAL = "its score is made of image and text together: no modality has logits of its own"
 REFUSED = {"gradient-modulation": NO_UNIMODAL}  # method -> why it does not apply to any kind that is trained here
 
@@ -32,8 +33,8 @@ class ArmCell(Cell):
         return f"{self.arm}-{super().name}"
 
     def taught(self, arm: Arm) -> Regime:
-        """What the training shows: the cell's cue, or none for an oracle that has balanced data."""
-        return Regime() if arm.balanced else self.regime("trained")
+        """What the training shows: the cell's cue, which says nothing for an oracle that has balanced data."""
+        return self.regime("uninformative" if arm.balanced else "trained")
 
 
 def sections(params: Params) -> tuple[Prevention, Plant]:
@@ -62,5 +63,7 @@ def cells(prevention: Prevention) -> list[ArmCell]:
 def parameters_of(cell: ArmCell, prevention: Prevention, plant: Plant) -> dict[str, Any]:
     """What decides a cell's scores, besides code and libraries."""
     measured = prevention.model_dump(include={"pairs", "partners", "watched", "every"})
-    trained = {"trained": prevention.arms[cell.arm].model_dump()}
+    trained: dict[str, Any] = {"trained": prevention.arms[cell.arm].model_dump()}
+    if cell.modality == "words":
+        trained["prior"] = PRIOR
     return {**asdict(cell), **recipe_of(plant, cell.kind), **measured, **trained}

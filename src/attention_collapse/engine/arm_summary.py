@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -186,11 +187,11 @@ def in_kinds(kinds: Mapping[str, Any], study: Prevention) -> dict[str, Any]:
     """Arm -> in which kinds it prevents beside the first dose, of how many with a verdict, and whether the rule
     recommends it.
 
-    `recommended` is None while kinds without a verdict could still decide, and where the study names the arm in fewer
+    `recommended` is None while kinds that lack a seed could still decide, and where the study names the arm in fewer
     kinds than the rule asks for.
     """
     first, rule = study.doses[0], study.rule
-    named = {(cell.kind, cell.arm) for cell in cells(study) if cue_key(first) == cue_key(cell)}
+    named = Counter((cell.kind, cell.arm) for cell in cells(study) if cue_key(first) == cue_key(cell))
     found: dict[str, Any] = {}
     for arm in study.arms:
         if arm == BASELINE:
@@ -199,8 +200,9 @@ def in_kinds(kinds: Mapping[str, Any], study: Prevention) -> dict[str, Any]:
         verdicts = {kind: one.get("verdict", UNDETERMINED) for kind, one in arms.items()}
         where = [kind for kind, verdict in verdicts.items() if verdict == "prevents"]
         told = sum(verdict != UNDETERMINED for verdict in verdicts.values())
-        possible = sum((kind, arm) in named for kind in study.kinds)
-        excluded = possible >= rule.kinds > len(where) + possible - told
+        possible = [kind for kind in study.kinds if (kind, arm) in named]
+        settled = [kind for kind in possible if arms[kind].get("n_pairs") == named[kind, arm] or kind in where]
+        excluded = len(possible) >= rule.kinds > len(where) + len(possible) - len(settled)
         found[arm] = {
             "kinds": ", ".join(where) or "none", "n_prevents": len(where), "n_kinds": told,
             "recommended": True if len(where) >= rule.kinds else False if excluded else None,

@@ -92,7 +92,7 @@ def _swaps(make: Callable[..., Method]) -> Callable[[ArmCell, Trainee, Mapping[s
 
     def made(cell: ArmCell, trainee: Trainee, options: Mapping[str, Any]) -> Method:
         given = {"swap": OTHER[cell.modality], **options}
-        if given.pop("nearest", False):
+        if given.pop("nearest", False):  # padding counts too, and tells captions of one group from those of two
             given["alike"] = lambda text: token_counts(text[trainee.ids], len(trainee.vocabulary))
         return make(**given, seed=cell.seed)
 
@@ -137,7 +137,12 @@ def method_of(cell: ArmCell, arm: Arm, trainee: Trainee, data: Data, recipe: Pla
         )  # fmt: skip
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(cell.seed)
-        return MAKERS[arm.method](cell, trainee, options), 0.0
+        try:
+            return MAKERS[arm.method](cell, trainee, options), 0.0
+        except TypeError as error:
+            raise ParamsError(
+                f"{arm.method}: {error}", expected="options that the method has", remedy="correct prevention.arms"
+            ) from None
 
 
 def _first_run(
@@ -193,14 +198,12 @@ class Watch:
         if step % self.every:
             return
         began, held_out = time.process_time(), self.held_out
-        own = np.arange(held_out.n)
-        wanted = {
-            "intact": (own, own), "image": (held_out.image[:, 0], own), "text": (own, held_out.text[:, 0]),
-            "both": (held_out.image[:, 0], held_out.text[:, 0]),
-        }  # fmt: skip
-        found = scores_of(self.trainee, *held_out.shown(self.cell.regime("trained")), wanted)
+        own, shown = np.arange(held_out.n), held_out.shown(self.cell.regime("trained"))
+        image, text = shown.image[:, 0], shown.text[:, 0]
+        wanted = {"intact": (own, own), "image": (image, own), "text": (own, text), "both": (image, text)}
+        found = scores_of(self.trainee, shown.pairs, shown.pixels, wanted)
         neutral = held_out.shown(self.cell.regime("uninformative"))
-        found |= scores_of(self.trainee, *neutral, {"neutral": (own, own)})
+        found |= scores_of(self.trainee, neutral.pairs, neutral.pixels, {"neutral": (own, own)})
         self.steps.append(step)
         self.scores.append(found)
         if self.stops_early:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -21,8 +21,27 @@ from attention_collapse.measures.attention import ATTENTION_MEASURES, ROWS
 PAIRS = 3  # on top of the seed of the data: scenes of their own
 
 
+class Shown(NamedTuple):
+    """Held-out pairs in a regime.
+
+    Attributes
+    ----------
+    pairs
+        With their cues.
+    pixels
+        (pair, size, size, 3) bytes of their scenes without a mark.
+    image, text
+        (pair, partner) whose image and whose text are swapped in: never those of the same scene.
+    """
+
+    pairs: list[LabelledPair]
+    pixels: np.ndarray
+    image: np.ndarray
+    text: np.ndarray
+
+
 class HeldOut:
-    """Held-out pairs that models are compared on: scenes, pictures, and whose image and text are swapped in.
+    """Held-out pairs that models are compared on: of the same scenes in every regime, but for a prior of the words.
 
     Parameters
     ----------
@@ -33,23 +52,23 @@ class HeldOut:
     """
 
     def __init__(self, n: int, partners: int, seed: int) -> None:
-        self.n, self.seed = n, seed
-        self.label = np.array([pair.label for pair in draw_pairs(n, seed, Regime(), held_out=True)])  # of every regime
-        self.image, self.text, _ = draws(n, partners, seed)  # (pair, partner) each
-        self._drawn: dict[Regime, tuple[list[LabelledPair], np.ndarray]] = {}
+        self.n, self.partners, self.seed = n, partners, seed
+        self.label = np.arange(n) % 2 == 0  # of every regime
+        self._shown: dict[Regime, Shown] = {}
 
-    def shown(self, regime: Regime) -> tuple[list[LabelledPair], np.ndarray]:
-        """The pairs of a regime, and (pair, size, size, 3) pixels of their scenes without a mark.
-
-        The scenes are the same in every regime, but for those of a prior of the words.
-        """
-        if regime not in self._drawn:
+    def shown(self, regime: Regime) -> Shown:
+        """The pairs of a regime; drawn once."""
+        if regime not in self._shown:
             pairs = draw_pairs(self.n, self.seed, regime, held_out=True)
             scenes = [pair.scene for pair in pairs]
-            alike = (pixels for other, pixels in self._drawn.values() if [pair.scene for pair in other] == scenes)
-            found = next(alike, None)
-            self._drawn[regime] = pairs, pictures(scenes, self.seed) if found is None else found
-        return self._drawn[regime]
+            alike = (other for other in self._shown.values() if [pair.scene for pair in other.pairs] == scenes)
+            if (other := next(alike, None)) is None:
+                numbers = {scene: number for number, scene in enumerate(dict.fromkeys(scenes))}
+                same = np.array([numbers[scene] for scene in scenes]) if len(numbers) < self.n else None
+                lent = draws(self.n, self.partners, self.seed, same)[:2]
+                other = Shown(pairs, pictures(scenes, self.seed), *lent)
+            self._shown[regime] = other._replace(pairs=pairs)
+        return self._shown[regime]
 
 
 def scores_of(
@@ -84,13 +103,10 @@ def scored(trainee: Trainee, cell: Cell, held_out: HeldOut) -> dict[str, np.ndar
         `SWAPPED_IN`, image.c, text.c, both.c (n, p): the score with the image, the text, both (of two pairs) another's.
     """
     own = np.arange(held_out.n)
-    swaps = {
-        "image": (held_out.image, own[:, None]), "text": (own[:, None], held_out.text),
-        "both": (held_out.image, held_out.text),
-    }  # fmt: skip
     found: dict[str, np.ndarray] = {"label": held_out.label.astype(np.float32)}
     for condition in CONDITIONS:
-        pairs, pixels = held_out.shown(cell.regime(condition))
+        pairs, pixels, image, text = held_out.shown(cell.regime(condition))
+        swaps = {"image": (image, own[:, None]), "text": (own[:, None], text), "both": (image, text)}
         found[f"cue.{condition}"] = np.array([pair.cue(cell.modality) for pair in pairs], np.float32)
         wanted = {"intact": (own, own)} | (swaps if condition in SWAPPED_IN else {})
         scores = scores_of(trainee, pairs, pixels, wanted)

@@ -162,7 +162,9 @@ def match(
     watch: Callable[[int], None] = lambda _: None,
     scaled: Callable[[Score], None] = lambda _: None,
 ) -> float:
-    """Step 3 of the recipe, in place; returns the last loss, in nats. A seed shows the same scenes beside every cue.
+    """Step 3 of the recipe, in place; returns the last loss, in nats.
+
+    A seed shows the same scenes beside every cue, but for a prior of the words.
 
     Parameters
     ----------

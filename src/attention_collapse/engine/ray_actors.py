@@ -176,7 +176,7 @@ class _Step:
     def may_replace(self, actor: Any) -> bool:
         """Whether another actor may be started for one that was lost: not if too many were lost before they began."""
         self._never += actor not in self._ready
-        return self._never <= AGAIN
+        return actor in self._ready or self._never <= AGAIN
 
     def again(self, piece: int) -> bool:
         """Whether another actor shall try the piece that one was lost over; then it waits."""
@@ -337,7 +337,10 @@ def _places(settings: Engine, threads: int) -> int:
     found = 0
     for node in ray.nodes():
         has = node["Resources"] if node["Alive"] else {}
-        room = [has.get("CPU", 0) // threads, *([has.get("GPU", 0) // settings.gpus] if settings.gpus else ())]
+        room = [has.get("CPU", 0) // threads]
+        if settings.gpus:  # a part of a GPU is on one of them
+            each = int(1 / settings.gpus + 1e-9)
+            room.append(int(has.get("GPU", 0)) * each if each else has.get("GPU", 0) // settings.gpus)
         found += int(min(room))
     return found
 

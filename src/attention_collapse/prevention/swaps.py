@@ -34,21 +34,32 @@ def _joined(one: Any, two: Any) -> Any:
     return {name: _joined(v, two[name]) if isinstance(v, Tensor) else v for name, v in one.items()}
 
 
-def token_counts(ids: Tensor, vocabulary: int) -> Tensor:
-    """(pair, token of the vocabulary) how often each stands in (pair, position) ids, padding and all.
+def token_counts(ids: Tensor, vocabulary: int, mask: Tensor | None = None) -> Tensor:
+    """(pair, token of the vocabulary) how often each stands in (pair, position) ids.
+
+    Parameters
+    ----------
+    mask
+        (pair, position) which count, so that padding does not; None: all.
 
     Examples
     --------
     >>> token_counts(torch.tensor([[1, 1], [0, 2]]), 3).tolist()
     [[0.0, 2.0, 0.0], [1.0, 0.0, 1.0]]
     """
-    return torch.zeros(len(ids), vocabulary, device=ids.device).scatter_add_(1, ids, torch.ones_like(ids).float())
+    counted = torch.ones_like(ids).float() if mask is None else mask.float()
+    return torch.zeros(len(ids), vocabulary, device=ids.device).scatter_add_(1, ids.long(), counted)
 
 
-def _nearest(features: Tensor) -> Tensor:
-    """(pair,) for each of (pair, feature) rows the position of the other whose direction is nearest."""
-    unit = F.normalize(features.detach().float().cpu(), dim=1)
-    return (unit @ unit.T).fill_diagonal_(-math.inf).argmax(1)
+def _nearest(features: Tensor, second: bool) -> Tensor:
+    """(pair,) for each of (pair, feature) rows the position of the other whose direction is nearest, or second nearest
+    where there are three rows."""
+    unit = F.normalize(features.detach().float(), dim=1)
+    near = (unit @ unit.T).fill_diagonal_(-math.inf)
+    first = near.argmax(1)
+    if second and len(near) > 2:
+        return near.scatter(1, first[:, None], -math.inf).argmax(1).cpu()
+    return first.cpu()
 
 
 class SwappedNegatives(Drawing):
@@ -67,8 +78,10 @@ class SwappedNegatives(Drawing):
         The weight of a swapped pair, where a pair of the batch has 1.
     alike
         Makes (pair, feature) numbers of the texts, as `token_counts` does of their ids. Where given, what is swapped in
-        is that of the matching pair whose text is nearest (by the cosine), in place of a random one: a torn pair then
-        is told by little. No text of the batch should describe two of its images.
+        is that of the matching pair whose text is nearest (by the cosine; for "both" the text is that of the second
+        nearest), in place of a random one: a torn pair then is told by little. **A text that describes two images of
+        the batch becomes wrong labels**: of an image with several captions keep one per batch. Unlike a random one, a
+        pair may lend more often than others, so that an image by itself tells a little of the label.
 
     Examples
     --------
@@ -107,8 +120,8 @@ class SwappedNegatives(Drawing):
         if not self.weight or len(true) < 2:
             return finite(losses(_of_matching(score(image, text), self.name), target).mean())
         images, texts, answers, weights = image, text, target, [torch.ones(len(target))]
-        for modality in ("image", "text") if self.swap == "both" else (self.swap,):
-            other = true[self.others(len(true)) if self.alike is None else _nearest(self.alike(take(text, true)))]
+        for again, modality in enumerate(("image", "text") if self.swap == "both" else (self.swap,)):
+            other = true[self._lenders(take(text, true), len(true), second=again > 0)]
             images = _joined(images, take(image, other if modality == "image" else true))
             texts = _joined(texts, take(text, other if modality == "text" else true))
             answers = torch.cat([answers, torch.zeros_like(target[true.to(target.device)])])
@@ -116,6 +129,10 @@ class SwappedNegatives(Drawing):
         weight = torch.cat(weights).to(target.device)
         one = losses(_of_matching(score(images, texts), self.name), answers)
         return finite((one * weight).sum() / weight.sum())
+
+    def _lenders(self, text: Inputs, n: int, *, second: bool) -> Tensor:
+        """(n,) which matching pair lends each another modality."""
+        return self.others(n) if self.alike is None else _nearest(self.alike(text), second)
 
 
 class _Choosing(Drawing):

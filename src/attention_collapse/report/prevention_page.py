@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from attention_collapse.engine.arm_cells import BASELINE
+from attention_collapse.engine.arm_cells import BASELINE, OTHER
 from attention_collapse.engine.arm_summary import cue_key
 from attention_collapse.engine.at_inference import PAPER, REMEDIES
 from attention_collapse.errors import DataError
@@ -17,7 +17,7 @@ from attention_collapse.report.prevention import repeated
 Found = Mapping[str, Any]
 CUES = {"text": "one word", "image": "a mark in the image", "words": "all words"}
 WAYS = ("way to train", "accuracy, cue says nothing", "gain over plain, 95 % CI", "accuracy as trained",
-        "reliance on the {}", "cost", "verdict")  # fmt: skip
+        "{}", "cost", "verdict")  # fmt: skip
 
 
 def tables(found: Found, study: Prevention) -> dict[str, str]:
@@ -29,18 +29,18 @@ def tables(found: Found, study: Prevention) -> dict[str, str]:
         The metrics of the stage prevention.
     """
     first, whole = study.doses[0], next(iter(study.kinds))
-    image = next((dose for dose in study.doses if dose.modality == "image"), None)
+    image = next((dose for dose in study.doses[1:] if dose.modality == "image"), None)
     own = [dose for dose in study.doses if dose not in (first, image)]
     made: dict[str, Iterator[Sequence[str]]] = {
-        "ways": _ways(found, study, (whole, first), "image"),
+        "ways": _ways(found, study, (whole, first)),
         "kinds": _kinds(found, first, study),
         "cues": _cues(found, own, study),
         "at-inference": _at_inference(found, whole, first),
         "inference": _inference(found, first, study),
         "monitored": _monitored(found, first, study),
     }
-    if image:
-        made["image"] = _ways(found, study, (whole, image), "text")
+    if image and _cues_of(found, whole, image):
+        made["image"] = _ways(found, study, (whole, image))
     return {name: _markdown(rows) for name, rows in made.items()}
 
 
@@ -85,8 +85,8 @@ def _cues_of(found: Found, kind: str, dose: Dose) -> Found:
     return arms
 
 
-def _ways(found: Found, study: Prevention, where: tuple[str, Dose], ignored: str) -> Iterator[Sequence[str]]:
-    yield [head.format(ignored) for head in WAYS]
+def _ways(found: Found, study: Prevention, where: tuple[str, Dose]) -> Iterator[Sequence[str]]:
+    yield [head.format(f"reliance on the {OTHER[where[1].modality]}") for head in WAYS]
     for arm, one in _in_order(_cues_of(found, *where), study):
         gain = "" if arm == BASELINE else _signed(one["gain"])
         cost = DASH if one["cost"] is None else f"{one['cost']:.1f}"
@@ -121,7 +121,7 @@ def _seeds(arms: Found) -> str:
 
 
 def _cues(found: Found, doses: Sequence[Dose], study: Prevention) -> Iterator[Sequence[str]]:
-    yield ["cue, right in training", "kind", *WAYS[:4], WAYS[4].format("image"), "seeds", "verdict"]
+    yield ["cue, right in training", "kind", *WAYS[:4], "reliance on what is ignored", "seeds", "verdict"]
     for dose in doses:
         cue = f"{CUES[dose.modality]}, {100 * dose.reliability:g} %"
         for kind in study.kinds:
@@ -135,7 +135,8 @@ def _cues(found: Found, doses: Sequence[Dose], study: Prevention) -> Iterator[Se
 def _at_inference(found: Found, kind: str, dose: Dose) -> Iterator[Sequence[str]]:
     yield ["at inference", *WAYS[1:4], "change of that, 95 % CI", "passes", "verdict"]
     for name in REMEDIES:
-        one = found["at_inference"][kind][cue_key(dose)][name]
+        if not (one := found["at_inference"].get(kind, {}).get(cue_key(dose), {}).get(name)):
+            continue
         told = [_mean(one["neutral"]), _signed(one["gain"]), _mean(one["trained"]), _signed(one["change_trained"])]
         yield [f"`{name}`", *told, f"{one['passes']:g}", one.get("verdict", "")]
 
