@@ -40,12 +40,13 @@ CURVES = (  # column of `arm_curves.curves`, name of the axis
 )  # fmt: skip
 DRAWN = {  # arm -> colour, line
     BASELINE: (SCORE, "-"), "swapped-negatives": (CAUSAL, "-"), "swapped-both": (CAUSAL, "--"),
-    "choice": (PREVENTS, "-"),
+    "choice": (PREVENTS, "-"), "nearest-negatives": (PREVENTS, "--"),
     "swap-consistency": (LOSES, "-"), "balanced-data": (NULL, ":"),
 }  # fmt: skip
 
 
 CUES = {"text": "cue in the text", "image": "cue in the image", "words": "prior of the words"}
+BESIDE = 3  # cues side by side
 SHOWN = tuple(name for name in REMEDIES if name != LOG_ODDS)
 
 
@@ -96,16 +97,38 @@ def arms_figure(
     """
     cues, remedies = result["kinds"][kind], result["at_inference"].get(kind, {})
     shown = [dose for dose in study.doses if cue_key(dose) in cues]
-    names = [*(arm for arm in study.arms if any(arm in arms for arms in cues.values())), *SHOWN]
-    figure = Figure(figsize=(BOTH_COLUMNS, 1.6 + 0.22 * len(names)), layout="constrained")
-    panels = figure.subplots(1, len(shown), sharey=True, squeeze=False)[0]
-    for axes, dose in zip(panels, shown, strict=True):
-        arms = cues[cue_key(dose)]
-        _panel(axes, _models(table, kind, dose), arms, remedies.get(cue_key(dose), {}), names)
-        axes.set_title(f"{cue_label(dose).replace(', ', chr(10))}\n{_seeds(arms)}", loc="left")
+    lines = _lines(shown)
+    names = [[*_of_any(study, [cues[cue_key(dose)] for dose in line]), *SHOWN] for line in lines]
+    heights = [4 + len(some) for some in names]
+    figure = Figure(figsize=(BOTH_COLUMNS, 1.0 + 0.19 * sum(heights)), layout="constrained")
+    panels = figure.subplots(
+        len(lines), max(map(len, lines)), sharey="row", squeeze=False, gridspec_kw={"height_ratios": heights}
+    )
+    for row, line, some in zip(panels, lines, names, strict=True):
+        for axes, dose in zip(row, line, strict=False):
+            arms = cues[cue_key(dose)]
+            _panel(axes, _models(table, kind, dose), arms, remedies.get(cue_key(dose), {}), some)
+            axes.set_title(f"{cue_label(dose).replace(', ', chr(10))}\n{_seeds(arms)}", loc="left")
+        for axes in row[len(line) :]:
+            axes.remove()
+        _named(row[0], some)
     figure.suptitle(kind_label(kind), x=0.01, ha="left", fontsize=8)
-    _finish(figure, panels[0], names, confidence, BELOW)
+    _finish(figure, [name for some in names for name in some], confidence, BELOW)
     return figure
+
+
+def _lines(doses: Sequence[Dose]) -> list[Sequence[Dose]]:
+    """As many cues as stand side by side."""
+    return [doses[place : place + BESIDE] for place in range(0, len(doses), BESIDE)]
+
+
+def _of_any(study: Prevention, cues: Sequence[Mapping[str, Any]]) -> list[str]:
+    """The arms that were tried beside any of these cues."""
+    return [arm for arm in study.arms if any(arm in arms for arms in cues)]
+
+
+def _named(first: Axes, names: Sequence[str]) -> None:
+    first.set_yticks(range(len(names)), [name.replace("-", " ") for name in names])
 
 
 def kinds_figure(table: pd.DataFrame, result: Mapping[str, Any], study: Prevention, confidence: float) -> Figure:
@@ -124,7 +147,8 @@ def kinds_figure(table: pd.DataFrame, result: Mapping[str, Any], study: Preventi
         own = {arm: arms[arm] for arm in names if arm in arms}
         _panel(axes, _models(table, kind, dose), own, {}, names)
         axes.set_title(f"{kind_label(kind)}\n{_seeds(own)}", loc="left")
-    _finish(figure, panels[0], names, confidence, f" {cue_label(dose).capitalize()} of the training pairs.")
+    _named(panels[0], names)
+    _finish(figure, names, confidence, f" {cue_label(dose).capitalize()} of the training pairs.")
     return figure
 
 
@@ -149,10 +173,9 @@ def _seeds(arms: Mapping[str, Any]) -> str:
     return f"{min(seeds)} seed{'s' * (max(seeds) > 1)}"
 
 
-def _finish(figure: Figure, first: Axes, names: Sequence[str], confidence: float, said: str) -> None:
-    """The arms' names, and the sentences below."""
-    first.set_yticks(range(len(names)), [name.replace("-", " ") for name in names])
-    told = [name.replace("-", " ") for name in names if name in ORACLES]
+def _finish(figure: Figure, names: Sequence[str], confidence: float, said: str) -> None:
+    """The sentences below."""
+    told = [name.replace("-", " ") for name in dict.fromkeys(names) if name in ORACLES]
     text = CAPTION.format(confidence=f"{100 * confidence:g} %") + (TOLD.format(", ".join(told)) if told else "") + said
     figure.supxlabel(textwrap.fill(text, 140), fontsize=7, x=0.01, ha="left")
 
@@ -191,18 +214,24 @@ def arms_table(study: Prevention, kind: str, source: Evidence) -> str:
     """Arm by cue: gain in neutral accuracy with its interval, reliance on the ignored modality, cost; a star where the
     arm prevents. Below a line, remedies at inference."""
     cues = source.data["kinds"][kind]
-    shown = [dose for dose in study.doses if cue_key(dose) in cues]
+    lines = _lines([dose for dose in study.doses if cue_key(dose) in cues])
+    made = [_arms_table(study, kind, source, line) for line in lines]
+    if len(made) == 1:
+        return made[0]
+    return "\\begin{tabular}{@{}l@{}}\n" + "\\\\[1ex]\n".join(made) + "\\end{tabular}\n"
+
+
+def _arms_table(study: Prevention, kind: str, source: Evidence, shown: Sequence[Dose]) -> str:
+    """Of the cues that stand side by side. The cost is that beside the first of them."""
     columns = [("l", "Training"), *[("l", given(escape(cue_label(dose)))) for dose in shown], ("r", "cost")]
     rows: list[list[str]] = []
-    for arm in study.arms:
-        if not any(arm in arms for arms in cues.values()):
-            continue
+    for arm in _of_any(study, [source.data["kinds"][kind][cue_key(dose)] for dose in shown]):
         row = [escape(arm.replace("-", " "))]
         for dose in shown:
             said = _gained(source, kind, cue_key(dose), arm)
             reliance = f"kinds.{kind}.{cue_key(dose)}.{arm}.reliance.mean"
             row.append(said if said == DASH else f"{said}; {value(source, reliance, 2)}")
-        first = f"kinds.{kind}.{cue_key(study.doses[0])}.{arm}.cost"
+        first = f"kinds.{kind}.{cue_key(shown[0])}.{arm}.cost"
         rows.append([*row, value(source, first, 1)])
     return table(columns, [*rows, *_remedy_rows(source, kind, [cue_key(dose) for dose in shown])])
 
