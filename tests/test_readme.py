@@ -103,12 +103,16 @@ def test_what_it_says_of_collapse_and_prevention_is_committed():
     plain, swapped, cure = (
         100 * arms[name]["neutral"]["mean"] for name in ("erm", "swapped-negatives", "swap-consistency")
     )
-    assert (
-        f"right in 95 % of the pairs, negatives made by swapping images lift that accuracy from {plain:.0f} % to "
-        in readme
-    )
-    assert f"to {swapped:.0f} % (in ViLT and BLIP to {vilt:.0f} % and {blip:.0f} %); a penalty on swaps" in readme
+    nearest = 100 * arms["nearest-negatives"]["neutral"]["mean"]
+    most = kinds["fusion-v2"]["text_reliability_99"]
+    random, near = (100 * most[name]["neutral"]["mean"] for name in ("swapped-negatives", "nearest-negatives"))
+    assert f"lift that to {random:.0f} %, and to {near:.0f} % with the image of the nearest text" in readme
+    assert f"of 95 % from {plain:.0f} % to {swapped:.0f} % and {nearest:.0f} %" in readme
+    assert f"(swaps in ViLT and BLIP: {vilt:.0f} %, {blip:.0f} %)" in readme
     assert {of["swapped-negatives"]["verdict"] for of in further} == {"prevents"}
+    assert {of[name]["verdict"] for of in (most, arms) for name in ("swapped-negatives", "nearest-negatives")} == {
+        "prevents"
+    }
     assert arms["swapped-negatives"]["verdict"] == "prevents" and arms["swap-consistency"]["verdict"] == "not shown"
     assert f"({cure:.0f} %)" in readme
 
