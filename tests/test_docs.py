@@ -9,10 +9,13 @@ import yaml
 from conftest import ROOT
 
 from attention_collapse.cli import main
+from attention_collapse.data.planted import Regime
+from attention_collapse.engine.doses import HeldOut
 from attention_collapse.files import read_json
 from attention_collapse.params import FetchCoco, load_params
 from attention_collapse.prevention import METHODS
 from attention_collapse.report.prevention_page import fill, tables
+from attention_collapse.stages.train_prevention import WATCHED
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 MEASURES = (ROOT / "docs" / "measures.md").read_text("utf-8")
@@ -79,6 +82,24 @@ def test_what_the_page_says_of_the_ways_to_train_is_committed():
         if alarm != "wrong_modality":
             assert f"{said['rang']} of the {said['collapsed']} that collapsed" in page
             assert f"{said['false']} of the {said['sound']} on balanced data" in page
+
+
+def test_what_the_page_says_of_alarms_beside_other_cues_is_committed():
+    page = re.sub(r"\s+", " ", (ROOT / "docs" / "prevention.md").read_text("utf-8"))
+    of = read_json(ROOT / "metrics" / "embedded" / "prevention.json")["monitor"]["fusion-v2"]
+    most, perfect, mark, words = (
+        of[f"{cue}_reliability_{dose}"] for cue, dose in (("text", 99), ("text", 100), ("image", 95), ("words", 95))
+    )
+    both = [sum(one["neutral_pairs"][name] for one in (most, perfect)) for name in ("rang", "collapsed")]
+    assert "the first alarm rang for {} of the {}.".format(*both) in page
+    collapsed = mark["neutral_pairs"]["collapsed"]
+    assert f"for none of the {collapsed} models that collapsed (the alarm by swaps for all {collapsed})" in page
+    assert mark["neutral_pairs"]["rang"] == 0 and mark["swap"]["rang"] == collapsed
+    assert words["neutral_pairs"]["collapsed"] == 1 and words["neutral_pairs"]["rang"] == words["swap"]["rang"] == 0
+    plant, study = (getattr(load_params(ROOT / "params.yaml"), name) for name in ("plant", "prevention"))
+    shown = HeldOut(study.watched, 1, plant.data_seed + WATCHED).shown(Regime())
+    agree = [sum(pair.cue(name) == pair.label for pair in shown.pairs) for name in ("text", "image")]
+    assert f"in {agree[0]} of them" in page and f"which agrees with {agree[1]}" in page
 
 
 def signed(found):

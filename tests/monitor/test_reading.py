@@ -5,11 +5,20 @@ import math
 import numpy as np
 import pytest
 import torch
+from scipy import stats as scipy_stats
 from watched import chance, content, cue, mirrored, pairs
 
 from attention_collapse.errors import DataError, ModelError, ParamsError
 from attention_collapse.monitor import HeldOut, Monitor
-from attention_collapse.monitor.reading import decision_variable, exact_limits, fewest_losses
+from attention_collapse.monitor.reading import (
+    Cells,
+    Rule,
+    decision_variable,
+    exact_limits,
+    fewest_losses,
+    read,
+    read_hard,
+)
 
 
 def watch(score, held_out=None, **options):
@@ -229,3 +238,20 @@ def test_a_function_whose_model_is_not_known_is_an_error():
         Monitor(content, pairs())
     with pytest.raises(DataError, match="hard has no target"):
         Monitor(content, pairs(), model=(), hard=pairs()[:2])
+
+
+@pytest.mark.parametrize(("n", "rings"), [(150, False), (160, True)])
+def test_half_of_the_hard_pairs_right_is_shown_to_be_failing_from_160_pairs_on(n, rings):
+    """As docs/monitor.md says; the limits are those of Clopper and Pearson, one-sided, by the beta distribution."""
+    correct = round(0.95 * n)
+    own = np.where(np.arange(n) < correct, 1.0, -1.0)[:, None]  # all labels are 1: chance is given
+    half = np.where(np.arange(n) < n // 2, 1.0, -1.0)[:, None]
+    target = (np.arange(n) % 2).astype(np.int64)
+    sign = np.where(target == 1, 1.0, -1.0)[:, None]
+    found = read(Cells(own * sign, own * sign, own * sign, own * sign), target, Rule(), 0)
+    read_hard(found, half * sign, target, 0.5, Rule())
+    low = scipy_stats.beta.ppf(0.025, correct, n - correct + 1)
+    high = scipy_stats.beta.ppf(0.975, n // 2 + 1, n - n // 2)
+    assert found.values["accuracy_ci_low"] == pytest.approx(low)
+    assert found.values["accuracy_hard_ci_high"] == pytest.approx(high)
+    assert found.unused["hard"] == (high - 0.5 < 0.2 * (low - 0.5)) == rings

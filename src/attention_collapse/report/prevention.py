@@ -218,7 +218,7 @@ def arms_table(study: Prevention, kind: str, source: Evidence) -> str:
     made = [_arms_table(study, kind, source, line) for line in lines]
     if len(made) == 1:
         return made[0]
-    return "\\begin{tabular}{@{}l@{}}\n" + "\\\\[1ex]\n".join(made) + "\\end{tabular}\n"
+    return "\\begin{tabular}{@{}l@{}}\n" + "\\\\ \\noalign{\\bigskip}\n".join(made) + "\\end{tabular}\n"
 
 
 def _arms_table(study: Prevention, kind: str, source: Evidence, shown: Sequence[Dose]) -> str:
