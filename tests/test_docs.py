@@ -10,12 +10,14 @@ from conftest import ROOT
 
 from attention_collapse.cli import main
 from attention_collapse.data.planted import Regime
+from attention_collapse.engine.arm_cells import cells
 from attention_collapse.engine.doses import HeldOut
 from attention_collapse.files import read_json
 from attention_collapse.params import FetchCoco, load_params
 from attention_collapse.prevention import METHODS
 from attention_collapse.report.prevention_page import fill, tables
 from attention_collapse.stages.train_prevention import WATCHED
+from attention_collapse.stats.one_sample import holm
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
 MEASURES = (ROOT / "docs" / "measures.md").read_text("utf-8")
@@ -100,6 +102,21 @@ def test_what_the_page_says_of_alarms_beside_other_cues_is_committed():
     shown = HeldOut(study.watched, 1, plant.data_seed + WATCHED).shown(Regime())
     agree = [sum(pair.cue(name) == pair.label for pair in shown.pairs) for name in ("text", "image")]
     assert f"in {agree[0]} of them" in page and f"which agrees with {agree[1]}" in page
+
+
+def test_what_the_page_says_of_the_family_of_comparisons_is_committed():
+    page = re.sub(r"\s+", " ", (ROOT / "docs" / "prevention.md").read_text("utf-8"))
+    study = load_params(ROOT / "params.yaml").prevention
+    named = {(cell.arm, cell.modality, cell.reliability) for cell in cells(study) if cell.kind == "fusion-v2"}
+    assert f"has {sum(arm != 'erm' for arm, *_ in named)} now" in page
+    cues = read_json(ROOT / "metrics" / "embedded" / "prevention.json")["kinds"]["fusion-v2"]
+    p = {(cue, arm): one["p_gain"] for cue, arms in cues.items() for arm, one in arms.items() if arm != "erm"}
+    over_60 = dict(zip(p, holm([*p.values(), *[1.0] * (60 - len(p))]), strict=False))
+    first = {arm: value for (cue, arm), value in over_60.items() if cue == "text_reliability_95"}
+    prevent = [arm for arm, one in cues["text_reliability_95"].items() if one.get("verdict") == "prevents"]
+    assert [arm for arm in prevent if first[arm] >= 0.05] == ["choice"]
+    assert f"at p = {first['choice']:.2f} and not prevent" in page
+    assert f"(twice the steps would be at {first['erm-longer']:.2f})" in page
 
 
 def signed(found):

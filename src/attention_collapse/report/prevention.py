@@ -27,7 +27,8 @@ COLOURS = {"prevents": PREVENTS, "costs accuracy": LOSES}
 CAPTION = (
     "Held-out pairs whose content always tells match from no match. Filled: accuracy where the cue says nothing (0.5: "
     "the cue alone decided), dots are seeds, bars {confidence} t intervals over seeds; hollow squares: accuracy with "
-    "the cue as trained. Green: prevents collapse by the rule that was fixed before. Number at the right: cost in "
+    "the cue as trained. Green: prevents collapse by the rule that was fixed before; orange: "
+    "gains, and costs accuracy. Number at the right: cost in "
     "processor time, plain training = 1."
 )
 ORACLES = {"group-reweighting", "balanced-data"}
@@ -190,7 +191,7 @@ def curves_figure(watched: Mapping[str, Sequence[pd.DataFrame]], kind: str, dose
     """
     ignored = OTHER[dose.modality]
     columns = {"neutral": "neutral", "swapped": f"{ignored}_swapped", "reliance": f"reliance_{ignored}"}
-    figure = Figure(figsize=(BOTH_COLUMNS, 2.5), layout="constrained")
+    figure = Figure(figsize=(BOTH_COLUMNS, 2.6), layout="constrained")
     panels = figure.subplots(1, len(CURVES), squeeze=False)[0]
     for axes, (name, label) in zip(panels, CURVES, strict=True):
         for arm, (colour, style) in DRAWN.items():
@@ -205,7 +206,7 @@ def curves_figure(watched: Mapping[str, Sequence[pd.DataFrame]], kind: str, dose
         if name != "reliance":
             axes.axhline(0.5, color="0.8", linewidth=0.7, zorder=0)
     drawn = panels[0].get_legend_handles_labels()
-    figure.legend(*drawn, loc="outside lower center", ncols=len(drawn[0]), fontsize=7)
+    figure.legend(*drawn, loc="outside lower center", ncols=(len(drawn[0]) + 1) // 2, fontsize=7)
     panels[0].set_title(f"{kind_label(kind)}: {cue_label(dose)}", loc="left")
     return figure
 
