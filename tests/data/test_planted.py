@@ -13,6 +13,7 @@ from attention_collapse.data.planted import (
     MARK,
     MARK_SIZE,
     Regime,
+    _coins,
     alter,
     describe,
     draw_pairs,
@@ -195,3 +196,13 @@ def test_without_a_prior_of_the_words_a_batch_is_any_scenes_each_once():
     chosen, pairs = pick(scenes, 50, Regime(text=0.9), np.random.default_rng(0))
     assert sorted(chosen) == list(range(50))
     assert [pair.scene for pair in pairs] == [scenes[index] for index in chosen]
+
+
+def test_a_share_that_a_batch_cannot_hold_is_held_over_many_batches():
+    """0.95 of 32 pairs of a label are 30.4: 30 or 31 in each batch, and 30.4 in the mean."""
+    rng = np.random.default_rng(0)
+    drawn = np.array([_coins(64, 0.95, rng) for _ in range(1000)])
+    for places in (drawn[:, ::2], drawn[:, 1::2]):
+        held = places.sum(1)
+        assert set(held) == {30, 31} and held.mean() == pytest.approx(30.4, abs=3.5 * np.sqrt(0.24 / 1000))
+        assert np.ptp(places.mean(0)) < 0.06  # no place is preferred

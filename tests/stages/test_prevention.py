@@ -14,7 +14,7 @@ from torch import nn
 
 from attention_collapse.engine import arms
 from attention_collapse.engine.arm_alarms import alarms
-from attention_collapse.engine.arm_cells import REFUSED, ArmCell, cells, sections
+from attention_collapse.engine.arm_cells import REFUSED, ArmCell, cells, parameters_of, sections
 from attention_collapse.engine.arm_curves import collapsed_at, curves
 from attention_collapse.engine.arm_summary import in_kinds, monitored, remedied, summary
 from attention_collapse.engine.at_inference import COLUMNS
@@ -425,3 +425,24 @@ def test_a_method_that_does_not_apply_or_is_not_known_is_named(tmp_path):
         train_prevention.main(study(tmp_path), "bert")
     with pytest.raises(DataError, match="holds no scores"):
         stage.main(study(tmp_path / "empty"))
+
+
+def test_scores_beside_another_prior_of_the_words_are_not_read_as_those_of_this_one(tmp_path):
+    params = study(tmp_path).params
+    prevention, plant = sections(params)
+    words, text = (
+        parameters_of(ArmCell("vilt", modality, 0.95, 0, "erm"), prevention, plant) for modality in ("words", "text")
+    )
+    assert words.pop("prior") == "of the text alone" and words | {"modality": "text"} == text
+
+
+def test_nearest_negatives_compare_texts_by_their_words():
+    trainee = SimpleNamespace(ids="ids", vocabulary=dict.fromkeys("abc"))
+    cell = ArmCell("vilt", "text", 0.95, 0, "nearest-negatives")
+    method = arms.MAKERS["swapped-negatives"](cell, trainee, {"nearest": 1})
+    assert method.swap == "image"
+    assert method.alike({"ids": torch.tensor([[2, 2, 0]])}).tolist() == [[1.0, 0.0, 2.0]]
+    assert arms.MAKERS["swapped-negatives"](cell, trainee, {}).alike is None
+    wrong = Arm(method="swap-consistency", options={"nearest": 1})
+    with pytest.raises(ParamsError, match=r"swap-consistency: .*alike"):
+        arms.method_of(cell, wrong, trainee, ([], np.empty(0)), SimpleNamespace())
