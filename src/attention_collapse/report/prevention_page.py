@@ -16,8 +16,7 @@ from attention_collapse.report.prevention import repeated
 
 Found = Mapping[str, Any]
 CUES = {"text": "one word", "image": "a mark in the image", "words": "all words"}
-WAYS = ("way to train", "accuracy, cue says nothing", "gain over plain, 95 % CI", "accuracy as trained",
-        "{}", "cost", "verdict")  # fmt: skip
+WAYS = ("way to train", "accuracy, cue says nothing", "gain over plain, 95 % CI", "accuracy as trained")
 
 
 def tables(found: Found, study: Prevention) -> dict[str, str]:
@@ -59,9 +58,8 @@ def fill(page: str, made: Mapping[str, str]) -> str:
 
 
 def _markdown(rows: Iterator[Sequence[str]]) -> str:
-    heads = next(rows)
-    lines = [heads, ["---"] * len(heads), *rows]
-    return "".join(f"| {' | '.join(cells)} |\n" for cells in lines).replace("| --- ", "|---").replace("|--- |", "|---|")
+    heads, *body = ("| " + " | ".join(cells) + " |\n" for cells in rows)
+    return heads + "|---" * (heads.count(" | ") + 1) + "|\n" + "".join(body)
 
 
 def _mean(summary: Found) -> str:
@@ -86,7 +84,7 @@ def _cues_of(found: Found, kind: str, dose: Dose) -> Found:
 
 
 def _ways(found: Found, study: Prevention, where: tuple[str, Dose]) -> Iterator[Sequence[str]]:
-    yield [head.format(f"reliance on the {OTHER[where[1].modality]}") for head in WAYS]
+    yield [*WAYS, f"reliance on the {OTHER[where[1].modality]}", "cost", "verdict"]
     for arm, one in _in_order(_cues_of(found, *where), study):
         gain = "" if arm == BASELINE else _signed(one["gain"])
         cost = DASH if one["cost"] is None else f"{one['cost']:.1f}"
@@ -121,7 +119,7 @@ def _seeds(arms: Found) -> str:
 
 
 def _cues(found: Found, doses: Sequence[Dose], study: Prevention) -> Iterator[Sequence[str]]:
-    yield ["cue, right in training", "kind", *WAYS[:4], "reliance on what is ignored", "seeds", "verdict"]
+    yield ["cue, right in training", "kind", *WAYS, "reliance on what is ignored", "seeds", "verdict"]
     for dose in doses:
         cue = f"{CUES[dose.modality]}, {100 * dose.reliability:g} %"
         for kind in study.kinds:
@@ -133,7 +131,7 @@ def _cues(found: Found, doses: Sequence[Dose], study: Prevention) -> Iterator[Se
 
 
 def _at_inference(found: Found, kind: str, dose: Dose) -> Iterator[Sequence[str]]:
-    yield ["at inference", *WAYS[1:4], "change of that, 95 % CI", "passes", "verdict"]
+    yield ["at inference", *WAYS[1:], "change of that, 95 % CI", "passes", "verdict"]
     for name in REMEDIES:
         if not (one := found["at_inference"].get(kind, {}).get(cue_key(dose), {}).get(name)):
             continue
