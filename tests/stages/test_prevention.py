@@ -299,16 +299,17 @@ def test_figures_and_tables_of_a_study_that_is_trained_in_part(tmp_path):
     """An arm without plain training of its seeds, a kind without plain training, and one seed, which shows nothing."""
     first = models({"erm": [(0.5, 0.95)] * 2, "a": [(0.9, 0.95)]})
     table = pd.concat([first, models({"a": [(0.8, 0.95)] * 2}, "blip"), models({"erm": [(0.6, 0.95)]}, "llava")])
+    table = pd.concat([table, models({"b": [(0.7, 0.95)]}, "idefics")])  # in no way that others were trained in
     table[list(COLUMNS)] = 0.5
-    study = section([0, 1], ("erm", "a"), ("vilt", "blip", "llava"))
+    study = section([0, 1], ("erm", "a", "b"), ("vilt", "blip", "llava", "idefics"))
     result = summary(table, [], study, 0.95) | {"evidence_id": "e", "stage": "prevention"}
     result["at_inference"] = remedied(table, study, 0.95)
     assert repeated(result["kinds"], study) == ["erm", "a"]
     write_json(file := tmp_path / "prevention.json", result)
     source = Evidence.read(tmp_path, file, "s.prevention")
     rows = re.sub(r"\\acval{[^}]*}{\d}{([^}]*)}", r"\1", kinds_table(study, source)).replace("\n&", " &").splitlines()
-    assert r"erm & 0.500 [0.500, 0.500] & -- & 0.600 -- & 1.0 \\" in rows
-    assert r"a & -- & -- & -- & 1.4 \\" in rows and r"\midrule seeds & 2 & -- & 1 &  \\" in rows
+    assert r"erm & 0.500 [0.500, 0.500] & -- & 0.600 -- & -- & 1.0 \\" in rows
+    assert r"a & -- & -- & -- & -- & 1.4 \\" in rows and r"\midrule seeds & 2 & -- & 1 & -- &  \\" in rows
     for kind in study.kinds:
         assert "Training" in arms_table(study, kind, source)
         arms_figure(table, result, kind, study, 0.95).canvas.draw()
