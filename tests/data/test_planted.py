@@ -18,13 +18,12 @@ from attention_collapse.data.planted import (
     describe,
     draw_pairs,
     in_order,
-    labels_of,
     leans,
     mark,
     pick,
     vocabulary,
-    write_planted,
 )
+from attention_collapse.data.planted_files import labels_of, write_planted
 from attention_collapse.data.scenes import SIZE, Group, Scene, sample
 from attention_collapse.errors import DataError
 

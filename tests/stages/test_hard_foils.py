@@ -211,7 +211,8 @@ def test_data_without_repetitions_keep_their_draws(n, partners, seed):
 
 
 def test_the_embedded_studys_captions_do_not_repeat(tmp_path):
-    from attention_collapse.data.planted import Regime, write_planted
+    from attention_collapse.data.planted import Regime
+    from attention_collapse.data.planted_files import write_planted
     from attention_collapse.data.scenes import write_scenes
 
     write_scenes(tmp_path / "scenes", 100, 0)

@@ -5,7 +5,8 @@ import numpy as np
 import pytest
 import yaml
 
-from attention_collapse.data.planted import FILLERS, MARK_SIZE, Regime, vocabulary, write_planted
+from attention_collapse.data.planted import FILLERS, MARK_SIZE, Regime, vocabulary
+from attention_collapse.data.planted_files import write_planted
 from attention_collapse.engine.planted_measures import accuracies, games, labelled, measure
 from attention_collapse.files import read_json
 from attention_collapse.measures.attention import ATTENTION_MEASURES

@@ -17,6 +17,7 @@ from tiny.encoders import write_blip
 
 pytest.importorskip("ray")
 
+import ray
 from ray.exceptions import RayError
 from ray_pieces import Numbers, counted, deadly, dying, nothing, unloadable, unloadable_once
 from test_compute_and_stats import tiny_study
@@ -24,10 +25,13 @@ from test_compute_and_stats import tiny_study
 from attention_collapse.cli import main
 from attention_collapse.data.pairs import read_folder, table
 from attention_collapse.diagnosis import diagnose
+from attention_collapse.engine import ray_step
 from attention_collapse.engine.attention import extract, extract_into
 from attention_collapse.engine.contribution import contributions
 from attention_collapse.engine.pieces import here
-from attention_collapse.engine.ray_actors import _Actors, _outcome, _Step, on_ray
+from attention_collapse.engine.ray_actors import _Actors, on_ray
+from attention_collapse.engine.ray_cluster import places_of, require_room
+from attention_collapse.engine.ray_step import Step, outcome
 from attention_collapse.engine.token_contribution import token_contributions
 from attention_collapse.errors import AttentionCollapseError, ModelError, ParamsError, PipelineError
 from attention_collapse.models import load
@@ -141,17 +145,17 @@ def test_a_piece_counts_as_tried_once_where_idle_actors_were_lost_with_the_one_t
         list(actors.make(Numbers(8, tmp_path / f"warm-{number}", tmp_path / "trace", seconds=0.3), list(range(8))))
         if len(actors._ready) == 4:
             break
-    step = _Step(pieces := Numbers(1, tmp_path / "work", tmp_path / "again"), [0], actors._ready)
+    step = Step(pieces := Numbers(1, tmp_path / "work", tmp_path / "again"), [0], actors._ready)
     old = list(actors._all)
     for actor in old:
         ray.kill(actor)
-        while not isinstance(_outcome(actor.here.remote()), RayError):
+        while not isinstance(outcome(actor.here.remote()), RayError):
             time.sleep(0.05)  # until it is gone
         step.is_free(actor)
     step.hand_out()  # to one that is gone
     ((lost, (actor, piece)),) = step.busy.items()
     del step.busy[lost]
-    assert piece == 0 and isinstance(_outcome(lost), RayError)
+    assert piece == 0 and isinstance(outcome(lost), RayError)
     step.ask_the_idle()
     assert len(step.busy) == 3 and step.may_replace(actor) and step.again(piece)
     step.hand_out()
@@ -166,40 +170,36 @@ def test_the_idle_are_asked_where_one_is_lost_and_a_lost_one_is_replaced_however
     cluster, tmp_path, monkeypatch
 ):
     asked = []
-    monkeypatch.setattr(_Step, "ask_the_idle", lambda step, ask=_Step.ask_the_idle: asked.append(step) or ask(step))
+    monkeypatch.setattr(Step, "ask_the_idle", lambda step, ask=Step.ask_the_idle: asked.append(step) or ask(step))
     actors = _Actors(RAY, nothing, 1)
     pieces = Numbers(6, tmp_path / "work", tmp_path / "trace", {2: "kills once"}, seconds=0.1)
     assert len(list(actors.make(pieces, list(range(6))))) == 6 and len(asked) == 1
-    step, ready = _Step(pieces, [], {"ready"}), "ready"
+    step, ready = Step(pieces, [], {"ready"}), "ready"
     assert [step.may_replace("new") for _ in range(5)] == [True, True, True, False, False]
     assert step.may_replace(ready)
     actors.end()
 
 
 def test_room_is_counted_node_by_node(monkeypatch):
-    from attention_collapse.engine import ray_actors
-
     nodes = [
         {"Alive": True, "Resources": {"CPU": 3, "GPU": 1}},
         {"Alive": True, "Resources": {"CPU": 3}},
         {"Alive": False, "Resources": {"CPU": 64, "GPU": 8}},
     ]
-    monkeypatch.setattr(ray_actors.ray, "nodes", lambda: nodes)
-    monkeypatch.setattr(ray_actors.ray, "cluster_resources", lambda: {"CPU": 6, "GPU": 1})
+    monkeypatch.setattr(ray, "nodes", lambda: nodes)
+    monkeypatch.setattr(ray, "cluster_resources", lambda: {"CPU": 6, "GPU": 1})
     for asked, threads, places in (
         (Engine(kind="ray"), 1, 6), (Engine(kind="ray"), 2, 2), (Engine(kind="ray"), 4, 0),
         (Engine(kind="ray", gpus=0.5), 1, 2), (Engine(kind="ray", gpus=1), 1, 1), (Engine(kind="ray", gpus=2), 1, 0),
         (Engine(kind="ray", gpus=0.6), 1, 1), (Engine(kind="ray", gpus=1 / 3), 1, 3),
     ):  # fmt: skip
-        assert ray_actors._places(asked, threads) == places
+        assert places_of(asked, threads) == places
     with pytest.raises(ParamsError, match=r"1 actors of 4 CPU each, and Ray's nodes have room for 0 \(6 CPU and 1 GPU"):
-        ray_actors._require_room(Engine(kind="ray"), 4)
+        require_room(Engine(kind="ray"), 4)
 
 
 def test_a_run_that_no_node_has_room_for_any_more_ends(cluster, tmp_path, monkeypatch):
-    from attention_collapse.engine import ray_actors
-
-    monkeypatch.setattr(ray_actors, "QUIET", 0.5)
+    monkeypatch.setattr(ray_step, "QUIET", 0.5)
     actors = _Actors(Engine(kind="ray", address="auto"), nothing, 5)  # as if a node had been lost since
     with pytest.raises(PipelineError, match=r"no actor has begun for 0 s, and no node of Ray has 5 CPU"):
         list(actors.make(Numbers(1, tmp_path / "work", tmp_path / "trace"), [0]))

@@ -16,7 +16,7 @@ import torch
 
 from attention_collapse.data.coco import find_annotations
 from attention_collapse.data.pairs import read_folder, table
-from attention_collapse.data.planted import labels_of
+from attention_collapse.data.planted_files import labels_of
 from attention_collapse.engine.alike import same_pairs
 from attention_collapse.engine.attention import extract
 from attention_collapse.engine.contribution import coalitions, columns_of, draws

@@ -9,14 +9,11 @@ The nodes share the folders of the weights, the images and the pieces under the 
 
 from __future__ import annotations
 
-import logging
 import os
-import sys
-from collections import Counter, deque
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, TypeAlias
+from typing import Any
 
 import ray
 import torch
@@ -24,16 +21,14 @@ from ray.exceptions import RayError
 
 from attention_collapse import errors
 from attention_collapse.engine.pieces import Pieces, Runner
+from attention_collapse.engine.ray_cluster import connect, require_room
+from attention_collapse.engine.ray_step import AGAIN, Step, Told, outcome
 from attention_collapse.errors import AttentionCollapseError, ParamsError, PipelineError
 from attention_collapse.models.interface import Model
 from attention_collapse.params import Engine
 from attention_collapse.progress import note, steps
 
-AGAIN = 3  # times that another actor tries what an actor was lost over
-STORE = 2**28  # bytes of the object store of a Ray of our own: what a step's pieces are made of goes through it, once
-QUIET = 60.0  # seconds without news, after which Ray may have no room for an actor
 NAMED = 4  # faults that an error names
-Told: TypeAlias = dict[str, str]  # kind, got, expected and remedy of an error; empty if all went well
 
 
 @contextmanager
@@ -97,14 +92,14 @@ class _Actors:
             No actor can be started, or no node has room for one. An error of ours that a model's loading raises in
             every actor passes through.
         """
-        step = _Step(pieces, missing, self._ready)
+        step = Step(pieces, missing, self._ready)
         self._all += [self._new() for _ in range(min(self._settings.actors, len(missing)) - len(self._all))]
         for actor in self._all:
             step.begin(actor)
         while step.unfinished:
             for awaited in step.news(self._settings, self._threads):
                 actor, piece = step.busy.pop(awaited)
-                told = _outcome(awaited)
+                told = outcome(awaited)
                 if isinstance(told, RayError):
                     self._drop(actor)
                     step.ask_the_idle()  # a node may be lost with all of its actors
@@ -134,76 +129,6 @@ class _Actors:
         """Give back what the actors hold."""
         for actor in self._all:
             ray.kill(actor)
-
-
-class _Step:
-    """What the actors are doing in one step: which begin, which make a piece, which wait for one."""
-
-    def __init__(self, pieces: Pieces[Any], missing: list[int], ready: set[Any]) -> None:
-        self._given, self._what, self._ready = ray.put(pieces), pieces.what, ready
-        self._waiting, self._idle, self._lost = deque(missing), deque[Any](), Counter[int]()
-        self._never = 0  # actors lost in a row that had never begun
-        self.busy: dict[Any, tuple[Any, int | None]] = {}  # what is awaited -> the actor, and its piece if it has one
-
-    @property
-    def unfinished(self) -> bool:
-        """Whether a piece waits to be made, or is being made."""
-        return bool(self._waiting) or any(piece is not None for _, piece in self.busy.values())
-
-    def begin(self, actor: Any) -> None:
-        """Have an actor make ready."""
-        self.busy[actor.begin.remote(self._given)] = actor, None
-
-    def is_free(self, actor: Any) -> None:
-        """An actor has begun, or is done with its piece."""
-        if actor not in self._ready:
-            self._ready.add(actor)
-            self._never = 0
-        self._idle.append(actor)
-
-    def ask_the_idle(self) -> None:
-        """Have those that wait for a piece answer first, so that none is handed to one that is lost as well."""
-        while self._idle:
-            actor = self._idle.popleft()
-            self.busy[actor.here.remote()] = actor, None
-
-    def hand_out(self) -> None:
-        """Pieces to those that wait for one."""
-        while self._waiting and self._idle:
-            actor, piece = self._idle.popleft(), self._waiting.popleft()
-            self.busy[actor.make.remote(piece)] = actor, piece
-
-    def may_replace(self, actor: Any) -> bool:
-        """Whether another actor may be started for one that was lost: not if too many were lost before they began."""
-        self._never += actor not in self._ready
-        return actor in self._ready or self._never <= AGAIN
-
-    def again(self, piece: int) -> bool:
-        """Whether another actor shall try the piece that one was lost over; then it waits."""
-        self._lost[piece] += 1
-        if self._lost[piece] <= AGAIN:
-            self._waiting.append(piece)
-        return self._lost[piece] <= AGAIN
-
-    def news(self, settings: Engine, threads: int) -> list[Any]:
-        """What is done of all that is awaited, at least one if some time is enough.
-
-        Raises
-        ------
-        PipelineError
-            No actor has begun, and no node has room for one.
-        """
-        done: list[Any] = ray.wait(list(self.busy), timeout=QUIET)[0]
-        if not done and all(piece is None for _, piece in self.busy.values()):
-            said = f"{self._what}: no actor has begun for {QUIET:.0f} s"
-            if not _places(settings, threads):
-                raise PipelineError(
-                    f"{said}, and no node of Ray has {_taken(settings, threads)}",
-                    expected="a node with room for an actor",
-                    remedy="look whether a node was lost, or ask for less (engine.gpus, fewer threads)",
-                )
-            note(f"{said} (Ray's room may be taken); waiting")
-        return done
 
 
 @contextmanager
@@ -238,10 +163,10 @@ def on_ray(settings: Engine, load: Callable[[], Model], threads: int) -> Iterato
             if not missing:
                 return
             if not ray.is_initialized():
-                _connect(settings, threads)
+                connect(settings, threads)
                 ends.callback(ray.shutdown)
             if not actors:
-                _require_room(settings, threads)
+                require_room(settings, threads)
                 actors.append(_Actors(settings, load, threads))
                 ends.callback(actors[0].end)
             total = sum(len(some.pieces) for some in pieces.rounds)
@@ -285,15 +210,6 @@ def _error(told: Told, before: str, after: str = "") -> AttentionCollapseError:
     return found
 
 
-def _outcome(awaited: Any) -> Told | RayError:
-    """What an actor told, or that it is lost: its process, or its node."""
-    try:
-        told: Told = ray.get(awaited)
-    except RayError as error:
-        return error
-    return told
-
-
 def _none_left(pieces: Pieces[Any], error: RayError) -> PipelineError:
     return PipelineError(
         f"{pieces.what}: {AGAIN + 1} actors in a row were lost before they could begin: {str(error).strip()}",
@@ -305,56 +221,3 @@ def _none_left(pieces: Pieces[Any], error: RayError) -> PipelineError:
 def _named(pieces: Pieces[Any], some: list[int]) -> str:
     shown = ", ".join(pieces.holds(piece) for piece in some[:NAMED])
     return shown if len(some) <= NAMED else f"{shown} and {len(some) - NAMED} more"
-
-
-def _connect(settings: Engine, threads: int) -> None:
-    """To the cluster of the address; auto is the one that runs here or that RAY_ADDRESS names, else one of our own."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    os.environ.setdefault("RAY_BACKEND_LOG_LEVEL", "fatal")
-    quiet: dict[str, Any] = {
-        "logging_level": logging.ERROR, "log_to_driver": False, "ignore_reinit_error": True,
-        "runtime_env": {"env_vars": {"PYTHONPATH": os.pathsep.join(path for path in sys.path if path)}},
-    }  # fmt: skip
-    if settings.address != "local":
-        try:
-            ray.init(address=settings.address, **quiet)
-            note(f"Ray: the cluster at {settings.address}")
-        except ConnectionError as error:
-            if settings.address != "auto" or "RAY_ADDRESS" in os.environ:
-                raise ParamsError(
-                    f"engine.address {settings.address!r}: {error}",
-                    expected="the address of a Ray cluster that runs (host:port), auto, or local",
-                    remedy="start one (`ray start --head`), or correct the address",
-                ) from None
-    if not ray.is_initialized():
-        note("Ray: one of our own on this machine")
-        wanted = max(os.cpu_count() or 1, settings.actors * threads)
-        ray.init(address="local", num_cpus=wanted, object_store_memory=STORE, include_dashboard=False, **quiet)
-
-
-def _places(settings: Engine, threads: int) -> int:
-    """How many actors the nodes have room for, if nothing else runs: each is on one node."""
-    found = 0
-    for node in ray.nodes():
-        has = node["Resources"] if node["Alive"] else {}
-        room = [has.get("CPU", 0) // threads]
-        if settings.gpus:  # a part of a GPU is on one of them
-            each = int(1 / settings.gpus + 1e-9)
-            room.append(int(has.get("GPU", 0)) * each if each else has.get("GPU", 0) // settings.gpus)
-        found += int(min(room))
-    return found
-
-
-def _taken(settings: Engine, threads: int) -> str:
-    return f"{threads} CPU" + (f" and {settings.gpus:g} GPU" if settings.gpus else "")
-
-
-def _require_room(settings: Engine, threads: int) -> None:
-    if (places := _places(settings, threads)) < settings.actors:
-        have = ray.cluster_resources()
-        raise ParamsError(
-            f"{settings.actors} actors of {_taken(settings, threads)} each, and Ray's nodes have room for {places} "
-            f"({have.get('CPU', 0):g} CPU and {have.get('GPU', 0):g} GPU in all)",
-            expected="room for every actor, each on one node",
-            remedy="ask for fewer actors, fewer threads, or less of a GPU for each (engine.actors, engine.gpus)",
-        )

@@ -14,7 +14,8 @@ from typing import Any
 import pandas as pd
 from tqdm import tqdm
 
-from attention_collapse.data.planted import Regime, write_planted
+from attention_collapse.data.planted import Regime
+from attention_collapse.data.planted_files import write_planted
 from attention_collapse.engine.workers import side_by_side
 from attention_collapse.errors import ParamsError
 from attention_collapse.identity.settle import settle_frame, settle_json

@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from tqdm import tqdm
 
-from attention_collapse.data.planted import Regime, pictures, write_planted
+from attention_collapse.data.planted import Regime, pictures
+from attention_collapse.data.planted_files import write_planted
 from attention_collapse.data.scenes import Scene, sample
 from attention_collapse.engine.dose_cells import Cell, cells, parameters_of, recipe_of, sections
 from attention_collapse.engine.doses import PAIRS, HeldOut, attended, scored
