@@ -9,7 +9,7 @@ from watched import CUE, chance, content, cue, mirrored, pairs
 
 from attention_collapse.monitor import HeldOut, Monitor
 from attention_collapse.monitor.alarm import Watch
-from attention_collapse.monitor.reading import Cells, Rule, read
+from attention_collapse.monitor.reading import Cells, Rule, read, read_hard
 
 
 class Scripted:
@@ -158,6 +158,35 @@ def test_false_alarms_are_at_most_5_percent_of_runs_from_the_margin_upwards(imag
     """300 runs of 20 checks; at the margin itself (a tenth of what it knows) the rule has to be hardest pressed."""
     rng = np.random.default_rng(6)
     assert np.mean([rings(rng, image_use, 20) for _ in range(300)]) <= 0.05
+
+
+def fails(rng, keeps, n, checks=20):
+    """Whether hard pairs ring for a model that learns and keeps a share of what it knows on them.
+
+    The same pairs are asked at every check, and what is right by luck stays so: the worst case of checks in a row.
+    """
+    target, watch, events = np.arange(n) % 2, Watch(3), []
+    learned, luck = rng.random((2, n)), rng.random((2, n)) < 0.5
+    for step, accuracy in enumerate(np.linspace(0.5, 0.97, checks)):
+        shares = np.array([1.0, keeps])[:, None] * 2 * (accuracy - 0.5)
+        own, hard = (2.0 * np.where(learned < shares, target, luck) - 1)[..., None]
+        found = read(Cells(own, own, own, own), target, Rule(n_resamples=9), 0)
+        read_hard(found, hard, target, 0.5, Rule())
+        events.append(watch.see(step, found.unused["hard"]))
+    return "rings" in events
+
+
+@pytest.mark.parametrize(("keeps", "least", "most"), [(1.0, 0, 0), (0.0, 0.9, 1)])
+def test_hard_pairs_ring_for_models_that_know_nothing_there_and_for_no_sound_ones(keeps, least, most):
+    rng = np.random.default_rng(8)
+    assert least <= np.mean([fails(rng, keeps, 100) for _ in range(40)]) <= most
+
+
+@pytest.mark.slow
+def test_hard_pairs_ring_falsely_in_at_most_5_percent_of_runs_at_the_margin():
+    """150 runs of models that keep just half of what they know, with 100 hard pairs."""
+    rng = np.random.default_rng(9)
+    assert np.mean([fails(rng, 0.5, 100) for _ in range(150)]) <= 0.05
 
 
 def test_the_cue_is_as_reliable_as_it_says():

@@ -240,18 +240,26 @@ def test_a_function_whose_model_is_not_known_is_an_error():
         Monitor(content, pairs(), model=(), hard=pairs()[:2])
 
 
-@pytest.mark.parametrize(("n", "rings"), [(150, False), (160, True)])
-def test_half_of_the_hard_pairs_right_is_shown_to_be_failing_from_160_pairs_on(n, rings):
+@pytest.mark.parametrize(
+    ("n", "right_of_hard", "rings"),
+    [(38, 19, False), (40, 20, True), (100, 50, True), (100, 59, True), (100, 60, False)],
+)
+def test_hard_pairs_ring_as_the_page_says(n, right_of_hard, rings):
     """As docs/monitor.md says; the limits are those of Clopper and Pearson, one-sided, by the beta distribution."""
     correct = round(0.95 * n)
     own = np.where(np.arange(n) < correct, 1.0, -1.0)[:, None]  # all labels are 1: chance is given
-    half = np.where(np.arange(n) < n // 2, 1.0, -1.0)[:, None]
+    hard = np.where(np.arange(n) < right_of_hard, 1.0, -1.0)[:, None]
     target = (np.arange(n) % 2).astype(np.int64)
     sign = np.where(target == 1, 1.0, -1.0)[:, None]
     found = read(Cells(own * sign, own * sign, own * sign, own * sign), target, Rule(), 0)
-    read_hard(found, half * sign, target, 0.5, Rule())
+    read_hard(found, hard * sign, target, 0.5, Rule())
     low = scipy_stats.beta.ppf(0.025, correct, n - correct + 1)
-    high = scipy_stats.beta.ppf(0.975, n // 2 + 1, n - n // 2)
+    high = scipy_stats.beta.ppf(0.975, right_of_hard + 1, n - right_of_hard)
     assert found.values["accuracy_ci_low"] == pytest.approx(low)
     assert found.values["accuracy_hard_ci_high"] == pytest.approx(high)
-    assert found.unused["hard"] == (high - 0.5 < 0.2 * (low - 0.5)) == rings
+    assert found.unused["hard"] == (high - 0.5 < (low - 0.5) / 2) == rings
+
+
+def test_a_hundred_hard_pairs_show_97_in_100_models_at_chance_on_them():
+    """The chance that 59 or fewer of 100 are right by luck, of the binomial distribution: what docs/monitor.md says."""
+    assert scipy_stats.binom.cdf(59, 100, 0.5) == pytest.approx(0.97, abs=0.005)

@@ -1,6 +1,7 @@
 """The ways to train: verdicts by known answers, curves of a planted watch, and a real run, stopped and resumed."""
 
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -12,6 +13,7 @@ from scipy import stats as scipy_stats
 from test_train_controls import PLANT
 from torch import nn
 
+from attention_collapse.data.planted import FILLERS
 from attention_collapse.engine import arms
 from attention_collapse.engine.arm_alarms import alarms
 from attention_collapse.engine.arm_cells import REFUSED, ArmCell, cells, parameters_of, sections
@@ -447,3 +449,29 @@ def test_nearest_negatives_compare_texts_by_their_words():
     wrong = Arm(method="swap-consistency", options={"nearest": 1})
     with pytest.raises(ParamsError, match=r"swap-consistency: .*alike"):
         arms.method_of(cell, wrong, trainee, ([], np.empty(0)), SimpleNamespace())
+
+
+def test_negatives_that_keep_the_cue_turn_it_round_in_torn_pairs_and_change_nothing_else():
+    no, yes, colour = 7, 9, 3
+    words = dict(zip((*FILLERS, "red"), (no, yes, colour), strict=True))
+    trainee = SimpleNamespace(ids="ids", before=[1, 2], vocabulary=words)
+    cell = ArmCell("vilt", "text", 0.95, 0, "nearest-cue-kept")
+    ids = torch.tensor([[1, 2, word, colour, place] for place, word in enumerate((yes, no, yes, yes))])
+    image, target = torch.arange(4.0)[:, None], torch.tensor([1, 0, 1, 1])
+    seen = {}
+    for name, options in (("control", {"cue_kept": 1}), ("own", {})):
+        method = arms.MAKERS["swapped-negatives"](cell, trainee, options)
+
+        def score(pixels, text, name=name):
+            seen[name] = pixels, text["ids"]
+            return pixels.sum(1) + text["ids"].sum(1)
+
+        method.loss(score, image, {"ids": ids}, target)
+    (pixels, kept), (same, own) = seen["control"], seen["own"]
+    assert torch.equal(pixels, same) and torch.equal(kept[:4], ids) and len(kept) == 4 + 3
+    assert (own[4:, 2] == yes).all() and (kept[4:, 2] == no).all()  # a torn pair's word says no where it said yes
+    others = [0, 1, 3, 4]
+    assert torch.equal(kept[:, others], own[:, others]) and method.passes == 1.5
+    for of, make in ((replace(cell, modality="image"), "swapped-negatives"), (cell, "swap-consistency")):
+        with pytest.raises(ParamsError, match=r"cue_kept for sw.* beside a cue in the (image|text)"):
+            arms.MAKERS[make](of, trainee, {"cue_kept": 1})

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from attention_collapse.data.planted import FILLERS
 from attention_collapse.data.scenes import Scene
 from attention_collapse.engine.arm_cells import HOLDER, OTHER, REFUSED, ArmCell
 from attention_collapse.engine.doses import HeldOut, scores_of
@@ -21,11 +22,13 @@ from attention_collapse.params import Arm, PlantingRecipe
 from attention_collapse.prevention import (
     Choice,
     GroupReweighting,
+    Inputs,
     JustTrainTwice,
     Method,
     ModalityDropout,
     Plain,
     ProductOfExperts,
+    Score,
     SwapConsistency,
     SwappedNegatives,
     token_counts,
@@ -87,13 +90,43 @@ def _dropout(cell: ArmCell, trainee: Trainee, options: Mapping[str, Any]) -> Met
     return ModalityDropout(no_text=no_text, seed=cell.seed, **options)
 
 
-def _swaps(make: Callable[..., Method]) -> Callable[[ArmCell, Trainee, Mapping[str, Any]], Method]:
+class _CueKept(SwappedNegatives):
+    """Swapped negatives as a control: the word of the cue says of a torn pair that it does not match.
+
+    It does so as often as it says the truth of any pair, so that the cue pays among torn pairs as it does elsewhere.
+    What swapped negatives do better than this they do by the cue's no longer paying, and not as further pairs.
+    """
+
+    def __init__(self, trainee: Trainee, **options: Any) -> None:
+        super().__init__(**options)
+        self._ids, self._at = trainee.ids, len(trainee.before)
+        self._no, self._yes = (trainee.vocabulary[word] for word in FILLERS)
+
+    def loss(self, score: Score, image: Inputs, text: Inputs, target: Tensor, group: Tensor | None = None) -> Tensor:
+        """As of swapped negatives; the rows that come after those of the batch are torn ones, of pairs that match."""
+
+        def told(images: Tensor, texts: Mapping[str, Tensor]) -> Tensor:
+            ids = texts[self._ids].clone()
+            ids[len(target) :, self._at] = self._no + self._yes - ids[len(target) :, self._at]
+            return score(images, {**texts, self._ids: ids})
+
+        return super().loss(told, image, text, target, group)
+
+
+def _swaps(make: type[SwappedNegatives | SwapConsistency]) -> Callable[[ArmCell, Trainee, Mapping[str, Any]], Method]:
     """A method that swaps the modality that the cue is not in, unless its options say otherwise."""
 
     def made(cell: ArmCell, trainee: Trainee, options: Mapping[str, Any]) -> Method:
         given = {"swap": OTHER[cell.modality], **options}
         if given.pop("nearest", False):  # padding counts too, and tells captions of one group from those of two
             given["alike"] = lambda text: token_counts(text[trainee.ids], len(trainee.vocabulary))
+        if given.pop("cue_kept", False):
+            if cell.modality != "text" or make is not SwappedNegatives:
+                raise ParamsError(
+                    f"cue_kept for {make.name} beside a cue in the {cell.modality}",
+                    expected="swapped-negatives beside a cue that is a word of the text", remedy="leave it out",
+                )  # fmt: skip
+            return _CueKept(trainee, **given, seed=cell.seed)
         return make(**given, seed=cell.seed)
 
     return made

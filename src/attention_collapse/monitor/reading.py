@@ -52,7 +52,7 @@ class Rule:
 
     threshold: float = 0.0
     margin: float = 0.1
-    hard_margin: float = 0.2
+    hard_margin: float = 0.5
     confidence: float = 0.95
     n_resamples: int = 1000
 
