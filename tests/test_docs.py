@@ -276,7 +276,8 @@ def test_the_table_of_measures_is_that_of_the_records(tmp_path, capsys):
 
 
 def test_the_example_of_foils_and_partners_is_read_as_it_stands(tmp_path):
-    from attention_collapse.data.coco import Foil, find_annotations, read_entries
+    from attention_collapse.data.coco import find_annotations, read_entries
+    from attention_collapse.data.entries import Foil
 
     text = (ROOT / "docs" / "adding.md").read_text("utf-8")
     [example] = re.findall(r"```json\n(.*?)```", text, re.DOTALL)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from attention_collapse import arguments
-from attention_collapse.data.coco import Skipped
+from attention_collapse.data.entries import Skipped
 from attention_collapse.data.labelled import Features, matched, read_features, read_labels
 from attention_collapse.data.pairs import table
 from attention_collapse.data.source import read_pairs

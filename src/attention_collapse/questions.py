@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from attention_collapse import arguments
-from attention_collapse.data.coco import Skipped
+from attention_collapse.data.entries import Skipped
 from attention_collapse.data.question_formats import read_questions
 from attention_collapse.data.questions import (
     Asked,

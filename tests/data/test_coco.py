@@ -4,7 +4,8 @@ import json
 import pytest
 from conftest import coco_folder, write_annotations
 
-from attention_collapse.data.coco import Foil, find_annotations, image_folder, read_entries, safe_file_name
+from attention_collapse.data.coco import find_annotations, image_folder, read_entries
+from attention_collapse.data.entries import Foil, safe_file_name
 from attention_collapse.errors import DataError
 
 DATA = {

@@ -13,8 +13,9 @@ import zipfile
 import pytest
 from http_server import serve_coco
 
-from attention_collapse.data.coco import Entry, read_entries
+from attention_collapse.data.coco import read_entries
 from attention_collapse.data.download import ANNOTATIONS_MEMBER, Fetcher, GoneError
+from attention_collapse.data.entries import Entry
 from attention_collapse.errors import DownloadError
 from attention_collapse.files import sha256_bytes
 

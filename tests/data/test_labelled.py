@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from attention_collapse.data.coco import Skipped
+from attention_collapse.data.entries import Skipped
 from attention_collapse.data.labelled import matched, read_features, read_labels
 from attention_collapse.errors import DataError
 

@@ -18,7 +18,7 @@ from attention_collapse.engine import arms
 from attention_collapse.engine.arm_alarms import alarms
 from attention_collapse.engine.arm_cells import REFUSED, ArmCell, cells, parameters_of, sections
 from attention_collapse.engine.arm_curves import collapsed_at, curves
-from attention_collapse.engine.arm_summary import in_kinds, monitored, remedied, summary
+from attention_collapse.engine.arm_summary import in_kinds, monitored, remedied, summary, without_room
 from attention_collapse.engine.at_inference import COLUMNS
 from attention_collapse.engine.dose_cells import read_cell
 from attention_collapse.engine.doses import HeldOut
@@ -184,6 +184,22 @@ def test_a_method_is_recommended_by_as_many_kinds_as_the_rule_says_and_not_befor
     assert found(alone, vilt=not_shown) == (None, 0, 1)  # the rule asks for two kinds
     elsewhere = {"vilt": {cue: {"a": prevents}}, "blip": {cue: {"b": not_shown}}}
     assert in_kinds(elsewhere, two)["a"] == {"kinds": "vilt", "n_prevents": 1, "n_kinds": 1, "recommended": None}
+
+
+@pytest.mark.parametrize(
+    ("right", "n", "closed"), [(0.95, 3, True), (0.949, 3, False), (0.99, 3, True), (0.99, 2, False)]
+)
+def test_where_plain_training_is_right_nearly_always_no_way_to_train_can_decide(right, n, closed):
+    """A gain of more than 0.05 needs more than 0.05 that is wrong, in the mean over all seeds that are named."""
+    cue, study = "text_reliability_95", section([0, 1, 2], kinds=("vilt", "blip"))
+    kinds = {
+        "vilt": {cue: {"a": {"verdict": "prevents", "n_pairs": 3}}},
+        "blip": {cue: {"erm": {"n_seeds": n, "neutral": {"mean": right}}}},
+    }
+    assert without_room(kinds, study) == (["blip"] if closed else [])
+    assert in_kinds(kinds, study)["a"]["recommended"] is (False if closed else None)  # two are needed
+    kinds["blip"][cue]["a"] = {"verdict": "prevents", "n_pairs": 2}  # of the seeds that are there
+    assert in_kinds(kinds, study)["a"]["recommended"] is True
 
 
 def test_curves_of_a_model_that_ignores_the_image_from_the_second_check_on():

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from PIL import Image
 
-from attention_collapse.data.coco import Skipped
+from attention_collapse.data.entries import Skipped
 from attention_collapse.files import sha256_bytes
 
 if TYPE_CHECKING:

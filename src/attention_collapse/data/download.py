@@ -21,7 +21,7 @@ from requests.adapters import HTTPAdapter
 from tqdm import tqdm
 from urllib3.util.retry import Retry
 
-from attention_collapse.data.coco import Entry, Skipped
+from attention_collapse.data.entries import Entry, Skipped
 from attention_collapse.errors import DownloadError
 from attention_collapse.files import sha256_bytes, sha256_file, whole_file, write_text
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from attention_collapse.data.coco import Captioned, Entry, Foil, Skipped, fault_of_foil, is_text, normal
+from attention_collapse.data.entries import Captioned, Entry, Foil, Skipped, fault_of_foil, is_text, normal
 from attention_collapse.errors import DataError
 from attention_collapse.files import read_json
 

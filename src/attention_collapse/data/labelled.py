@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from attention_collapse.data.coco import Skipped
+from attention_collapse.data.entries import Skipped
 from attention_collapse.errors import DataError
 from attention_collapse.files import read_json
 

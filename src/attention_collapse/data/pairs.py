@@ -14,15 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attention_collapse.data.coco import (
-    Entry,
-    Skipped,
-    find_annotations,
-    image_folder,
-    read_entries,
-    without_lost_partners,
-)
+from attention_collapse.data.coco import find_annotations, image_folder, read_entries
 from attention_collapse.data.copies import Look, without_copies
+from attention_collapse.data.entries import Entry, Skipped, without_lost_partners
 from attention_collapse.data.foils import Item, with_foils
 from attention_collapse.data.images import MAX_PIXELS, UnusableImageError, load_rgb
 from attention_collapse.errors import DataError

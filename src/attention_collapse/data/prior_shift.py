@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from attention_collapse.data.coco import normal
+from attention_collapse.data.entries import normal
 from attention_collapse.data.questions import Asked
 
 

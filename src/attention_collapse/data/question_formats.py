@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from attention_collapse.data.coco import Skipped, safe_file_name
+from attention_collapse.data.entries import Skipped, safe_file_name
 from attention_collapse.data.questions import (
     PEOPLE,
     Asked,

@@ -17,7 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from attention_collapse.data.coco import Skipped, is_text, normal, safe_file_name
+from attention_collapse.data.entries import Skipped, is_text, normal, safe_file_name
 from attention_collapse.data.images import MAX_PIXELS, UnusableImageError, load_rgb
 from attention_collapse.errors import DataError
 from attention_collapse.files import json_text, sha256_bytes, sha256_file

@@ -15,8 +15,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from attention_collapse.data.coco import Skipped
 from attention_collapse.data.copies import look_alikes
+from attention_collapse.data.entries import Skipped
 from attention_collapse.data.foils import Item, read_foils, with_foils
 from attention_collapse.data.formats.columns import parse_columns
 from attention_collapse.data.formats.files import read_file

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from attention_collapse.data.coco import normal
+from attention_collapse.data.entries import normal
 
 if TYPE_CHECKING:
     from datasets import Dataset

@@ -14,7 +14,7 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from attention_collapse.data.coco import normal
+from attention_collapse.data.entries import normal
 from attention_collapse.data.images import load_rgb
 from attention_collapse.data.questions import Asked
 from attention_collapse.engine.planting import optimise

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from attention_collapse.data.coco import normal
+from attention_collapse.data.entries import normal
 from attention_collapse.data.questions import Asked, Located
 from attention_collapse.engine.answers import COALITIONS, answer_columns, baselines, swaps
 from attention_collapse.engine.scoring import Cells, score_texts

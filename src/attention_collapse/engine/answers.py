@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from attention_collapse.data.coco import normal
+from attention_collapse.data.entries import normal
 from attention_collapse.data.questions import Asked
 from attention_collapse.engine.contribution import FEWEST, OF_MEANS, OF_PAIRS, needs_competence, void
 from attention_collapse.measures.answers import ANSWER_MEASURES

@@ -183,15 +183,36 @@ def _rang(models: pd.DataFrame, modality: str) -> dict[str, Any]:
     return sides
 
 
+def _named_beside_the_first(study: Prevention) -> Counter[tuple[str, str]]:
+    """(kind, arm) -> how many seeds the study names beside its first dose."""
+    return Counter((cell.kind, cell.arm) for cell in cells(study) if cue_key(study.doses[0]) == cue_key(cell))
+
+
+def without_room(kinds: Mapping[str, Any], study: Prevention) -> list[str]:
+    """The kinds in which nothing can prevent beside the first dose, whatever is still trained.
+
+    Plain training of every seed is there, and wrong in no more of the pairs whose cue says nothing, on average, than
+    the gain that the rule asks for: no way to train can have a greater mean gain, so none can be shown to.
+    """
+    named, cue = _named_beside_the_first(study), cue_key(study.doses[0])
+    plain = {kind: kinds.get(kind, {}).get(cue, {}).get(BASELINE, {}) for kind in study.kinds}
+    return [
+        kind
+        for kind, found in plain.items()
+        if found.get("n_seeds") == named[kind, BASELINE]
+        and not ties.above(1 - found["neutral"]["mean"], study.rule.gain)
+    ]
+
+
 def in_kinds(kinds: Mapping[str, Any], study: Prevention) -> dict[str, Any]:
     """Arm -> in which kinds it prevents beside the first dose, of how many with a verdict, and whether the rule
     recommends it.
 
-    `recommended` is None while kinds that lack a seed could still decide, and where the study names the arm in fewer
-    kinds than the rule asks for.
+    `recommended` is None while kinds that lack a seed, and that are not `without_room`, could still decide, and where
+    the study names the arm in fewer kinds than the rule asks for.
     """
-    first, rule = study.doses[0], study.rule
-    named = Counter((cell.kind, cell.arm) for cell in cells(study) if cue_key(first) == cue_key(cell))
+    first, rule, closed = study.doses[0], study.rule, without_room(kinds, study)
+    named = _named_beside_the_first(study)
     found: dict[str, Any] = {}
     for arm in study.arms:
         if arm == BASELINE:
@@ -201,7 +222,7 @@ def in_kinds(kinds: Mapping[str, Any], study: Prevention) -> dict[str, Any]:
         where = [kind for kind, verdict in verdicts.items() if verdict == "prevents"]
         told = sum(verdict != UNDETERMINED for verdict in verdicts.values())
         possible = [kind for kind in study.kinds if (kind, arm) in named]
-        settled = [kind for kind in possible if arms[kind].get("n_pairs") == named[kind, arm] or kind in where]
+        settled = [k for k in possible if arms[k].get("n_pairs") == named[k, arm] or k in where or k in closed]
         excluded = len(possible) >= rule.kinds > len(where) + len(possible) - len(settled)
         found[arm] = {
             "kinds": ", ".join(where) or "none", "n_prevents": len(where), "n_kinds": told,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
-from attention_collapse.data.coco import normal
+from attention_collapse.data.entries import normal
 from attention_collapse.engine.seeing import require_told_apart
 from attention_collapse.errors import DataError
 from attention_collapse.models.caption_tokens import caption_tokens, control_tokens, has_content

@@ -7,8 +7,9 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import urlsplit
 
-from attention_collapse.data.coco import Skipped, read_entries
+from attention_collapse.data.coco import read_entries
 from attention_collapse.data.download import ANNOTATIONS_URL, Fetcher, pinned_url
+from attention_collapse.data.entries import Skipped
 from attention_collapse.data.foils import Item, read_foils, with_foils
 from attention_collapse.data.pairs import (
     Pair,

@@ -20,7 +20,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from attention_collapse.data.coco import normal
+from attention_collapse.data.entries import normal
 from attention_collapse.engine.alike import same_pairs
 from attention_collapse.engine.contribution import FEWEST, draws, wanted_cells
 from attention_collapse.engine.hard import Hard

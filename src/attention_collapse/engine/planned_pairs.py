@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from attention_collapse.data.coco import Entry, Foil
 from attention_collapse.data.download import pinned_url
+from attention_collapse.data.entries import Entry, Foil
 from attention_collapse.data.pairs import Pair, read_folder, read_study, table
 from attention_collapse.data.scenes import write_scenes
 from attention_collapse.errors import ParamsError

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import Tensor
 
-from attention_collapse.data.coco import normal
+from attention_collapse.data.entries import normal
 from attention_collapse.data.images import load_rgb
 from attention_collapse.errors import ModelError
 from attention_collapse.models.caption_tokens import caption_tokens

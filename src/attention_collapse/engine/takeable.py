@@ -13,7 +13,7 @@ import torch
 from PIL import Image
 from tqdm import tqdm
 
-from attention_collapse.data.coco import Skipped
+from attention_collapse.data.entries import Skipped
 from attention_collapse.data.images import load_rgb
 from attention_collapse.errors import DataError, ModelError
 from attention_collapse.models.interface import DualEncoder, Model

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from PIL import Image
 
 from attention_collapse import arguments
-from attention_collapse.data.coco import Entry, is_text
+from attention_collapse.data.entries import Entry, is_text
 from attention_collapse.data.images import load_rgb
 from attention_collapse.data.pairs import Pair, check_images, table
 from attention_collapse.errors import AttentionCollapseError, DataError, ModelError

@@ -22,7 +22,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from attention_collapse.data.coco import normal
+from attention_collapse.data.entries import normal
 from attention_collapse.errors import ModelError
 from attention_collapse.files import read_json
 from attention_collapse.models import load

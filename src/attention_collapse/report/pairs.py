@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from attention_collapse.data.coco import Entry, Skipped
+from attention_collapse.data.entries import Entry, Skipped
 from attention_collapse.data.formats.listing import Listing
 from attention_collapse.data.images import UnusableImageError
 from attention_collapse.data.source import Pairs

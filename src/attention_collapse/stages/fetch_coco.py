@@ -6,9 +6,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from attention_collapse.data.coco import Skipped, find_annotations, image_folder
+from attention_collapse.data.coco import find_annotations, image_folder
 from attention_collapse.data.convert import folder_name
 from attention_collapse.data.download import Fetcher, default_cache
+from attention_collapse.data.entries import Skipped
 from attention_collapse.data.foils import Item
 from attention_collapse.data.pairs import (
     manifest,

@@ -14,7 +14,7 @@ import pandas as pd
 
 from attention_collapse.engine.arm_cells import REFUSED, cells, parameters_of, sections
 from attention_collapse.engine.arm_curves import curves
-from attention_collapse.engine.arm_summary import in_kinds, monitored, remedied, summary, told
+from attention_collapse.engine.arm_summary import in_kinds, monitored, remedied, summary, told, without_room
 from attention_collapse.engine.dose_cells import read_cell, recipe_of
 from attention_collapse.engine.dose_scores import read_all
 from attention_collapse.errors import DataError
@@ -56,6 +56,7 @@ def main(study: Study) -> None:
     about = {
         "stage": "prevention", "confidence": confidence, "n_pairs": prevention.pairs,
         "rule": prevention.rule.model_dump(), "recommended": in_kinds(result["kinds"], prevention), "refused": REFUSED,
+        "without_room": ", ".join(without_room(result["kinds"], prevention)) or "none",
         "monitor": monitored(table, prevention), "at_inference": remedied(table, prevention, confidence),
     }  # fmt: skip
     used = {"prevention": prevention.model_dump(), "confidence": confidence}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from attention_collapse.data.coco import Entry
+from attention_collapse.data.entries import Entry
 from attention_collapse.data.formats.columns import find_columns
 from attention_collapse.data.formats.listing import (
     Listing,

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from attention_collapse.data.coco import Skipped, image_folder, read_annotations
+from attention_collapse.data.coco import image_folder, read_annotations
+from attention_collapse.data.entries import Skipped
 from attention_collapse.data.foils import items_of, with_foils
 from attention_collapse.data.formats.columns import find_columns, fits
 from attention_collapse.data.formats.listing import (

@@ -14,7 +14,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath, PureWindowsPath
 from typing import Any
 
-from attention_collapse.data.coco import Entry, Foil, Skipped, is_id, is_text, normal, safe_file_name
+from attention_collapse.data.entries import Entry, Foil, Skipped, is_id, is_text, normal, safe_file_name
 from attention_collapse.errors import DataError
 from attention_collapse.files import sha256_bytes
 

@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from attention_collapse.data.coco import Entry, Skipped, safe_file_name
+from attention_collapse.data.entries import Entry, Skipped, safe_file_name
 from attention_collapse.data.formats.columns import KNOWN
 from attention_collapse.data.formats.listing import ID_RULE, Listing, Locate, Row, chosen_split, entries_of, listed
 from attention_collapse.data.formats.tables import Reading

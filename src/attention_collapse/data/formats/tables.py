@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TextIO
 
-from attention_collapse.data.coco import Skipped
+from attention_collapse.data.entries import Skipped
 from attention_collapse.data.formats.columns import Columns, find_columns, fits
 from attention_collapse.data.formats.listing import (
     ID_RULE,

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from attention_collapse.data.coco import Entry
 from attention_collapse.data.download import default_cache
+from attention_collapse.data.entries import Entry
 from attention_collapse.data.images import UnusableImageError
 from attention_collapse.errors import DataError
 from attention_collapse.files import sha256_bytes, sha256_file, whole_file
