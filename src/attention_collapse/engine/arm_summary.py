@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from attention_collapse.engine.arm_curves import collapsed_at, curves
 from attention_collapse.engine.at_inference import COLUMNS, LOG_ODDS, REMEDIES, at_inference
 from attention_collapse.engine.dose_scores import numbers
 from attention_collapse.engine.dose_summary import COLLAPSED, HELD_OUT, LEARNED, dose_key
-from attention_collapse.engine.paired_seeds import UNDETERMINED, compared, judge, over_seeds
+from attention_collapse.engine.paired_seeds import UNDETERMINED, compared, could_be_shown, judge, over_seeds
 from attention_collapse.params import Dose, Prevention
 from attention_collapse.stats import ties
 
@@ -188,31 +188,36 @@ def _named_beside_the_first(study: Prevention) -> Counter[tuple[str, str]]:
     return Counter((cell.kind, cell.arm) for cell in cells(study) if cue_key(study.doses[0]) == cue_key(cell))
 
 
-def without_room(kinds: Mapping[str, Any], study: Prevention) -> list[str]:
+def without_room(table: pd.DataFrame, study: Prevention, confidence: float) -> list[str]:
     """The kinds in which nothing can prevent beside the first dose, whatever is still trained.
 
-    Plain training of every seed is there, and wrong in no more of the pairs whose cue says nothing, on average, than
-    the gain that the rule asks for: no way to train can have a greater mean gain, so none can be shown to.
+    Plain training of every seed that is named is there, and is right so often where the cue says nothing that no gain
+    over it could be shown to be above the rule's (`paired_seeds.could_be_shown`), Holm's correction left aside.
+
+    Parameters
+    ----------
+    table
+        As of `summary`.
     """
-    named, cue = _named_beside_the_first(study), cue_key(study.doses[0])
-    plain = {kind: kinds.get(kind, {}).get(cue, {}).get(BASELINE, {}) for kind in study.kinds}
-    return [
-        kind
-        for kind, found in plain.items()
-        if found.get("n_seeds") == named[kind, BASELINE]
-        and not ties.above(1 - found["neutral"]["mean"], study.rule.gain)
-    ]
+    named, found = _named_beside_the_first(study), []
+    for kind in study.kinds:
+        models = _of(table, kind, study.doses[0])
+        plain = models[models["arm"] == BASELINE] if len(models) else models
+        if len(plain) and len(plain) == named[kind, BASELINE]:
+            most = 1 - plain[HELD_OUT].to_numpy(np.float64)
+            if not could_be_shown(most, study.rule.gain, 1 - confidence):
+                found.append(kind)
+    return found
 
 
-def in_kinds(kinds: Mapping[str, Any], study: Prevention) -> dict[str, Any]:
+def in_kinds(kinds: Mapping[str, Any], study: Prevention, closed: Collection[str] = ()) -> dict[str, Any]:
     """Arm -> in which kinds it prevents beside the first dose, of how many with a verdict, and whether the rule
     recommends it.
 
-    `recommended` is None while kinds that lack a seed, and that are not `without_room`, could still decide, and where
-    the study names the arm in fewer kinds than the rule asks for.
+    `recommended` is None while kinds that lack a seed, and are not among those that are `closed` (`without_room`),
+    could still decide, and where the study names the arm in fewer kinds than the rule asks for.
     """
-    first, rule, closed = study.doses[0], study.rule, without_room(kinds, study)
-    named = _named_beside_the_first(study)
+    first, rule, named = study.doses[0], study.rule, _named_beside_the_first(study)
     found: dict[str, Any] = {}
     for arm in study.arms:
         if arm == BASELINE:

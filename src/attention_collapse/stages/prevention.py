@@ -52,11 +52,11 @@ def main(study: Study) -> None:
         )  # fmt: skip
     table = settle_frame(study.prevention_table, table)
     confidence = study.params.stats.confidence
-    result = summary(table, missing, prevention, confidence)
+    result, closed = summary(table, missing, prevention, confidence), without_room(table, prevention, confidence)
     about = {
         "stage": "prevention", "confidence": confidence, "n_pairs": prevention.pairs,
-        "rule": prevention.rule.model_dump(), "recommended": in_kinds(result["kinds"], prevention), "refused": REFUSED,
-        "without_room": ", ".join(without_room(result["kinds"], prevention)) or "none",
+        "rule": prevention.rule.model_dump(), "recommended": in_kinds(result["kinds"], prevention, closed),
+        "without_room": ", ".join(closed) or "none", "refused": REFUSED,
         "monitor": monitored(table, prevention), "at_inference": remedied(table, prevention, confidence),
     }  # fmt: skip
     used = {"prevention": prevention.model_dump(), "confidence": confidence}
