@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from attention_collapse.errors import ParamsError
+from attention_collapse.prevention.checks import check_answers, check_state, number, one_of
 from attention_collapse.prevention.method import Inputs, Method, Score, finite, losses
 
 
@@ -41,18 +42,16 @@ class ProductOfExperts(Method):
         self, branch: nn.Module, modality: Literal["image", "text"] = "text", *, strength: float = 1.0,
         gate: nn.Module | None = None, entropy: float = 0.0,
     ) -> None:  # fmt: skip
-        if strength < 0 or entropy < 0:
-            raise ParamsError(
-                f"strength = {strength}, entropy = {entropy}", expected="numbers of 0 or more", remedy="correct them"
-            )
-        self.branch, self.modality, self.strength = branch, modality, strength
-        self.gate, self.entropy = gate, entropy
+        self.branch, self.modality = branch, one_of(modality, "modality", ("image", "text"))
+        self.strength, self.entropy = number(strength, "strength"), number(entropy, "entropy")
+        self.gate = gate
 
     def loss(self, score: Score, image: Inputs, text: Inputs, target: Tensor, group: Tensor | None = None) -> Tensor:
         """The cross-entropy of the sum, plus that of the branch alone."""
         logits = score(image, text)
         if not self.strength:
             return finite(losses(logits, target).mean())
+        check_answers(logits, target)
         seen = image if self.modality == "image" else text
         alone = self.branch(seen)
         if alone.shape != logits.shape:
@@ -78,10 +77,12 @@ class ProductOfExperts(Method):
 
     def state_dict(self) -> dict[str, Any]:
         """Weights of the branch and of the gate."""
-        return {"branch": self.branch.state_dict()} | ({"gate": self.gate.state_dict()} if self.gate else {})
+        gate = {} if self.gate is None else {"gate": self.gate.state_dict()}
+        return {"method": self.name, "branch": self.branch.state_dict(), **gate}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take them up."""
+        check_state(state, self.name, ("branch",) if self.gate is None else ("branch", "gate"))
         self.branch.load_state_dict(state["branch"])
         if self.gate is not None:
             self.gate.load_state_dict(state["gate"])

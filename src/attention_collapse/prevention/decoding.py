@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from attention_collapse.errors import DataError, ParamsError
-from attention_collapse.prevention.method import share
+from attention_collapse.errors import DataError
+from attention_collapse.prevention.checks import number
 
 
 @dataclass(frozen=True)
@@ -46,9 +46,8 @@ class ContrastiveDecoding:
     needs: ClassVar[str] = "log-probabilities of the answers, or the log-odds of a match"
 
     def __post_init__(self) -> None:
-        if not 0 <= self.alpha < math.inf:
-            raise ParamsError(f"alpha = {self.alpha}", expected="a finite number, 0 or more", remedy="correct it")
-        share(self.beta, "beta")
+        number(self.alpha, "alpha")
+        number(self.beta, "beta", 0, 1)
 
     def passes(self, others: int = 1) -> float:
         """Forward passes per pair with as many other images."""
@@ -76,6 +75,12 @@ class ContrastiveDecoding:
         DataError
             No other score, shapes that differ, or a NaN.
         """
+        every = (own, *others)
+        if given := [type(x).__name__ for x in every if not isinstance(x, Tensor) or not x.is_floating_point()]:
+            raise DataError(
+                f"scores that are {', '.join(given)}", expected="tensors of floating-point log-probabilities",
+                remedy="convert them, such as torch.as_tensor(scores, dtype=torch.float32)",
+            )  # fmt: skip
         if not others or any(other.shape != own.shape for other in others):
             raise DataError(
                 f"scores of shape {tuple(own.shape)}, and {[tuple(other.shape) for other in others]} without the image",

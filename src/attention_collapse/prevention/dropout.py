@@ -9,7 +9,8 @@ import torch
 from torch import Tensor
 
 from attention_collapse.errors import ParamsError
-from attention_collapse.prevention.method import Drawing, Inputs, Score, finite, losses, share
+from attention_collapse.prevention.checks import check_rows, number
+from attention_collapse.prevention.method import Drawing, Inputs, Score, finite, losses
 
 Absent = Callable[[Any], Any]  # inputs of a modality -> inputs of the same shapes that say nothing
 
@@ -39,7 +40,7 @@ class ModalityDropout(Drawing):
         seed: int = 0,
     ) -> None:  # fmt: skip
         super().__init__(seed)
-        self.image, self.text = share(image, "image"), share(text, "text", 1 - image)
+        self.image, self.text = number(image, "image", 0, 1), number(text, "text", 0, 1 - image)
         self.absent = {"image": no_image, "text": no_text}
 
     def dropped(self, n: int) -> tuple[Tensor, Tensor]:
@@ -49,6 +50,7 @@ class ModalityDropout(Drawing):
 
     def loss(self, score: Score, image: Inputs, text: Inputs, target: Tensor, group: Tensor | None = None) -> Tensor:
         """The mean cross-entropy of the pairs, some of them without a modality."""
+        check_rows(image, text, target)
         no_image, no_text = self.dropped(len(target))
         image, text = self._without("image", image, no_image), self._without("text", text, no_text)
         return finite(losses(score(image, text), target).mean())

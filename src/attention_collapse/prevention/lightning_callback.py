@@ -6,7 +6,7 @@ from typing import Any
 
 from attention_collapse.errors import ParamsError
 from attention_collapse.extras import missing
-from attention_collapse.prevention.method import Method
+from attention_collapse.prevention.method import Method, a_method
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -22,7 +22,7 @@ class PreventionCallback(Callback):
     """
 
     def __init__(self, method: Method) -> None:
-        self.method = method
+        self.method = a_method(method)
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Refuse accumulated gradients where the method scales those of one batch."""

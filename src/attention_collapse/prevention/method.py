@@ -10,6 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from attention_collapse.errors import DataError, ParamsError
+from attention_collapse.prevention.checks import check_answers, check_state, count
 
 Inputs: TypeAlias = Tensor | Mapping[str, Any]  # a tensor, or tensors by name; the first axis is the pair
 Score: TypeAlias = Callable[[Any, Any], Tensor]  # (image, text) -> (pair,) log-odds of a match, or (pair, class) logits
@@ -31,7 +32,13 @@ def losses(logits: Tensor, target: Tensor) -> Tensor:
         (pair,) log-odds of the answer 1, or (pair, class).
     target
         (pair,) probabilities of the answer 1, or class numbers.
+
+    Raises
+    ------
+    DataError
+        Scores or labels that are none (`checks.check_answers`).
     """
+    check_answers(logits, target)
     if logits.ndim == 1:
         return F.binary_cross_entropy_with_logits(logits, target.to(logits.dtype), reduction="none")
     return F.cross_entropy(logits, target, reduction="none")
@@ -47,11 +54,15 @@ def finite(loss: Tensor) -> Tensor:
     return loss
 
 
-def share(value: float, name: str, most: float = 1.0) -> float:
-    """A number between 0 and `most`, or an error that names it."""
-    if not 0 <= value <= most:
-        raise ParamsError(f"{name} = {value}", expected=f"a number from 0 to {most:g}", remedy="correct it")
-    return value
+def a_method(given: Any) -> Method:
+    """What a loop of a framework was given as its method, if it is one."""
+    if not isinstance(given, Method):
+        said = given.__name__ if isinstance(given, type) else type(given).__name__
+        raise ParamsError(
+            f"method is {said}", expected="a method of attention_collapse.prevention, such as SwappedNegatives()",
+            remedy="make one: a class has to be called, a name is not enough",
+        )  # fmt: skip
+    return given
 
 
 class Method:
@@ -100,7 +111,8 @@ class Method:
         Raises
         ------
         DataError
-            The loss is NaN or infinite, or the batch holds nothing to swap.
+            The loss is NaN or infinite, the labels or the score are none, image, text and labels do not fit together,
+            or the batch is a single pair, so that there is nothing to swap.
         """
         raise NotImplementedError
 
@@ -112,18 +124,19 @@ class Method:
         return ()
 
     def state_dict(self) -> dict[str, Any]:
-        """What a resumed run needs to go on as if it had not stopped."""
+        """What a resumed run needs to go on as if it had not stopped; nothing, or the method's name is in it."""
         return {}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
-        """Take up what `state_dict` gave."""
+        """Take up what `state_dict` gave; DataError where another method gave it."""
+        check_state(state, self.name, ())
 
 
 class Drawing(Method):
     """A method that draws at random, from a generator of its own: the run around it draws what it would without it."""
 
     def __init__(self, seed: int = 0) -> None:
-        self.generator = torch.Generator().manual_seed(seed)
+        self.generator = torch.Generator().manual_seed(count(seed, "seed", 0))
 
     def others(self, n: int) -> Tensor:
         """(n,) for each of n rows the position of another, each used once: a cycle through a random order.
@@ -145,10 +158,11 @@ class Drawing(Method):
 
     def state_dict(self) -> dict[str, Any]:
         """The generator's state."""
-        return {"generator": self.generator.get_state()}
+        return {"method": self.name, "generator": self.generator.get_state()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Draw on from there."""
+        check_state(state, self.name, ("generator",))
         self.generator.set_state(state["generator"])
 
 

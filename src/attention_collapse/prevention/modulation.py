@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from attention_collapse.errors import ParamsError
+from attention_collapse.prevention.checks import number
 from attention_collapse.prevention.method import Drawing, Inputs, Score, finite, losses
 
 Unimodal = Callable[[Any, Any], tuple[Tensor, Tensor]]  # (image, text) -> logits of the image alone, of the text alone
@@ -44,7 +45,7 @@ class GradientModulation(Drawing):
         noise: bool = True, seed: int = 0,
     ) -> None:  # fmt: skip
         super().__init__(seed)
-        self.unimodal, self.alpha, self.noise = unimodal, alpha, noise
+        self.unimodal, self.alpha, self.noise = unimodal, number(alpha, "alpha"), noise
         self.own: Mapping[str, list[nn.Parameter]] = {"image": list(image), "text": list(text)}
         for modality, parameters in self.own.items():
             if not parameters:
@@ -68,7 +69,9 @@ class GradientModulation(Drawing):
         """The mean cross-entropy; the factors of `after_backward` are worked out on the way."""
         if self.alpha:
             with torch.no_grad():
-                seen, read = (float(torch.exp(-losses(one, target)).mean()) for one in self.unimodal(image, text))
+                seen, read = (
+                    float(torch.exp(-finite(losses(one, target))).mean()) for one in self.unimodal(image, text)
+                )
             self.factors = {"image": self._factor(seen, read), "text": self._factor(read, seen)}
         return finite(losses(score(image, text), target).mean())
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import math
 from collections.abc import Callable
 from typing import Any, Literal
@@ -11,14 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from attention_collapse.errors import ParamsError
+from attention_collapse.prevention.checks import check_answers, check_rows, count, matching, number, one_of
 from attention_collapse.prevention.method import Drawing, Inputs, Score, finite, losses, take
 
 Modality = Literal["image", "text"]
+LOG = logging.getLogger("attention_collapse.prevention")
 
 
 def _of_matching(logits: Tensor, method: str) -> Tensor:
     """The log-odds of a match; an error where the score is none."""
-    if logits.ndim != 1:
+    if isinstance(logits, Tensor) and logits.ndim != 1:  # what else it may be, `losses` says
         raise ParamsError(
             f"a score of shape {tuple(logits.shape)} for {method}",
             expected="(pair,) log-odds of a match: with another image the answer is known to be no",
@@ -47,6 +50,11 @@ def token_counts(ids: Tensor, vocabulary: int, mask: Tensor | None = None) -> Te
     >>> token_counts(torch.tensor([[1, 1], [0, 2]]), 3).tolist()
     [[0.0, 2.0, 0.0], [1.0, 0.0, 1.0]]
     """
+    if ids.numel() and not 0 <= int(ids.min()) <= int(ids.max()) < vocabulary:
+        raise ParamsError(
+            f"ids from {int(ids.min())} to {int(ids.max())}, and a vocabulary of {vocabulary}",
+            expected="ids below it", remedy="give the length of the tokenizer, added tokens included",
+        )  # fmt: skip
     counted = torch.ones_like(ids).float() if mask is None else mask.float()
     return torch.zeros(len(ids), vocabulary, device=ids.device).scatter_add_(1, ids.long(), counted)
 
@@ -54,6 +62,11 @@ def token_counts(ids: Tensor, vocabulary: int, mask: Tensor | None = None) -> Te
 def _nearest(features: Tensor, second: bool) -> Tensor:
     """(pair,) for each of (pair, feature) rows the position of the other whose direction is nearest, or second nearest
     where there are three rows."""
+    if features.ndim != 2 or not torch.isfinite(features).all():
+        raise ParamsError(
+            f"alike gave {tuple(features.shape)}" + ", not all finite" * (features.ndim == 2),
+            expected="(pair, feature) finite numbers of the texts", remedy="correct alike; token_counts makes such",
+        )  # fmt: skip
     unit = F.normalize(features.detach().float(), dim=1)
     near = (unit @ unit.T).fill_diagonal_(-math.inf)
     first = near.argmax(1)
@@ -62,7 +75,33 @@ def _nearest(features: Tensor, second: bool) -> Tensor:
     return first.cpu()
 
 
-class SwappedNegatives(Drawing):
+class _Swapping(Drawing):
+    """A method that swaps within the matching pairs of a batch."""
+
+    _told = False
+
+    def to_swap(self, image: Inputs, text: Inputs, target: Tensor) -> Tensor | None:
+        """(match,) positions of the matching pairs; None where there are fewer than two, which is said once.
+
+        Raises
+        ------
+        DataError
+            A batch of one pair, labels other than 0 and 1, or image, text and labels that do not fit together.
+        """
+        check_rows(image, text, target)
+        if len(target) == 1:
+            self.others(1)
+        true = matching(target)
+        if len(true) > 1:
+            return true
+        if not self._told:
+            said = "%s: a batch with %d matching pair(s) is trained on plainly, as are others"
+            LOG.warning(said, self.name, len(true))
+            self._told = True
+        return None
+
+
+class SwappedNegatives(_Swapping):
     """Matching pairs with another pair's image (or text) as further pairs that do not match.
 
     A cue of one modality goes with it unchanged, so that beside a swapped image it stands for "no match" as often as it
@@ -107,7 +146,8 @@ class SwappedNegatives(Drawing):
         seed: int = 0,
     ) -> None:
         super().__init__(seed)
-        self.swap, self.weight, self.alike = swap, weight, alike
+        self.swap, self.weight = one_of(swap, "swap", ("image", "text", "both")), number(weight, "weight")
+        self.alike = alike
 
     @property
     def passes(self) -> float:
@@ -116,8 +156,8 @@ class SwappedNegatives(Drawing):
 
     def loss(self, score: Score, image: Inputs, text: Inputs, target: Tensor, group: Tensor | None = None) -> Tensor:
         """The weighted mean cross-entropy over the batch and its swapped pairs, in one pass."""
-        true = torch.nonzero(target.cpu() == 1).flatten()
-        if not self.weight or len(true) < 2:
+        true = self.to_swap(image, text, target) if self.weight else None
+        if true is None:
             return finite(losses(_of_matching(score(image, text), self.name), target).mean())
         images, texts, answers, weights = image, text, target, [torch.ones(len(target))]
         for again, modality in enumerate(("image", "text") if self.swap == "both" else (self.swap,)):
@@ -135,7 +175,7 @@ class SwappedNegatives(Drawing):
         return self.others(n) if self.alike is None else _nearest(self.alike(text), second)
 
 
-class _Choosing(Drawing):
+class _Choosing(_Swapping):
     """A method that chooses the true pair among itself and others.
 
     Parameters
@@ -148,7 +188,7 @@ class _Choosing(Drawing):
 
     def __init__(self, weight: float = 1.0, *, candidates: int = 1, seed: int = 0) -> None:
         super().__init__(seed)
-        self.weight, self.candidates = weight, candidates
+        self.weight, self.candidates = number(weight, "weight"), count(candidates, "candidates")
 
     @property
     def passes(self) -> float:
@@ -177,8 +217,8 @@ class Choice(_Choosing):
 
     def loss(self, score: Score, image: Inputs, text: Inputs, target: Tensor, group: Tensor | None = None) -> Tensor:
         """The mean cross-entropy, plus `weight` times that of the two choices, in one pass."""
-        true = torch.nonzero(target.cpu() == 1).flatten()
-        if not self.weight or len(true) < 2:
+        true = self.to_swap(image, text, target) if self.weight else None
+        if true is None:
             return finite(losses(_of_matching(score(image, text), self.name), target).mean())
         images, texts = image, text
         for modality in ("image", "text"):
@@ -187,6 +227,7 @@ class Choice(_Choosing):
                 images = _joined(images, take(image, other if modality == "image" else true))
                 texts = _joined(texts, take(text, other if modality == "text" else true))
         logits = _of_matching(score(images, texts), self.name)
+        check_answers(logits, torch.cat([target, target.new_ones(2 * self.candidates * len(true))]))
         own, swapped = logits[: len(target)], logits[len(target) :].view(2, self.candidates, len(true))
         right = own[true.to(own.device)].expand(2, 1, -1)
         choices = -F.log_softmax(torch.cat([right, swapped], 1), 1)[:, 0]  # (image or text, pair)
@@ -214,17 +255,19 @@ class ImageChoice(_Choosing):
 
     def loss(self, score: Score, image: Inputs, text: Inputs, target: Tensor, group: Tensor | None = None) -> Tensor:
         """The mean cross-entropy, plus `weight` times that of the choice, in one pass."""
-        n, images, texts = len(target), image, text
         if not self.weight:
             return finite(losses(score(image, text), target).mean())
+        check_rows(image, text, target)
+        n, images, texts = len(target), image, text
         for _ in range(self.candidates):
             images, texts = _joined(images, take(image, self.others(n))), _joined(texts, text)
         logits = score(images, texts)
-        if logits.ndim != 2:
+        if isinstance(logits, Tensor) and logits.ndim != 2:
             raise ParamsError(
                 f"a score of shape {tuple(logits.shape)} for {self.name}", expected="(pair, answer) logits",
                 remedy="use `Choice`, which takes the log-odds of a match",
             )  # fmt: skip
+        check_answers(logits, target.repeat(1 + self.candidates))
         right = F.one_hot(target.repeat(1 + self.candidates), logits.shape[1]).bool()
         odds = logits[right] - logits.masked_fill(right, -torch.inf).logsumexp(1)  # of the pair's right answer
         choice = -F.log_softmax(odds.view(1 + self.candidates, n), 0)[0]  # among its own image and the others
@@ -251,7 +294,8 @@ class SwapConsistency(Drawing):
 
     def __init__(self, swap: Modality = "image", *, weight: float = 1.0, prior: float = 0.5, seed: int = 0) -> None:
         super().__init__(seed)
-        self.swap, self.weight, self.prior = swap, weight, prior
+        self.swap = one_of(swap, "swap", ("image", "text"))
+        self.weight, self.prior = number(weight, "weight"), number(prior, "prior", 0, 1)
 
     @property
     def passes(self) -> float:
@@ -263,6 +307,7 @@ class SwapConsistency(Drawing):
         plain = losses(_of_matching(score(image, text), self.name), target).mean()
         if not self.weight:
             return finite(plain)
+        check_rows(image, text, target)
         other = self.others(len(target))
         torn = score(take(image, other), text) if self.swap == "image" else score(image, take(text, other))
         return finite(plain + self.weight * losses(torn, torch.full_like(torn, self.prior)).mean())

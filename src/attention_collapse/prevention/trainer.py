@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
+from pickle import UnpicklingError
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -12,7 +13,7 @@ from torch import Tensor
 from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.extras import missing
 from attention_collapse.files import whole_file
-from attention_collapse.prevention.method import Inputs, Method, Plain
+from attention_collapse.prevention.method import Inputs, Method, Plain, a_method
 
 try:
     from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -34,16 +35,23 @@ class _BesideTheModel(TrainerCallback):
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Go on with the state of the checkpoint, if the run does."""
-        if not state.global_step or not self.method.state_dict():
-            return
         file = Path(str(args.output_dir)) / f"checkpoint-{state.global_step}" / FILE
+        if not state.global_step or not (self.method.state_dict() or file.is_file()):
+            return
         if not file.is_file():
             raise DataError(
                 f"the run goes on at step {state.global_step}, and there is no {file}",
                 expected=f"the state of {self.method.name} beside the checkpoint",
                 remedy="restore it, or train from the start",
             )
-        self.method.load_state_dict(torch.load(file, weights_only=True))
+        try:
+            kept = torch.load(file, weights_only=True)
+        except (UnpicklingError, RuntimeError, EOFError, ValueError):
+            raise DataError(
+                f"{file} cannot be read", expected=f"the state of {self.method.name}, whole, as it was written",
+                remedy="restore it, or train from the start",
+            ) from None  # fmt: skip
+        self.method.load_state_dict(kept)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Empty the method's own gradients."""
@@ -73,7 +81,7 @@ class PreventionMixin(_Base):  # type: ignore[misc]
     """
 
     def __init__(self, *args: Any, method: Method | None = None, **kwargs: Any) -> None:
-        self.method = method or Plain()
+        self.method = Plain() if method is None else a_method(method)
         super().__init__(*args, **kwargs)
         scales = type(self.method).after_backward is not Method.after_backward
         if scales and self.args.gradient_accumulation_steps > 1:
@@ -96,7 +104,13 @@ class PreventionMixin(_Base):  # type: ignore[misc]
         """The method's loss in training; the Trainer's own in evaluation."""
         if not model.training:
             return super().compute_loss(model, inputs, *args, **kwargs)
-        image, text, target = self.pairs(inputs)
+        given = self.pairs(inputs)
+        if not isinstance(given, tuple) or len(given) != 3:
+            raise DataError(
+                f"pairs(inputs) gave {len(given) if isinstance(given, tuple) else type(given).__name__}",
+                expected="(image, text, target)", remedy="let it return these three",
+            )  # fmt: skip
+        image, text, target = given
         return self.method.loss(partial(self.score, model), image, text, target, inputs.get("group"))
 
     def training_step(self, *args: Any, **kwargs: Any) -> Tensor:
@@ -107,8 +121,14 @@ class PreventionMixin(_Base):  # type: ignore[misc]
 
     def create_optimizer(self, *args: Any, **kwargs: Any) -> Any:
         """The Trainer's, with the method's own parameters in a group of their own."""
-        known = self.optimizer
+        known, own = self.optimizer, list(self.method.parameters())
         optimizer = super().create_optimizer(*args, **kwargs)
-        if known is None and (own := list(self.method.parameters())):
+        if known is None and own:
             optimizer.add_param_group({"params": own})
+        trained = {id(parameter) for group in optimizer.param_groups for parameter in group["params"]}
+        if not {id(parameter) for parameter in own} <= trained:
+            raise ParamsError(
+                f"an optimiser of your own, without the parameters of {self.method.name}",
+                expected="one that trains method.parameters() too", remedy="hand them to it beside the model's",
+            )  # fmt: skip
         return optimizer
