@@ -72,7 +72,7 @@ def test_it_looks_in_evaluation_mode_without_gradients_and_the_same_every_time()
 
     def score(image, text):
         seen.append((model.training, model.body[3].training, torch.is_grad_enabled()))
-        return content(image, text) + 3 * torch.randn(len(image))  # noise of its own
+        return content(image, text) + 1e-4 * torch.randn(len(image))  # noise of its own, as small as rounding
 
     monitor = Monitor(score, pairs(), every=1, model=model)
     one = monitor.step(0)
@@ -210,6 +210,20 @@ def test_a_resumed_run_goes_on_as_if_it_had_not_been_cut(split, through):
     assert str(cut.history) == str(whole.history)  # as text: NaN is no number's equal
     assert cut.alarms == whole.alarms and [alarm.rang_at for alarm in whole.alarms] == [12]
     assert cut._cost.checks == 10 and cut._cost.steps == 19
+
+
+def test_a_state_that_is_none_or_of_another_rule_is_an_error():
+    monitor = Monitor(content, pairs(), model=())
+    monitor.step(0)
+    state = monitor.state_dict()
+    for wrong, said in (
+        (None, "a state of NoneType"), ({**state, "format": 0}, "a state of format 0"),
+        ({k: v for k, v in state.items() if k != "watches"}, "without watches"),
+    ):  # fmt: skip
+        with pytest.raises(DataError, match=said):
+            monitor.load_state_dict(wrong)
+    with pytest.raises(DataError, match="the state is of the rule"):
+        Monitor(content, pairs(), model=(), threshold=0.5).load_state_dict(state)
 
 
 @pytest.mark.parametrize("change", ["image", "label", "partners", "seed", "hard"])

@@ -225,6 +225,65 @@ def test_labels_beyond_the_candidates_are_an_error():
         watch(lambda image, text: text[:, :2], three).step(0)
 
 
+def test_a_score_with_chance_in_it_is_an_error_before_it_can_count_as_use_of_a_modality():
+    torch.manual_seed(0)
+    for noisy in (
+        lambda image, text: text[:, 1] + 0.5 * torch.randn(len(text)),
+        lambda image, text: text[:, 1] + torch.from_numpy(np.random.default_rng().normal(size=len(text))),
+    ):
+        with pytest.raises(ModelError, match="differ by up to"):
+            Monitor(noisy, pairs(), model=()).step(0)
+    Monitor(lambda image, text: torch.zeros(len(text)), pairs(), model=()).step(0)  # which never moves
+
+
+def test_a_pair_that_comes_twice_is_an_error():
+    image, text, target = pairs(20)
+    twice = [torch.cat([part, part[3:4]]) for part in (image, text, target)]
+    with pytest.raises(DataError, match="pair 20 of held_out is pair 3 of held_out once more"):
+        Monitor(content, tuple(twice), model=())
+    turned = [*twice[:2], torch.cat([target, 1 - target[3:4]])]
+    with pytest.raises(DataError, match=r"once more, with the labels"):
+        Monitor(content, tuple(turned), model=())
+    with pytest.raises(DataError, match=r"pair 0 of hard is pair 0 of held_out once more, with the labels"):
+        Monitor(content, (image, text, target), hard=(image, text, 1 - target), model=())
+    Monitor(content, (image, text, target), hard=(image[:9], text[:9], target[:9]), model=())
+
+
+@pytest.mark.parametrize(
+    "target", [[0, 1] * 10, np.array([0, 1] * 10), torch.tensor([0, 10**12] * 10), torch.ones(20) * 1j]
+)
+def test_labels_of_held_out_pairs_are_a_tensor_of_whole_numbers(target):
+    image, text, _ = pairs(20)
+    with pytest.raises(DataError, match="labels"):
+        Monitor(content, (image, text, target), model=())
+    with pytest.raises(DataError, match="hard: "):
+        Monitor(content, pairs(20), hard=(image, text, torch.ones(20)), model=())
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"every": "10"}, {"every": 2.5}, {"every": float("nan")}, {"budget": None}, {"budget": ".1"}, {"seed": -1},
+        {"seed": "a"}, {"partners": 1.5}, {"patience": True}, {"batch_size": 0}, {"threshold": float("nan")},
+        {"threshold": "0"}, {"rule": 3}, {"rule": Rule}, {"rule": Rule(n_resamples=0)}, {"rule": Rule(margin=2)},
+        {"on_alarm": 3},
+    ],
+)  # fmt: skip
+def test_settings_of_the_wrong_kind_are_named(options):
+    with pytest.raises(ParamsError, match="|".join((*options, "n_resamples", "margin"))):
+        Monitor(content, pairs(), model=(), **options)
+
+
+def test_a_step_is_a_whole_number_and_a_model_a_module():
+    monitor = Monitor(content, pairs(), model=(), every=2)
+    for step in ("3", None, 1.5):
+        with pytest.raises(ParamsError, match="step"):
+            monitor.step(step)
+    assert monitor.step(np.int64(2))
+    with pytest.raises(ModelError, match="model holds str"):
+        Monitor(content, pairs(), model="abc")
+
+
 @pytest.mark.parametrize(
     "options", [{"every": 0}, {"budget": 0}, {"partners": 0}, {"patience": 0}, {"batch_size": -1}, {"confidence": 95}]
 )

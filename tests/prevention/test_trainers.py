@@ -6,7 +6,14 @@ from test_methods import Fusion, batch, linear, unimodal
 from torch import nn
 
 from attention_collapse.errors import DataError, ParamsError
-from attention_collapse.prevention import GradientModulation, ProductOfExperts, SwappedNegatives
+from attention_collapse.prevention import (
+    Choice,
+    GradientModulation,
+    GroupReweighting,
+    Plain,
+    ProductOfExperts,
+    SwappedNegatives,
+)
 
 STEPS, SIZE = 6, 16
 METHODS = {
@@ -94,6 +101,42 @@ def test_transformers_trainer_goes_on_with_the_method_s_random_numbers(tmp_path)
     (tmp_path / "checkpoint-3" / "attention_collapse_method.pt").unlink()
     with pytest.raises(DataError, match="goes on at step 3, and there is no"):
         trainer_of(tmp_path, "swapped-negatives").train(resume_from_checkpoint=str(tmp_path / "checkpoint-3"))
+
+
+def test_transformers_trainer_goes_on_with_no_other_method_and_no_broken_state(tmp_path):
+    trainer_of(tmp_path, "swapped-negatives").train()
+    resumed = {"resume_from_checkpoint": str(tmp_path / "checkpoint-3")}
+    for method in (Plain(), Choice(), GroupReweighting()):
+        other = trainer_of(tmp_path, "swapped-negatives")
+        other.method = other.callback_handler.callbacks[-1].method = method
+        with pytest.raises(DataError, match="a state of swapped-negatives"):
+            other.train(**resumed)
+    (tmp_path / "checkpoint-3" / "attention_collapse_method.pt").write_bytes(b"PK broken")
+    with pytest.raises(DataError, match="cannot be read"):
+        trainer_of(tmp_path, "swapped-negatives").train(**resumed)
+
+
+def test_an_optimiser_of_one_s_own_has_to_train_the_method_too(tmp_path):
+    lacking, whole = (trainer_of(tmp_path, "product-of-experts") for _ in range(2))
+    lacking.optimizer = torch.optim.SGD(lacking.model.parameters(), lr=0.1)
+    with pytest.raises(ParamsError, match="without the parameters of product-of-experts"):
+        lacking.train()
+    own = [*whole.model.parameters(), *whole.method.parameters()]
+    whole.optimizer = torch.optim.SGD(own, lr=0.1)
+    whole.train()
+    assert any(parameter.detach().abs().sum() > 0 for parameter in whole.method.parameters())
+
+
+def test_what_is_no_method_is_named(tmp_path):
+    from attention_collapse.prevention.trainer import PreventionMixin
+
+    for wrong, said in ((SwappedNegatives, "method is SwappedNegatives"), ("erm", "method is str")):
+        with pytest.raises(ParamsError, match=said):
+            PreventionMixin(method=wrong)
+    three = trainer_of(tmp_path, "swapped-negatives")
+    three.pairs = lambda inputs: (inputs["image"], inputs["text"])
+    with pytest.raises(DataError, match=r"pairs\(inputs\) gave 2"):
+        three.compute_loss(three.model.train(), {"image": None, "text": None})
 
 
 def test_gradients_of_several_batches_are_no_batch_s(tmp_path):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from attention_collapse.extras import missing
-from attention_collapse.monitor.monitor import Monitor
+from attention_collapse.monitor.monitor import Monitor, a_monitor
 
 try:
     from lightning.pytorch import Callback, LightningModule, Trainer
@@ -25,7 +25,12 @@ class MonitorCallback(Callback):
     """
 
     def __init__(self, monitor: Monitor, *, prefix: str = "monitor/") -> None:
-        self.monitor, self.prefix = monitor, prefix
+        self.monitor, self.prefix = a_monitor(monitor), prefix
+
+    @property
+    def state_key(self) -> str:
+        """Of its state in a checkpoint: by the prefix, so that two monitors have two."""
+        return f"{type(self).__qualname__}[{self.prefix}]"
 
     def _step(self, trainer: Trainer) -> None:
         values = self.monitor.step(trainer.global_step)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
+from numbers import Integral
 from typing import Any, Final
 
 import numpy as np
@@ -16,7 +17,7 @@ from torch import Tensor, nn
 from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.monitor.alarm import Alarm, Watch
 from attention_collapse.monitor.cost import Cost
-from attention_collapse.monitor.pairs import HeldOut, Inputs, checked, digest, draw_partners
+from attention_collapse.monitor.pairs import HeldOut, Inputs, check_against, checked, digest, draw_partners
 from attention_collapse.monitor.reading import (
     MODALITIES,
     Cells,
@@ -27,7 +28,7 @@ from attention_collapse.monitor.reading import (
     read,
     read_hard,
 )
-from attention_collapse.monitor.scoring import Scorer
+from attention_collapse.monitor.scoring import Scorer, require_same
 from attention_collapse.monitor.settings import Score, check_settings, modules_of
 from attention_collapse.monitor.undisturbed import undisturbed
 
@@ -113,13 +114,19 @@ class Monitor:
         seed: int = 0,
         on_alarm: Callable[[Alarm], None] | None = None,
     ) -> None:
-        rule = rule or Rule()
-        self.rule = replace(
-            rule,
-            threshold=rule.threshold if threshold is None else threshold,
-            confidence=rule.confidence if confidence is None else confidence,
-        )
-        check_settings(self.rule, every=every, budget=budget, counts=(partners, patience, batch_size or 1))
+        rule = Rule() if rule is None else rule
+        if isinstance(rule, Rule):
+            rule = replace(
+                rule,
+                threshold=rule.threshold if threshold is None else threshold,
+                confidence=rule.confidence if confidence is None else confidence,
+            )
+        counts = {"partners": partners, "patience": patience, "seed": seed}
+        counts |= {} if batch_size is None else {"batch_size": batch_size}
+        check_settings(rule, every=every, budget=budget, counts=counts)
+        if not (on_alarm is None or callable(on_alarm)):
+            raise ParamsError(f"on_alarm={on_alarm!r}", expected="a function of an alarm", remedy="pass one")
+        self.rule = rule
         self.every, self.budget, self.seed = every, budget, seed
         self.modules = modules_of(score, model)
         self.held_out = checked(held_out)
@@ -129,6 +136,7 @@ class Monitor:
                 "hard has no target", expected="labels, since accuracy is what the hard pairs measure",
                 remedy="pass hard=(image, text, target)",
             )  # fmt: skip
+        check_against(self.held_out, self.hard)
         self._target, self._hard_target = _labels(self.held_out), _labels(self.hard)
         highest = max((int(t.max()) for t in (self._target, self._hard_target) if t is not None), default=1)
         self._scores = Scorer(score, batch_size, highest, labelled=self._target is not None)
@@ -165,6 +173,8 @@ class Monitor:
         Values are floats by name: `accuracy`, `reliance_image`, …, with `_ci_low` and `_ci_high`, and `image_unused`,
         `text_unused`, `hard_failed`, 1 while the alarm rings. NaN: undefined, and `reasons` says why.
         """
+        if not isinstance(step, Integral):
+            raise ParamsError(f"step {step!r}", expected="a whole number", remedy="pass the number of the step")
         if self.last_step is not None and step < self.last_step:
             raise ParamsError(
                 f"step {step} after step {self.last_step}", expected="steps that go up",
@@ -183,6 +193,8 @@ class Monitor:
         self._cost.start()
         if torch.cuda.is_initialized():
             torch.cuda.synchronize()  # what training has still to do is no cost of ours
+        if not self.history:
+            self._require_same()
         before = self._cost.clock()
         reading = self._look()
         self.reasons = reading.reasons
@@ -201,6 +213,12 @@ class Monitor:
         return values
 
     # -- one check ------------------------------------------------------------------------------------------------
+
+    def _require_same(self) -> None:
+        """Once, and no part of what checks cost: score the held-out pairs twice; ModelError if the scores differ."""
+        own = np.arange(len(self._image))[:, None]
+        with undisturbed(self.modules, self.seed):
+            require_same(*(self._scores(self.held_out, own, own) for _ in range(2)))
 
     def _look(self) -> Reading:
         pairs, own = self.held_out, np.arange(len(self._image))
@@ -285,6 +303,7 @@ class Monitor:
         return {
             "format": FORMAT,
             "held_out": self._digest,
+            "rule": asdict(self.rule),
             "last": self.last_step,
             "history": [dict(values) for values in self.history],
             "alarms": [asdict(alarm) for alarm in self.alarms],
@@ -292,20 +311,29 @@ class Monitor:
             "cost": self._cost.state_dict(),
         }
 
-    def load_state_dict(self, state: dict[str, Any]) -> None:
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Go on where a state was taken.
 
         Raises
         ------
         DataError
-            The state is of other held-out pairs, partners or seed, or of no monitor of this version.
+            The state is of other held-out pairs, partners, seed or rule, or of no monitor of this version.
         """
-        if state.get("format") != FORMAT:
+        known = isinstance(state, Mapping)
+        absent = sorted(self.state_dict().keys() - state.keys()) if known else []
+        if not known or state.get("format") != FORMAT or absent:
+            got = f"format {state.get('format')!r}" if known else type(state).__name__
             raise DataError(
-                f"a state of format {state.get('format')!r}",
+                f"a state of {got}" + f", without {', '.join(absent)}" * bool(absent),
                 expected=f"what Monitor.state_dict gives, format {FORMAT}",
                 remedy="start with a new Monitor, without its state",
-            )  # fmt: skip
+            )
+        if state["rule"] != asdict(self.rule):
+            raise DataError(
+                f"the state is of the rule {state['rule']}, this one is {asdict(self.rule)}",
+                expected="the same rule, or the alarms would go on by another",
+                remedy="restore the rule of the run, or start with a new Monitor, without its state",
+            )
         if state["held_out"] != self._digest:
             raise DataError(
                 f"the state is of held-out pairs {state['held_out']}, these are {self._digest} "
@@ -321,6 +349,15 @@ class Monitor:
         self.alarms = [Alarm(**alarm) for alarm in state["alarms"]]
         self.last_step = state["last"]
         self._cost = Cost(**state["cost"], clock=self._cost.clock)
+
+
+def a_monitor(given: object) -> Monitor:
+    """What a loop of a framework was given as its monitor, if it is one."""
+    if not isinstance(given, Monitor):
+        raise ParamsError(
+            f"monitor is {type(given).__name__}", expected="a Monitor", remedy="make one: Monitor(model, held_out)"
+        )
+    return given
 
 
 def _ending(alarm: Alarm) -> str:

@@ -15,6 +15,8 @@ from attention_collapse.errors import DataError
 
 Inputs: TypeAlias = Tensor | Mapping[str, Tensor]
 Index: TypeAlias = NDArray[np.int64]
+HELD_OUT = "held_out"  # what the argument is called
+MOST = 10**6  # the highest label that can be: more candidates are a mistake
 FEWEST = 3  # a pair, one whose image stands in, and one whose text does
 EXPECTED = "(image, text, target): tensors, or mappings of tensors, with one row per pair"
 
@@ -46,7 +48,7 @@ def parts(inputs: Inputs) -> Iterator[tuple[str, Tensor]]:
     if isinstance(inputs, Tensor):
         yield "", inputs
     else:
-        yield from sorted(inputs.items())
+        yield from sorted(inputs.items(), key=lambda item: str(item[0]))
 
 
 def described(inputs: Inputs) -> str:
@@ -98,7 +100,31 @@ def _check_modality(inputs: object, what: str) -> int:
     return lengths.pop()
 
 
-def checked(given: object, *, name: str = "held_out") -> HeldOut:
+def check_against(held_out: HeldOut, hard: HeldOut | None) -> None:
+    """DataError where a pair comes more than once: it would count as evidence as often as it does.
+
+    The hard pairs may hold what is held out, with the same label.
+    """
+    seen: dict[bytes, tuple[str, int, float | None]] = {}
+    for name, pairs in ((HELD_OUT, held_out), ("hard", hard)):
+        if pairs is None:
+            continue
+        rows = np.concatenate([_bytes(x) for side in (pairs.image, pairs.text) for _, x in parts(side)], axis=1)
+        labels = [None] * len(rows) if pairs.target is None else pairs.target.tolist()
+        own = set[bytes]()
+        for place, (row, label) in enumerate(zip(map(bytes, rows), labels, strict=True)):
+            where, first, told = seen.setdefault(row, (name, place, label))
+            if row in own or (where != name and told not in (None, label)):
+                other = f", with the labels {told:g} and {label:g}" if None is not told != label else ""
+                raise DataError(
+                    f"pair {place} of {name} is pair {first} of {where} once more{other}",
+                    expected="different pairs: one that is repeated makes intervals shorter than they are",
+                    remedy="leave out what is repeated",
+                )
+            own.add(row)
+
+
+def checked(given: object, *, name: str = HELD_OUT) -> HeldOut:
     """Held-out pairs that a monitor can work with.
 
     Raises
@@ -109,6 +135,11 @@ def checked(given: object, *, name: str = "held_out") -> HeldOut:
     if not isinstance(given, tuple) or len(given) not in (2, 3):
         raise DataError(f"{name} is {type(given).__name__}", expected=EXPECTED, remedy=f"pass {name}=(image, text, y)")
     pairs = HeldOut(*given)
+    if pairs.target is not None and not isinstance(pairs.target, Tensor):
+        raise DataError(
+            f"{name}: labels that are {type(pairs.target).__name__}", expected=EXPECTED,
+            remedy="make them a tensor, such as torch.as_tensor(labels)",
+        )  # fmt: skip
     n, n_text = _check_modality(pairs.image, "image"), _check_modality(pairs.text, "text")
     if n != n_text or (pairs.target is not None and pairs.target.shape != (n,)):
         target = None if pairs.target is None else tuple(pairs.target.shape)
@@ -128,17 +159,26 @@ def checked(given: object, *, name: str = "held_out") -> HeldOut:
 
 
 def _check_target(target: Tensor, name: str) -> None:
+    if target.is_complex():
+        raise DataError(f"{name}: complex labels", expected="whole numbers from 0", remedy="give the labels so")
     values = target.detach().cpu().double().numpy()
-    if not (np.isfinite(values).all() and (values >= 0).all() and (values == np.round(values)).all()):
+    if not (
+        np.isfinite(values).all()
+        and (values >= 0).all()
+        and (values <= MOST).all()
+        and (values == np.round(values)).all()
+    ):
         raise DataError(
-            f"{name}: labels such as {values[:5].tolist()}", expected="whole numbers from 0: 1 for a match, 0 for none",
+            f"{name}: labels such as {values[:5].tolist()}",
+            expected=f"whole numbers from 0 (to {MOST:,}): 1 for a match, 0 for none",
             remedy="give the labels as they are scored, without an index to ignore",
         )  # fmt: skip
     if len(set(values.tolist())) < 2:
         raise DataError(
             f"{name}: every label is {values[0]:g}",
             expected="two labels or more: a constant answer is always right otherwise",
-            remedy="add pairs with another label, or leave the target out if all pairs match",
+            remedy="add pairs with another label"
+            + (", or leave the target out if all pairs match" if name == HELD_OUT else ""),
         )
 
 

@@ -89,3 +89,20 @@ class Scorer:
                 expected="labels 0 and 1, or one logit per candidate", remedy="return (pair, candidate) logits",
             )  # fmt: skip
         return np.asarray(scores.detach().cpu().double().numpy(), np.float64)
+
+
+NOISE = 0.01  # of the scores' spread: what rounding never reaches
+
+
+def require_same(one: NDArray[np.float64], again: NDArray[np.float64]) -> None:
+    """ModelError where the same pairs get other scores a second time: chance would count as use of a modality."""
+    known = np.isfinite(one) & np.isfinite(again)
+    if not known.any():
+        return
+    moved = float(np.abs(one[known] - again[known]).max())
+    if moved > NOISE * one[known].std() and moved > 0:
+        raise ModelError(
+            f"the same held-out pairs got scores that differ by up to {moved:.3g} when they were scored again",
+            expected="a score without chance in evaluation mode",
+            remedy="leave out what draws at random: dropout that does not heed `training`, noise, sampled features",
+        )

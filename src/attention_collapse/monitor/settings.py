@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import math
+from collections.abc import Callable, Iterable, Mapping
+from numbers import Integral, Real
 from typing import Any, TypeAlias
 
 import torch
@@ -17,7 +19,12 @@ Score: TypeAlias = Callable[[Any, Any], Tensor]
 def modules_of(score: Score, model: nn.Module | Iterable[nn.Module] | None) -> tuple[nn.Module, ...]:
     """The modules that a score runs."""
     if model is not None:
-        return (model,) if isinstance(model, nn.Module) else tuple(model)
+        found = (model,) if isinstance(model, nn.Module) else tuple(model)
+        if wrong := [type(one).__name__ for one in found if not isinstance(one, nn.Module)]:
+            raise ModelError(
+                f"model holds {', '.join(wrong)}", expected="a torch module, or several", remedy="pass the model itself"
+            )
+        return found
     owner = score if isinstance(score, nn.Module) else getattr(score, "__self__", None)
     if not isinstance(owner, nn.Module):
         raise ModelError(
@@ -28,24 +35,24 @@ def modules_of(score: Score, model: nn.Module | Iterable[nn.Module] | None) -> t
     return (owner,)
 
 
-def check_settings(rule: Rule, *, every: int | None, budget: float, counts: tuple[int, ...]) -> None:
-    """ParamsError for a setting that cannot be; `counts` are to be 1 or more."""
-    wrong = [
-        text
-        for bad, text in (
-            (every is not None and every < 1, f"every={every}"),
-            (not 0 < budget < 1, f"budget={budget}"),
-            (min(counts) < 1, f"partners, patience, batch_size: {counts}"),
-            (not 0 < rule.confidence < 1, f"confidence={rule.confidence}"),
-            (not (0 < rule.margin < 1 and 0 < rule.hard_margin < 1), f"margins {rule.margin}, {rule.hard_margin}"),
-        )
-        if bad
-    ]
+def check_settings(rule: object, *, every: int | None, budget: float, counts: Mapping[str, object]) -> None:
+    """ParamsError for a setting that cannot be; `counts` by name are to be 1 or more, a seed 0 or more."""
+    if not isinstance(rule, Rule):
+        raise ParamsError(f"rule={rule!r}", expected="a Rule", remedy="pass rule=Rule(margin=…)")
+    whole = {**counts, "n_resamples": rule.n_resamples} | ({} if every is None else {"every": every})
+    shares = {
+        "budget": budget, "confidence": rule.confidence, "margin": rule.margin, "hard_margin": rule.hard_margin,
+    }  # fmt: skip
+    wrong = [f"{name}={value!r}" for name, value in whole.items() if not _is_whole(value, name != "seed")]
+    wrong += [f"{name}={value!r}" for name, value in shares.items() if not (_is_number(value) and 0 < value < 1)]
+    wrong += [f"threshold={rule.threshold!r}"] * (not _is_number(rule.threshold))
     if wrong:
         raise ParamsError(
-            "; ".join(wrong), expected="counts of 1 or more; budget, confidence and margins between 0 and 1",
+            "; ".join(wrong),
+            expected="whole numbers of 1 or more (a seed: 0), a finite threshold, and budget, confidence and margins "
+            "between 0 and 1",
             remedy="correct the arguments of Monitor",
-        )  # fmt: skip
+        )
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     if every is None and distributed and torch.distributed.get_world_size() > 1:
         raise ParamsError(
@@ -54,3 +61,11 @@ def check_settings(rule: Rule, *, every: int | None, budget: float, counts: tupl
             "for each other for ever",
             remedy="set every, for instance to what recommended_every() says of a run in one process",
         )
+
+
+def _is_whole(value: object, least: int) -> bool:
+    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(float(value))

@@ -9,7 +9,7 @@ from typing import Any
 from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.extras import missing
 from attention_collapse.files import write_text
-from attention_collapse.monitor.monitor import Monitor
+from attention_collapse.monitor.monitor import Monitor, a_monitor
 
 try:
     from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -33,7 +33,7 @@ class MonitorCallback(TrainerCallback):
     """
 
     def __init__(self, monitor: Monitor, *, prefix: str = "monitor/", resume: bool = True) -> None:
-        self.monitor, self.prefix, self.resume = monitor, prefix, resume
+        self.monitor, self.prefix, self.resume = a_monitor(monitor), prefix, resume
         self.trainer: Trainer | None = None
 
     def attach(self, trainer: Trainer) -> MonitorCallback:
@@ -67,7 +67,14 @@ class MonitorCallback(TrainerCallback):
                     expected="the monitor's state beside the checkpoint",
                     remedy="load it yourself (monitor.load_state_dict), or pass resume=False to begin anew",
                 )
-            self.monitor.load_state_dict(json.loads(file.read_text("utf-8")))
+            try:
+                kept = json.loads(file.read_text("utf-8"))
+            except ValueError:
+                raise DataError(
+                    f"{file} cannot be read", expected="the monitor's state, whole, as it was written",
+                    remedy="restore it, or pass resume=False to begin anew",
+                ) from None  # fmt: skip
+            self.monitor.load_state_dict(kept)
         self._step(step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
