@@ -4,6 +4,7 @@ import re
 import subprocess
 from pathlib import PurePosixPath
 
+import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
@@ -93,15 +94,43 @@ def test_what_the_page_says_of_alarms_beside_other_cues_is_committed():
         of[f"{cue}_reliability_{dose}"] for cue, dose in (("text", 99), ("text", 100), ("image", 95), ("words", 95))
     )
     both = [sum(one["neutral_pairs"][name] for one in (most, perfect)) for name in ("rang", "collapsed")]
-    assert "the first alarm rang for {} of the {}.".format(*both) in page
-    collapsed = mark["neutral_pairs"]["collapsed"]
-    assert f"for none of the {collapsed} models that collapsed (the alarm by swaps for all {collapsed})" in page
-    assert mark["neutral_pairs"]["rang"] == 0 and mark["swap"]["rang"] == collapsed
-    assert words["neutral_pairs"]["collapsed"] == 1 and words["neutral_pairs"]["rang"] == words["swap"]["rang"] == 0
+    assert "it rang as well for the {} of the {} that collapsed beside cues".format(*both) in page
+    hard = mark["neutral_pairs"]
+    assert f"for the {hard['rang']} of the {hard['collapsed']} beside the mark in the image" in page
+    assert words["neutral_pairs"]["collapsed"] == words["neutral_pairs"]["rang"] == 1
     plant, study = (getattr(load_params(ROOT / "params.yaml"), name) for name in ("plant", "prevention"))
     shown = HeldOut(study.watched, 1, plant.data_seed + WATCHED).shown(Regime())
     agree = [sum(pair.cue(name) == pair.label for pair in shown.pairs) for name in ("text", "image")]
-    assert f"in {agree[0]} of them" in page and f"which agrees with {agree[1]}" in page
+    assert f"with the label in {agree[0]} of the {study.watched} watched pairs" in page
+    assert f"which agrees with {agree[1]}" in page
+    delays = [one["neutral_pairs"]["delay"] for one in (most, perfect, mark, words)]
+    assert delays == pytest.approx([0.1] * 4)  # two checks after the first
+
+
+def test_what_the_page_says_of_the_controls_that_keep_the_cue_is_committed():
+    page = re.sub(r"\s+", " ", (ROOT / "docs" / "prevention.md").read_text("utf-8"))
+    cues = read_json(ROOT / "metrics" / "embedded" / "prevention.json")["kinds"]["fusion-v2"]
+    most, more = cues["text_reliability_95"], cues["text_reliability_99"]
+    names = ("swapped-cue-kept", "nearest-cue-kept")
+    here, there = ([f"{of[name]['neutral']['mean']:.2f}" for name in names] for of in (most, more))
+    plainly = [f"{more[name]['neutral']['mean']:.2f}" for name in ("swapped-negatives", "nearest-negatives")]
+    assert "They reach {} and {} here, about as much as twice the steps".format(*here) in page
+    assert abs(most[names[0]]["neutral"]["mean"] - most["erm-longer"]["neutral"]["mean"]) < 0.05
+    assert "both stay at chance ({} and {}), where the same pairs".format(*there) in page
+    assert all(of["neutral"]["ci_low"] <= 0.52 for of in (more[name] for name in names))
+    assert "get {} and {}.".format(*plainly) in page
+
+
+def test_what_the_page_says_of_kinds_without_room_is_committed():
+    page = re.sub(r"\s+", " ", (ROOT / "docs" / "prevention.md").read_text("utf-8"))
+    found = read_json(ROOT / "metrics" / "embedded" / "prevention.json")
+    assert found["without_room"] == "llava, idefics"
+    table = pd.read_csv(ROOT / "data" / "embedded" / "prevention.csv")
+    decoders = table["kind"].isin(["llava", "idefics"]) & (table["arm"] == "erm") & (table["reliability"] == 0.95)
+    assert set(table[decoders].groupby("kind").size()) == {6} and "in each of six seeds" in page
+    assert table[decoders]["accuracy_uninformative"].min() == pytest.approx(0.94)
+    assert "right in 0.94 of the pairs or more" in page
+    assert {one["recommended"] for name, one in found["recommended"].items() if one["n_kinds"] > 1} == {False}
 
 
 def test_what_the_page_says_of_the_family_of_comparisons_is_committed():
@@ -165,14 +194,17 @@ def test_what_the_page_says_of_further_kinds_and_cues_is_committed():
 
 def test_the_table_of_questions_and_answers_is_that_of_the_metrics():
     """`python -m attention_collapse.stages.answers` prints it anew for the page where the metrics changed."""
-    from attention_collapse.report.answer_arms import alarms_table, answer_arms_table
+    from attention_collapse.report.answer_arms import alarms_table, answer_arms_table, at_inference_table
     from attention_collapse.report.answers import answers_table
 
     page = (ROOT / "docs" / "questions.md").read_text("utf-8")
     found = read_json(ROOT / "metrics" / "embedded" / "answers.json")
     shown = page.split("<!-- answers: begin -->\n")[1].split("<!-- answers: end -->")[0]
     assert shown.strip() == answers_table(found["models"]).strip()
-    for name, table in (("alarms", alarms_table(found["monitor"])), ("arms", answer_arms_table(found["arms"]))):
+    for name, table in (
+        ("alarms", alarms_table(found["monitor"])), ("arms", answer_arms_table(found["arms"])),
+        ("contrast", at_inference_table(found["at_inference"])),
+    ):  # fmt: skip
         assert page.split(f"<!-- {name}: begin -->\n")[1].split(f"<!-- {name}: end -->")[0].strip() == table.strip()
     counted = found["questions"]
     train, test = (counted["published"][name] for name in ("train", "test"))
@@ -211,8 +243,8 @@ def test_what_the_page_finds_of_alarms_and_of_ways_to_train_on_questions_is_comm
         for name, alarms in named.items():
             assert alarms["image"]["rang_at"] == (None if name.startswith("published") else 300), name
             assert alarms["text"]["times"] == 0
-            rings = kind == "llava" and name.startswith("shifted")
-            assert alarms["image"]["rings_at_end"] == rings
+            if "erm" in name:
+                assert alarms["image"]["rings_at_end"] == (kind == "llava" and name.startswith("shifted"))
             if kind == "fusion-v2" and name.startswith("shifted-erm"):
                 assert 1400 <= alarms["image"]["ended_at"] <= 1500
     models, arms = (found[key]["fusion-v2"] for key in ("models", "arms"))
@@ -224,7 +256,32 @@ def test_what_the_page_finds_of_alarms_and_of_ways_to_train_on_questions_is_comm
         assert one["test_shifted"]["mean"] < sum(published) / 3 / 2
         more = [one[key]["mean"] / arms["erm"][key]["mean"] for key in ("reliance_image", "flips")]
         assert all(1.9 < ratio < 2.5 for ratio in more) if arm == "learned-mixin" else max(more) < 1
-    assert sum(map(len, found["missing_models"].values())) == 6
+    assert not found["missing_models"]
+    of_llava = found["arms"]["llava"]
+    choice, mixin = (of_llava[arm] for arm in ("image-choice", "learned-mixin"))
+    assert choice["verdict"] == mixin["verdict"] == "not shown" and choice["gain"]["ci_low"] < 0
+    page = re.sub(r"\s+", " ", (ROOT / "docs" / "questions.md").read_text("utf-8"))
+    assert f"gains {100 * choice['gain']['mean']:.0f} points in the mean" in page
+    shifted = found["models"]["llava"]
+    by_seed = [
+        round(100 * (a - b))
+        for s in range(3)
+        for a, b in [[shifted[f"shifted-{arm}-{s}"]["test_shifted"]["answer_accuracy"]["mean"]
+                      for arm in ("image-choice", "erm")]]
+    ]  # fmt: skip
+    assert f"from {min(by_seed)} to {max(by_seed)} by seed" in page
+    lost = -100 * mixin["change_trained"]["mean"]
+    assert f"mixin gains {100 * mixin['gain']['mean']:.0f} and loses {lost:.0f}" in page
+    for name in ("reliance_image", "flips"):
+        most = {kind: max(of, key=lambda arm: of[arm][name]["mean"]) for kind, of in found["arms"].items()}
+        assert set(most.values()) == {"learned-mixin"}
+    for prior, remedies in found["at_inference"]["llava"].items():
+        for one in remedies.values():
+            assert one["verdict"] == "not shown" and one["gain"]["ci_low"] <= 0 and one["n_seeds"] == 3
+            if prior == "published":
+                assert min(one[key]["mean"] for key in ("gain", "gain_test", "change_trained")) >= -0.0205
+            else:
+                assert round(100 * one["gain"]["mean"]) == 1
 
 
 def test_its_nulls_are_the_committed_ones():

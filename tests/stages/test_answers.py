@@ -7,11 +7,13 @@ import pytest
 import torch
 from conftest import ROOT
 from PIL import Image
+from scipy import stats as scipy_stats
 
 from attention_collapse.data.question_formats import read_questions
 from attention_collapse.engine import answer_trials
 from attention_collapse.engine.answer_arms import arms, rang
 from attention_collapse.engine.answer_cells import SETS, AnswerCell, cells, parameters_of, section
+from attention_collapse.engine.answer_contrast import OWN, REMEDIES, accuracies, at_inference, contrasted, key_of
 from attention_collapse.engine.answer_summary import columns, facts, most_frequent_credit, summaries
 from attention_collapse.engine.answer_training import Posed, answered, learner, method_of, monitor_of, seen
 from attention_collapse.engine.answer_trials import measured, read, tried
@@ -21,7 +23,7 @@ from attention_collapse.files import read_json
 from attention_collapse.models.answering import asked, load_answering
 from attention_collapse.models.small import write_answering
 from attention_collapse.params import GainRule, Params, Stats, Way, load_params
-from attention_collapse.report.answer_arms import alarms_table
+from attention_collapse.report.answer_arms import alarms_table, at_inference_table
 from attention_collapse.stages import answers as stage
 from attention_collapse.stages import train_answers
 from attention_collapse.study.layout import Study
@@ -34,7 +36,8 @@ WORDINGS = ("is it blue?", "is it red?", "what color is it?")
 GIVEN = {
     "rule": {"gain": 0.05, "loss": 0.02}, "watched": 12, "every": 1,
     "arms": {"erm": {}, "image-choice": {"method": "image-choice"}},
-    "kinds": ["fusion-v2", "llava"], "seeds": [0, 1], "favoured": 0.75, "data_seed": 0, "questions": 20, "partners": 2,
+    "kinds": ["fusion-v2", "llava"], "seeds": [0, 1], "contrasted": ["fusion-v2"], "favoured": 0.75,
+    "data_seed": 0, "questions": 20, "partners": 2,
     "recipe": {"steps": {"fusion-v2": 2, "llava": 2}, "learning_rate": {"fusion-v2": 1e-3, "llava": 1e-3},
                "batch_size": 8, "weight_decay": 0.0},
 }  # fmt: skip
@@ -88,7 +91,7 @@ class Knows:
 
 def planted(easy, function, prior="published"):
     answers = section(study(easy).params)
-    return tried(Knows(function), AnswerCell("k", prior, "erm", 0), read(answers), answers)
+    return tried(Knows(function), AnswerCell("fusion-v2", prior, "erm", 0), read(answers), answers)
 
 
 def as_read(tensors):
@@ -105,6 +108,9 @@ def test_one_who_looks_is_right_on_all_sets_and_one_who_does_not_only_where_the_
         table = columns(looks, name)
         assert (table["answer_accuracy"] == 1).all()
         assert table["answer_accuracy_blind"].mean() < 0.9
+        for remedy in REMEDIES:  # what does not look is alike with any image; what looks is right before and after
+            assert (leans[key_of(name, remedy)] == leans[f"chosen.{name}.both"][:, 0]).all()
+            assert accuracies(looks)[name][remedy] == accuracies(looks)[name][OWN] == 1
         other = columns(leans, name)
         assert (other["answer_accuracy"] == other["answer_accuracy_blind"]).all()
         assert (other["answer_flip_image"] == 0).all()
@@ -119,6 +125,42 @@ def test_a_model_that_fails_the_shifted_test_is_not_taken_apart_there(easy):
     found = summaries(leans, Stats(n_resamples=100))
     assert "better than the best constant answer" in found["test"]["reliance_image"]["reason"]
     assert found["test"]["answer_accuracy"]["n"] == 20
+
+
+def test_what_an_answer_owes_to_the_image_counts_twice_by_hand():
+    """p² / q, of p = (0.6, 0.35, 0.05) and q = (0.9, 0.0999, 0.0001), is (0.4, 1.2, 25); 0.05 is below 0.1 · 0.6."""
+    own = np.log([[[0.6, 0.35, 0.05]]] * 3)
+    other = np.log([[[0.9, 0.0999, 0.0001]]] * 3)
+    own[2, 0, 0] = np.nan
+    two = np.concatenate([other + 1, other - 1], 1)  # the mean of two partners, in logarithms
+    found = contrasted({"both": own, "text": two, "text_mean_image": own[[1, 0, 1]]})
+    assert {name: picked.tolist() for name, picked in found.items()} == {
+        "another image": [1, 1, -1], "mean image": [0, 0, -1],  # beside the same scores, the model's own choice
+        "another image, uncut": [2, 2, -1], "mean image, uncut": [0, 0, -1],
+    }  # fmt: skip
+
+
+def test_remedies_at_inference_are_judged_by_what_they_gain_over_the_models_own_choice():
+    def model(own, remedied):
+        sets = ("train", "test", "test_shifted")
+        one = {name: {OWN: a} | dict.fromkeys(REMEDIES, b) for name, a, b in zip(sets, own, remedied, strict=True)}
+        one["test_shifted"]["mean image"] = own[2]
+        return one
+
+    named = {
+        f"shifted-erm-{seed}": model((0.9, 0.5, 0.3), (0.89 + seed / 100, 0.6, 0.45 + seed / 100)) for seed in range(3)
+    }
+    named["shifted-image-choice-0"] = named["shifted-erm-0"]  # not plain: it does not count
+    found = at_inference(named, GainRule(gain=0.05, loss=0.02), 0.95)
+    assert list(found) == ["shifted"] and list(found["shifted"]) == list(REMEDIES)
+    one = found["shifted"]["another image"]
+    assert one["n_seeds"] == 3 and one["gain"]["mean"] == pytest.approx(0.16) and one["verdict"] == "prevents"
+    assert one["change_trained"]["mean"] == pytest.approx(0) and one["gain_test"]["mean"] == pytest.approx(0.1)
+    p = scipy_stats.ttest_1samp([0.15, 0.16, 0.17], 0.05, alternative="greater").pvalue
+    assert one["p_gain"] == pytest.approx(p) and one["p_gain_holm"] == pytest.approx(8 * p)  # of 8, all alike
+    assert found["shifted"]["mean image"]["verdict"] == "not shown"
+    table = at_inference_table({"llava": found})
+    assert "| LLaVA | shifted | another image | 0.900 [0.875, 0.925] | 0.000 [−0.025, 0.025] | 0.600" in table
 
 
 def test_no_two_measured_questions_are_about_one_image(easy):
@@ -186,6 +228,9 @@ def test_a_run_that_is_stopped_goes_on_and_the_stage_tells_what_is_there(easy, t
     result = read_json(run.answers)
     assert list(result["models"]["fusion-v2"]) == list(result["monitor"]["fusion-v2"]) == sorted(NAMES)
     assert list(result["arms"]["fusion-v2"]) == ["erm", "image-choice"]
+    assert list(result["at_inference"]) == ["fusion-v2"]  # the kinds that are named
+    remedied = result["at_inference"]["fusion-v2"]
+    assert list(remedied) == ["published", "shifted"] and remedied["shifted"]["mean image"]["n_seeds"] == 2
     assert {file.name for file in run.answers_plots.iterdir()} >= {"accuracy.png", "watched.png"}
     tensors, about = read_cell(out / "shifted-image-choice-1.safetensors")
     assert about["parameters"]["trained"] == {"method": "image-choice", "options": {}}
@@ -288,7 +333,9 @@ def test_mistakes_are_named(tmp_path):
     with pytest.raises(ValueError, match="arms has no plain"):
         study(tmp_path, arms={"image-choice": {"method": "image-choice"}})
     with pytest.raises(ValueError, match="recipe.steps has no vilt"):
-        study(tmp_path, kinds=["vilt"])
+        study(tmp_path, kinds=["vilt"], contrasted=[])
+    with pytest.raises(ValueError, match="contrasted names vilt, which kinds does not have"):
+        study(tmp_path, contrasted=["vilt"])
 
 
 def test_the_committed_scores_are_of_the_parameters_and_count_easy_vqa_whole():

@@ -70,6 +70,11 @@ def cells(answers: Answers) -> list[AnswerCell]:
     ]
 
 
+def is_contrasted(cell: AnswerCell, answers: Answers) -> bool:
+    """Whether contrastive decoding is tried on a model: on plainly trained ones of the kinds that the study names."""
+    return cell.arm == PLAIN and cell.kind in answers.contrasted
+
+
 def parameters_of(cell: AnswerCell, answers: Answers) -> dict[str, Any]:
     """What decides a cell's answers, besides code and libraries."""
     given = answers.model_dump(
@@ -77,4 +82,5 @@ def parameters_of(cell: AnswerCell, answers: Answers) -> dict[str, Any]:
     )
     recipe = answers.recipe.model_dump()
     recipe |= {name: recipe[name][cell.kind] for name in ("steps", "learning_rate")}
-    return {**asdict(cell), **given, "trained": answers.arms[cell.arm].model_dump(), "recipe": recipe}
+    kept = {"contrasted": True} if is_contrasted(cell, answers) else {}
+    return {**asdict(cell), **given, **kept, "trained": answers.arms[cell.arm].model_dump(), "recipe": recipe}

@@ -10,7 +10,8 @@ import numpy as np
 from attention_collapse.data.prior_shift import favoured_answers, with_prior
 from attention_collapse.data.question_formats import easy_vqa_folder, read_questions
 from attention_collapse.data.questions import Asked
-from attention_collapse.engine.answer_cells import SETS, AnswerCell, Prior
+from attention_collapse.engine.answer_cells import SETS, AnswerCell, Prior, is_contrasted
+from attention_collapse.engine.answer_contrast import contrasted, key_of
 from attention_collapse.engine.answer_training import Learner, Posed, answered, posed
 from attention_collapse.engine.answers import swaps
 from attention_collapse.files import sha256_file
@@ -92,7 +93,8 @@ def tried(one: Learner, cell: AnswerCell, questions: Questions, answers: Answers
         For each set s of `SETS`, of n questions and p partners: question.s, image.s, wording.s, right.s (n,), whole
         numbers; odds.s.<cell> and chosen.s.<cell>, (n, 1) or (n, p), for the cells of `answers.COALITIONS`: log-odds of
         the right answer in nats, in half precision, and which answer is chosen; counts.s (wording, answer): how often
-        each is right in the whole of the set.
+        each is right in the whole of the set. Of a plainly trained decoder contrasted.s.<remedy> (n,) too: which answer
+        is chosen by each of `answer_contrast.REMEDIES`.
     """
     found: dict[str, np.ndarray] = {}
     for name in SETS:
@@ -109,10 +111,13 @@ def tried(one: Learner, cell: AnswerCell, questions: Questions, answers: Answers
             "text": (some.image[image], own_wording), "neither": (some.image[image], some.wording[question]),
             "text_mean_image": (absent, own_wording), "neither_mean_image": (absent, some.wording[question]),
         }  # fmt: skip
-        for key, (images, wordings) in where.items():
-            scores = answered(one, pixels, images, wordings)
-            found[f"odds.{name}.{key}"] = log_odds(scores, some.right).astype(np.float16)
-            found[f"chosen.{name}.{key}"] = chosen(scores).astype(np.uint8)
+        scores = {key: answered(one, pixels, images, wordings) for key, (images, wordings) in where.items()}
+        for key, values in scores.items():
+            found[f"odds.{name}.{key}"] = log_odds(values, some.right).astype(np.float16)
+            found[f"chosen.{name}.{key}"] = chosen(values).astype(np.uint8)
+        if is_contrasted(cell, answers):
+            for remedy, picked in contrasted(scores).items():
+                found[key_of(name, remedy)] = picked.astype(np.uint8)
         found |= {
             f"question.{name}": some.ids.astype(np.int32),
             f"image.{name}": some.names[some.image].astype(np.int32),

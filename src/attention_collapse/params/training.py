@@ -201,6 +201,7 @@ class Answers(Section):
     partners: int = Field(ge=1)  # other questions that lend each an image and a wording
     # With the shifted prior; else plain alone.
     arms: dict[Annotated[str, Field(pattern=NAME)], Way] = Field(default_factory=lambda: {"erm": Way()})
+    contrasted: Annotated[tuple[str, ...], Field(strict=False)] = ()  # kinds on which contrastive decoding is tried
     rule: GainRule
     watched: int = Field(default=400, ge=8)  # held-out questions that the monitor asks while a model is trained
     every: int = Field(default=100, ge=1)  # in steps
@@ -218,4 +219,6 @@ class Answers(Section):
         for name in ("steps", "learning_rate"):
             if unknown := [kind for kind in self.kinds if kind not in getattr(self.recipe, name)]:
                 raise ValueError(f"recipe.{name} has no {', '.join(unknown)}")
+        if unknown := [kind for kind in self.contrasted if kind not in self.kinds]:
+            raise ValueError(f"contrasted names {', '.join(unknown)}, which kinds does not have")
         return self

@@ -62,6 +62,31 @@ def answer_arms_table(kinds: Mapping[str, Mapping[str, Any]]) -> str:
     return "\n".join(rows) + "\n"
 
 
+def at_inference_table(kinds: Mapping[str, Mapping[str, Any]]) -> str:
+    """A Markdown table, a row for each kind, prior and remedy at inference, as of `answer_arms_table`.
+
+    Parameters
+    ----------
+    kinds
+        Kind -> what `engine.answer_contrast.at_inference` gives.
+    """
+    columns = (
+        ("own_training", "accuracy, its own training"), ("change_trained", "change on that"),
+        ("test", "test as published"), ("gain_test", "gain on that"),
+        ("test_shifted", "test with shifted prior"), ("gain", "gain on that"),
+    )  # fmt: skip
+    heads = ["model", "prior in training", "contrast with", *(head for _, head in columns), "verdict"]
+    rows = ["| " + " | ".join(heads) + " |", "|" + "---|" * len(heads)]
+    for kind, priors in kinds.items():
+        for prior, named in priors.items():
+            for remedy, found in named.items():
+                said = [kind_label(kind), "as published" if prior == "published" else prior, remedy]
+                rows.append(
+                    "| " + " | ".join([*said, *(cell(found[key]) for key, _ in columns), found["verdict"]]) + " |"
+                )
+    return "\n".join(rows) + "\n"
+
+
 def answer_arms_latex(source: Evidence) -> str:
     """The same as a table for the supplement, every number with its evidence."""
     shown = ("own_training", "test", "test_shifted", "gain", "change_trained")

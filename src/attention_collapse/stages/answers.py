@@ -13,7 +13,8 @@ from typing import Any
 import pandas as pd
 
 from attention_collapse.engine.answer_arms import arms, rang, watched
-from attention_collapse.engine.answer_cells import AnswerCell, cells, parameters_of, section
+from attention_collapse.engine.answer_cells import AnswerCell, cells, is_contrasted, parameters_of, section
+from attention_collapse.engine.answer_contrast import accuracies, at_inference
 from attention_collapse.engine.answer_summary import SHOWN, facts, summaries
 from attention_collapse.engine.dose_scores import read_all
 from attention_collapse.errors import DataError
@@ -23,6 +24,7 @@ from attention_collapse.report.answer_arms import (
     alarms_table,
     answer_arms_latex,
     answer_arms_table,
+    at_inference_table,
     watched_figure,
 )
 from attention_collapse.report.answers import answers_figure, answers_latex, answers_table
@@ -42,15 +44,19 @@ def main(study: Study) -> None:
     alarms: dict[str, dict[str, Any]] = {}
     curves: dict[str, dict[str, pd.DataFrame]] = {}
     counted: dict[str, Any] = {}
+    remedied: dict[str, dict[str, Any]] = {}
 
     def told(tensors: Mapping[str, Any], about: Mapping[str, Any]) -> dict[str, float]:
         given = about["parameters"]
         found = summaries(tensors, stats)
-        name = AnswerCell(*(given[key] for key in ("kind", "prior", "arm", "seed"))).name
+        one = AnswerCell(*(given[key] for key in ("kind", "prior", "arm", "seed")))
+        name = one.name
         models.setdefault(given["kind"], {})[name] = found
         alarms.setdefault(given["kind"], {})[name] = rang(about)
         curves.setdefault(given["kind"], {})[name] = watched(tensors)
         counted[given["prior"]] = facts(tensors)
+        if is_contrasted(one, answers):
+            remedied.setdefault(given["kind"], {})[name] = accuracies(tensors)
         return {f"{name}.{key}": found[name][key]["mean"] for name in found for key in SHOWN}
 
     folders = {kind: study.answers_of(kind) for kind in answers.kinds}
@@ -69,6 +75,7 @@ def main(study: Study) -> None:
     settle_json(study.answers, {
         "models": models, "monitor": alarms, "rule": rule.model_dump(),
         "arms": {kind: arms(named, ways, rule, stats.confidence) for kind, named in models.items()},
+        "at_inference": {kind: at_inference(named, rule, stats.confidence) for kind, named in remedied.items()},
         "missing_models": lacking, "questions": counted, "stage": "answers",
         "favoured": answers.favoured, "partners": answers.partners, "confidence": stats.confidence,
         "evidence_id": evidence_of("answers", used, digests),
@@ -85,6 +92,7 @@ def main(study: Study) -> None:
     print(answers_table(source.data["models"]))
     print(answer_arms_table(source.data["arms"]))
     print(alarms_table(source.data["monitor"]))
+    print(at_inference_table(source.data["at_inference"]))
     if missing:
         print(f"{len(missing)} of {len(missing) + len(table)} models are not trained yet")
 
