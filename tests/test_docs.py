@@ -131,6 +131,25 @@ def test_what_the_page_says_of_kinds_without_room_is_committed():
     assert table[decoders]["accuracy_uninformative"].min() == pytest.approx(0.94)
     assert "right in 0.94 of the pairs or more" in page
     assert {one["recommended"] for name, one in found["recommended"].items() if one["n_kinds"] > 1} == {False}
+    ways, remedies = (
+        {kind: found[key][kind]["text_reliability_99"] for kind in ("llava", "idefics")}
+        for key in ("kinds", "at_inference")
+    )
+    plain, nearest = ([of[arm]["neutral"]["mean"] for of in ways.values()] for arm in ("erm", "nearest-negatives"))
+    assert "to {:.2f} in LLaVA and {:.2f} in IDEFICS".format(*plain) in page
+    assert "LLaVA gets {:.2f} and IDEFICS {:.2f}, and both prevent".format(*nearest) in page
+    assert {of["nearest-negatives"]["verdict"] for of in ways.values()} == {"prevents"}
+    first = found["recommended"]["nearest-negatives"]["kinds"]
+    assert first == "fusion-v2, vilt, blip"  # with these two, all five
+    contrast = [of["contrastive-decoding"] for of in remedies.values()]
+    gains, losses = (
+        [100 * of["gain"]["mean"] for of in contrast],
+        [-100 * of["change_trained"]["mean"] for of in contrast],
+    )
+    assert "by {:.0f} points in LLaVA and {:.0f} in IDEFICS".format(*gains) in page
+    assert "at a cost of {:.1f} and {:.1f} as trained".format(*losses) in page
+    more = [of["nearest-negatives"]["gain"]["mean"] * 100 / gain for of, gain in zip(ways.values(), gains, strict=True)]
+    assert [round(ratio) for ratio in more] == [3, 3] and all(of["gain"]["ci_low"] > 0 for of in contrast)
 
 
 def test_what_the_page_says_of_the_family_of_comparisons_is_committed():

@@ -108,6 +108,11 @@ def test_what_it_says_of_collapse_and_prevention_is_committed():
     random, near = (100 * most[name]["neutral"]["mean"] for name in ("swapped-negatives", "nearest-negatives"))
     assert f"lift that to {random:.0f} %, and to {near:.0f} % with the image of the nearest text" in readme
     assert f"of 95 % from {plain:.0f} % to {swapped:.0f} % and {nearest:.0f} %" in readme
+    for kind, label in (("llava", "LLaVA"), ("idefics", "IDEFICS")):
+        of = kinds[kind]["text_reliability_99"]
+        before, after = (100 * of[name]["neutral"]["mean"] for name in ("erm", "nearest-negatives"))
+        assert f"{label}: {before:.0f} % to {after:.0f} %" in readme
+        assert of["nearest-negatives"]["verdict"] == "prevents"
     nearer = [100 * of["nearest-negatives"]["neutral"]["mean"] for of in further]
     assert f"(ViLT: {vilt:.0f} %, {nearer[0]:.0f} %; BLIP: {blip:.0f} %, {nearer[1]:.0f} %)" in readme
     assert {of[f"{which}-negatives"]["verdict"] for of in further for which in ("swapped", "nearest")} == {"prevents"}
