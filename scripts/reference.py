@@ -17,10 +17,11 @@ from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 from pydantic_core import PydanticUndefined
 
-from attention_collapse import params
 from attention_collapse.measures.record import Measure
 from attention_collapse.models.spec import ModelSpec
 from attention_collapse.options import command_parser
+from attention_collapse.params import Params, measuring, training
+from attention_collapse.params.section import Section
 from attention_collapse.report.measures import WITH_LABELS
 
 HOME = "attention_collapse"
@@ -160,6 +161,8 @@ def _range(field: FieldInfo) -> str:
 
 
 def _default(field: FieldInfo) -> str:
+    if field.default_factory is not None:
+        return f"`{field.get_default(call_default_factory=True)}`"
     if field.default is PydanticUndefined:
         return "required"
     if isinstance(field.default, BaseModel):
@@ -169,9 +172,9 @@ def _default(field: FieldInfo) -> str:
 
 def parameters() -> str:
     """Every section of `params.yaml`, from its schema."""
-    known = [value for value in vars(params).values() if isinstance(value, type) and issubclass(value, params.Section)]
-    parts = [section for section in known if section not in (params.Section, params.Params)]
-    sections: list[type[BaseModel]] = [params.Params, *parts, ModelSpec]
+    known = [value for part in (measuring, training) for value in vars(part).values()]
+    parts = [one for one in known if isinstance(one, type) and issubclass(one, Section) and one is not Section]
+    sections: list[type[BaseModel]] = [Params, *parts, ModelSpec]
     lines = [
         "# The parameters\n",
         "Made from the schema of `params.yaml` when the site is built; an unknown key is an error that names the "
