@@ -1,8 +1,10 @@
 """What people get wrong, at the prompt and in Python: each is answered in three parts, with no traceback."""
 
+import contextlib
 import json
 import os
 import re
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,7 @@ import attention_collapse
 from attention_collapse import AttentionCollapseError, diagnose, usable_information, write_scenes
 from attention_collapse.cli import main
 from attention_collapse.errors import ParamsError
+from attention_collapse.exploration import explore
 
 MODEL = str(ROOT / "data/controls/openclip-scenes")
 
@@ -174,6 +177,85 @@ def test_the_same_of_scenes(tmp_path, name, value):
 def test_the_same_of_the_probe(module):
     with pytest.raises(AttentionCollapseError, match=r"torch\.nn\.Module"):
         attention_collapse.AttentionProbe(module)
+
+
+@pytest.fixture
+def scenes(tmp_path):
+    """Scenes, and a copy of a model, each with its bytes as they were."""
+    shutil.copytree(MODEL, tmp_path / "model")
+    write_scenes(tmp_path / "scenes", 3, seed=0)
+    (tmp_path / "table.csv").write_text("image,caption\n" + "".join(f"scenes/images/{n}.png,a\n" for n in range(3)))
+    for name in ("list.json", "table.parquet", "page.html", "measures.png"):
+        (tmp_path / name).write_text("{}" if name == "list.json" else "mine")
+    (tmp_path / "empty.json").touch()
+    return tmp_path
+
+
+def contents(folder):
+    return {path: path.read_bytes() for path in sorted(folder.rglob("*")) if path.is_file()}
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "--out table.csv", "--out list.json", "--out scenes/annotations/captions_scenes.json", "--out page.html",
+        "--out model/open_clip_config.json", "--out model/new.json", "--out ./model/../model/in/new.json",
+        "--per-pair table.csv", "--per-pair table.parquet", "--per-pair model/new.csv", "--plots model",
+        "--plots model/figures", "--plots .", "--work model", "--work model/parts",
+    ],
+)  # fmt: skip
+def test_no_output_replaces_what_is_no_result_or_lies_in_the_model(scenes, monkeypatch, capsys, words):
+    monkeypatch.chdir(scenes)
+    before, forbidden = contents(scenes), {"--plots": "plots", "--work": "work"}.get(words.split()[0], words.split()[1])
+    monkeypatch.setattr("attention_collapse.diagnosis.read_pairs", lambda *_, **__: pytest.fail("it was begun"))
+    assert main(["diagnose", "--model", "model", "--pairs", "scenes", *words.split()]) == 1
+    error = capsys.readouterr().err
+    assert three_parts(error) and forbidden.lstrip("./") in error and contents(scenes) == before
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "information --labels one.csv --features one.npz --out table.csv",
+        "information --labels one.csv --model model --pairs scenes --out model/new.json",
+        "questions --model model --questions scenes --out table.csv",
+        "questions --model model --questions scenes --out model/new.json",
+        "explore --model model --pairs scenes --out page.html",
+        "explore --model model --pairs scenes --out model/page.html",
+        "explore --model model --pairs scenes --out table.csv",
+    ],
+)
+def test_nor_of_any_other_command(scenes, monkeypatch, capsys, words):
+    monkeypatch.chdir(scenes)
+    before = contents(scenes)
+    assert main(words.split()) == 1
+    error = capsys.readouterr().err
+    assert (
+        three_parts(error)
+        and f"out {'would replace' if 'new' not in words and 'model/' not in words else 'is'}" in error
+    )
+    assert contents(scenes) == before
+
+
+@pytest.mark.parametrize("form", ["--out", "--per-pair"])
+def test_the_root_of_the_disk_is_no_place_to_write(scenes, form, capsys):
+    with contextlib.chdir(scenes):
+        status = main(["diagnose", "--model", "model", "--pairs", "gone", form, "/"])
+    assert status == 1 and three_parts(capsys.readouterr().err)
+
+
+def test_an_earlier_result_of_the_same_form_is_replaced_and_an_empty_file_too(scenes):
+    places = {"out": scenes / "empty.json", "per_pair": scenes / "values.parquet", "plots": scenes / "figures"}
+    given = {"partners": 0, "n": 2} | places
+    for table in ("values.csv", "values.parquet", "values.csv", "values.parquet"):
+        diagnose(str(scenes / "model"), scenes / "scenes", **given | {"per_pair": scenes / table})
+    page = {"show": 1, "twin": False, "out": scenes / "new.html"}
+    for _ in range(2):
+        explore(str(scenes / "model"), scenes / "scenes", **page)
+    with pytest.raises(ParamsError, match=r"would replace .*empty\.json, which is no earlier page"):
+        explore(str(scenes / "model"), scenes / "scenes", **page | {"out": places["out"]})
+    with pytest.raises(ParamsError, match=r"would replace .*new\.html, which is no earlier result"):
+        diagnose(str(scenes / "model"), scenes / "scenes", **given | {"out": page["out"]})
 
 
 def test_numpys_numbers_and_paths_are_as_good_as_pythons(tmp_path):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Collection
 from numbers import Integral, Real
@@ -86,50 +87,139 @@ def path(name: str, value: Any) -> Path:
     return Path(value)
 
 
-def _nearest_folder(file: Path) -> Path:
-    """The nearest folder above a file that exists."""
-    return next(folder for folder in file.absolute().parents if folder.exists())
+def _exists(path: Path) -> bool:
+    """Whether a path is there, as far as this user can see."""
+    try:
+        return path.exists()
+    except OSError:  # in a folder that may not be entered, or of a name that is too long
+        return False
 
 
-def output_file(name: str, value: Any, *, suffixes: Collection[str] = ()) -> Path | None:
+def _nearest_folder(path: Path) -> Path:
+    """The nearest folder above a path that exists; the root of the root itself."""
+    return next((folder for folder in path.absolute().parents if _exists(folder)), path.absolute())
+
+
+def output_file(
+    name: str, value: Any, *, suffixes: Collection[str] = (), form: str = "result", keep_out: Collection[Path] = ()
+) -> Path | None:
     """A path that a file can be written to, known before anything is computed; None is none.
 
     Parameters
     ----------
     suffixes
         The file's name ends in one of them, which says its format; () takes any name.
+    form
+        What will be written, a key of `OURS`: a file that is there and that holds no earlier one is not replaced.
+    keep_out
+        Folders, such as a checkpoint's, in which nothing may be written.
     """
     if value is None:
         return None
     file = path(name, value)
     if suffixes and file.suffix.lower() not in suffixes:
         raise _wrong(name, str(value), f"a file whose name ends in {' or '.join(suffixes)}", "name the format so")
-    nearest = _nearest_folder(file)
+    nearest, there = _nearest_folder(file), _exists(file)
     special = file.absolute().parts[1:2] in (("dev",), ("proc",))  # a device that a file would take the place of
     if (
         special
-        or (file.exists() and not file.is_file())
+        or (there and not file.is_file())
         or not nearest.is_dir()
-        or not os.access(file if file.exists() else nearest, os.W_OK)
+        or not os.access(file if there else nearest, os.W_OK)
     ):
         raise ParamsError(
             f"{name} is {value}, which cannot be written",
             expected="a path for a file, in a folder that can be written",
             remedy="give another path",
         )
+    _require_outside(name, file, keep_out)
+    if there and file.stat().st_size and not OURS[form](file):
+        raise _would_be_lost(name, file, f"no earlier {form} of this package")
     return file
 
 
-def output_folder(name: str, value: Any) -> Path | None:
-    """A path of a folder that is there or can be made, and be written in; None is none."""
+def output_folder(
+    name: str, value: Any, *, pairs_of: Collection[str] = (), keep_out: Collection[Path] = ()
+) -> Path | None:
+    """A path of a folder that is there or can be made, and be written in; None is none.
+
+    Parameters
+    ----------
+    pairs_of
+        Stems of the figures that will be written there, each as PNG and PDF: one of the two alone is not replaced.
+    keep_out
+        As of `output_file`.
+    """
     if value is None:
         return None
     folder = path(name, value)
-    nearest = folder if folder.exists() else _nearest_folder(folder)
+    nearest = folder if _exists(folder) else _nearest_folder(folder)
     if not nearest.is_dir() or not os.access(nearest, os.W_OK):
         raise ParamsError(
             f"{name} is {value}, in which nothing can be written",
             expected="a folder that can be written, there already or not",
             remedy="give another path",
         )
+    _require_outside(name, folder, keep_out)
+    for stem in pairs_of:
+        there = [file for suffix in (".png", ".pdf") if (file := folder / f"{stem}{suffix}").exists()]
+        if len(there) == 1:
+            raise _would_be_lost(name, there[0], "no earlier figure of this package, which come as PNG and PDF")
     return folder
+
+
+def _require_outside(name: str, place: Path, keep_out: Collection[Path]) -> None:
+    """ParamsError for a place within a folder that is not to be written in, by whatever path it is named."""
+    for folder in keep_out:
+        if folder.is_dir() and place.resolve().is_relative_to(folder.resolve()):
+            raise ParamsError(
+                f"{name} is {place}, which lies in the model's folder {folder}",
+                expected="a path outside of it: what lies there is part of the model",
+                remedy="give another path",
+            )
+
+
+def _would_be_lost(name: str, file: Path, what: str) -> ParamsError:
+    return ParamsError(
+        f"{name} would replace {file}, which is {what}",
+        expected="a path where nothing lies yet, or an earlier result of the same form",
+        remedy="give another path, or move that file away if it is not needed",
+    )
+
+
+def _is_result(file: Path) -> bool:
+    """Whether a file is JSON as `files.json_text` writes it, with the keys of a result."""
+    with file.open("rb") as stream:
+        if not stream.read(4).startswith(b'{\n "'):  # a large file of another form is not read
+            return False
+    try:
+        found = json.loads(file.read_bytes())
+    except (ValueError, RecursionError):
+        return False
+    return "schema" in found and any(found.keys() >= keys for keys in RESULTS)
+
+
+def _is_page(file: Path) -> bool:
+    """Whether a file begins as a page of `explore` does."""
+    with file.open("rb") as stream:
+        return PAGE in stream.read(1000)
+
+
+def _is_table(file: Path) -> bool:
+    """Whether a file is a table of pairs: its columns begin as such a table's."""
+    with file.open("rb") as stream:
+        head = stream.read(1000)
+    if head.startswith(b"PAR1"):
+        from pyarrow import ArrowException, parquet
+
+        try:
+            return tuple(parquet.read_schema(file).names[: len(TABLE)]) == TABLE
+        except (ArrowException, OSError):
+            return False
+    return head.startswith(",".join(TABLE).encode())
+
+
+RESULTS = ({"estimates", "settings"}, {"machines", "totals"})  # keys of a result, and of a plan
+PAGE = b"""content="default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-"""
+TABLE = ("image_id", "file", "image_sha256", "caption_id", "caption", "is_first")
+OURS = {"result": _is_result, "page": _is_page, "table": _is_table}  # form -> whether a file holds an earlier one

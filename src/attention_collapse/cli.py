@@ -22,21 +22,32 @@ def _model(arguments: argparse.Namespace) -> Any:
     """What `--model` names together with what is said of it beside; None where no model is asked for."""
     from attention_collapse.models.naming import Asked, resolve
 
-    if not arguments.model:
+    if arguments.model is None:
         return None
     said = Asked(arguments.kind, arguments.architecture, arguments.revision, arguments.adapter)
     return resolve(arguments.model, said)
+
+
+def _result_file(out: Path | None, model: Any) -> Path | None:
+    """Where a result goes as JSON, known before anything is computed."""
+    from attention_collapse.arguments import output_file
+    from attention_collapse.inputs import model_folders
+
+    return output_file("out", out, keep_out=model_folders(model))
 
 
 def _diagnose(arguments: argparse.Namespace) -> int:
     if arguments.quiet or not sys.stderr.isatty():  # the hub's bars would fill a log; read when its library is imported
         os.environ.setdefault("HF_HUB_DISABLE_PROGRESS_BARS", "1")
     from attention_collapse.diagnosis import diagnose
+    from attention_collapse.inputs import model_folders
     from attention_collapse.report.diagnosis import Outputs
 
-    outputs = Outputs.of(arguments.out, arguments.per_pair, arguments.plots)  # checked before anything is computed
+    model = _model(arguments)
+    places = (arguments.out, arguments.per_pair, arguments.plots)
+    outputs = Outputs.of(*places, keep_out=model_folders(model))  # checked before anything is computed
     result = diagnose(
-        _model(arguments), arguments.pairs, n=arguments.n, seed=arguments.seed, rows=arguments.rows,
+        model, arguments.pairs, n=arguments.n, seed=arguments.seed, rows=arguments.rows,
         device=arguments.device, batch_size=arguments.batch_size, partners=arguments.partners,
         t_shap_protocol=arguments.t_shap_protocol, t_shap_images=arguments.t_shap_images,
         strict=arguments.strict, max_unknown=arguments.max_unknown, work=arguments.work,
@@ -89,14 +100,14 @@ def _print_then_write(text: str, write: Callable[[], Sequence[Path]]) -> None:
 
 
 def _information(arguments: argparse.Namespace) -> int:
-    from attention_collapse.arguments import output_file
     from attention_collapse.information import usable_information
     from attention_collapse.progress import told
 
-    file = output_file("out", arguments.out)
+    model = _model(arguments)
+    file = _result_file(arguments.out, model)
     with told(True):
         result = usable_information(
-            arguments.labels, model=_model(arguments), pairs=arguments.pairs, features=arguments.features,
+            arguments.labels, model=model, pairs=arguments.pairs, features=arguments.features,
             folds=arguments.folds, components=arguments.components, seed=arguments.seed, device=arguments.device,
             batch_size=arguments.batch_size, strict=arguments.strict, **_of_source(arguments),
         )  # fmt: skip
@@ -105,14 +116,14 @@ def _information(arguments: argparse.Namespace) -> int:
 
 
 def _questions(arguments: argparse.Namespace) -> int:
-    from attention_collapse.arguments import output_file
     from attention_collapse.progress import told
     from attention_collapse.questions import answer_questions
 
-    file = output_file("out", arguments.out)
+    model = _model(arguments)
+    file = _result_file(arguments.out, model)
     with told(True):
         result = answer_questions(
-            _model(arguments), arguments.questions, annotations=arguments.annotations, images=arguments.images,
+            model, arguments.questions, annotations=arguments.annotations, images=arguments.images,
             candidates=arguments.candidates, n=arguments.n, seed=arguments.seed, partners=arguments.partners,
             device=arguments.device, batch_size=arguments.batch_size, strict=arguments.strict,
         )  # fmt: skip
@@ -169,13 +180,12 @@ def _serve(arguments: argparse.Namespace) -> int:
 
 
 def _plan(arguments: argparse.Namespace) -> int:
-    from attention_collapse.arguments import output_file
     from attention_collapse.planning import calibrate, default_calibration, plan, written_plan
     from attention_collapse.progress import told
     from attention_collapse.report.plan import plan_text
     from attention_collapse.repository.check import find_study
 
-    out, study = output_file("out", arguments.out), find_study(arguments.study)
+    out, study = _result_file(arguments.out, None), find_study(arguments.study)
     if not arguments.calibrate and (arguments.model or arguments.pairs or arguments.device):
         raise ParamsError(
             "--model, --pairs or --device without --calibrate",

@@ -17,7 +17,7 @@ from attention_collapse.data.source import Columns, Foils, read_pairs
 from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.extras import require
 from attention_collapse.identity.environment import environment
-from attention_collapse.inputs import Asked, Source, source_of
+from attention_collapse.inputs import Asked, Source, model_folders, source_of
 from attention_collapse.measures.reliance import OF_DECISION
 from attention_collapse.measures.token_shapley import PERMUTATIONS
 from attention_collapse.models.naming import Named
@@ -134,7 +134,9 @@ def diagnose(
         t_shap_protocol=t_shap_protocol, t_shap_images=t_shap_images, threads=threads, strict=strict,
         max_unknown=max_unknown, engine=engine,
     )  # fmt: skip
-    outputs, kept_in = Outputs.of(out, per_pair, plots), arguments.output_folder("work", work)
+    own = model_folders(model)
+    outputs = Outputs.of(out, per_pair, plots, keep_out=own)
+    kept_in = arguments.output_folder("work", work, keep_out=own)
     if progress is not None:
         arguments.flag("progress", progress)
     if pairs is None or isinstance(pairs, str | PathLike):  # else an object that holds the pairs

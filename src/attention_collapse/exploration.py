@@ -12,7 +12,7 @@ from attention_collapse.data.pairs import Pair
 from attention_collapse.data.source import Columns
 from attention_collapse.errors import PipelineError
 from attention_collapse.files import write_text
-from attention_collapse.inputs import named_of
+from attention_collapse.inputs import model_folders, named_of
 from attention_collapse.page_parts import (
     HEADS,
     about_model,
@@ -56,7 +56,7 @@ def explore_study(name: str, root: Path, out: Path | None = None) -> Page:
     AttentionCollapseError
         There is no such study, or it has not run.
     """
-    arguments.output_file("out", out)
+    arguments.output_file("out", out, form="page")
     study = find_study(name, root)
     sources = read_sources(study)
     if sources.statistics is None:
@@ -134,7 +134,7 @@ def explore(
     AttentionCollapseError
         For anything wrong with the model, the folder or an argument.
     """
-    target = arguments.output_file("out", out)
+    target = arguments.output_file("out", out, form="page", keep_out=model_folders(model))
     how: dict[str, Any] = {"split": split, "columns": columns, "images": images}
     n, seed = arguments.optional_whole("n", n, least=1), arguments.seed(seed)
     show = arguments.whole("show", show, least=1, below=MOST_SHOWN + 1)

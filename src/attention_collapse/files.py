@@ -14,7 +14,7 @@ import json
 import math
 import os
 import secrets
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -69,10 +69,13 @@ def write_json(path: Path, value: Any) -> None:
     write_text(path, json_text(value))
 
 
-def read_json(path: Path) -> Any:
-    """Read a JSON file; raise DataError if it is absent or not JSON."""
+def read_json(path: Path, of_pairs: Callable[[list[tuple[str, Any]]], Any] | None = None) -> Any:
+    """Read a JSON file; raise DataError if it is absent or not JSON.
+
+    `of_pairs`: makes what stands for an object of its keys and values, in which a key may stand twice; None: a dict.
+    """
     try:
-        return json.loads(path.read_text("utf-8"))
+        return json.loads(path.read_text("utf-8"), object_pairs_hook=of_pairs)
     except FileNotFoundError:
         raise DataError(
             f"{path}: no such file", expected="a JSON file", remedy="check the path, or run the stage that writes it"

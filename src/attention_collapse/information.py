@@ -16,7 +16,7 @@ from attention_collapse.data.pairs import table
 from attention_collapse.data.source import read_pairs
 from attention_collapse.errors import ParamsError
 from attention_collapse.extras import require
-from attention_collapse.inputs import Source, source_of
+from attention_collapse.inputs import Source, model_folders, source_of
 from attention_collapse.measures.predictors import SEES, held_out
 from attention_collapse.params import Stats
 from attention_collapse.report.estimate import Estimate
@@ -72,7 +72,7 @@ def usable_information(
     batch_size = arguments.whole("batch_size", batch_size, least=1)
     folds, seed = arguments.whole("folds", folds, least=2), arguments.seed(seed)
     device, strict = arguments.device(device), arguments.flag("strict", strict)
-    file = arguments.output_file("out", out)
+    file = arguments.output_file("out", out, keep_out=model_folders(model))
     if not isinstance(labels, Mapping):
         labels = arguments.path("labels", labels)
     if features is not None and not isinstance(features, Mapping):

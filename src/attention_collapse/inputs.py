@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from attention_collapse import arguments
@@ -108,3 +109,11 @@ def named_of(model: Any) -> Named:
             remedy="save it (`model.save_pretrained(FOLDER)`, with its processor) and give the folder",
         )
     return found
+
+
+def model_folders(model: Any) -> list[Path]:
+    """The folders here that a model is read from, in which no result is to be written."""
+    if isinstance(model, Named):
+        model = model.spec.model_dump()
+    words = map(model.get, ("path", "architecture", "adapter")) if isinstance(model, Mapping) else [model]
+    return [Path(word) for word in words if isinstance(word, str | PathLike) and word and Path(word).is_dir()]

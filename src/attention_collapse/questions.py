@@ -20,7 +20,7 @@ from attention_collapse.data.questions import (
 )
 from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.extras import require
-from attention_collapse.inputs import named_of
+from attention_collapse.inputs import model_folders, named_of
 from attention_collapse.params import Stats
 from attention_collapse.report.estimate import Estimate
 from attention_collapse.report.questions import SHOWN, Answered
@@ -70,7 +70,7 @@ def answer_questions(
     partners = arguments.whole("partners", partners, least=1)
     batch_size = arguments.whole("batch_size", batch_size, least=1)
     seed, device, strict = arguments.seed(seed), arguments.device(device), arguments.flag("strict", strict)
-    file = arguments.output_file("out", out)
+    file = arguments.output_file("out", out, keep_out=model_folders(model))
     require("models")
     named = named_of(model)
     second = None if annotations is None else arguments.path("annotations", annotations)

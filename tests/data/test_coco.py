@@ -60,6 +60,7 @@ def set_caption(value):
         (lambda d: d["images"][1].update(file_name="../../etc/passwd"), "image", "2", "not a plain path", 1),
         (lambda d: d["images"][1].update(file_name="/etc/passwd"), "image", "2", "not a plain path", 1),
         (lambda d: d["images"][1].update(id=[2]), "image", r"[2]", "not a 64-bit integer", 1),
+        (lambda d: d["images"][1].update(file_name="a\\b.jpg"), "image", "2", "folder; \\ is no separator here", 1),
         (lambda d: d["images"][1].pop("file_name"), "image", "2", "not a plain path", 1),
     ],
 )

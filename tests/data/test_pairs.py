@@ -26,7 +26,9 @@ def test_unreadable_images_are_counted_and_strict_makes_them_an_error(tmp_path):
     (root / "val2017" / "000000000003.jpg").unlink()
     pairs, skipped = read_folder(root)
     assert [p.entry.image_id for p in pairs] == [1, 4]
-    assert [(s.id, s.reason) for s in skipped] == [("2", "file is empty (0 bytes)"), ("3", "file is absent")]
+    assert [(s.id, s.reason) for s in skipped] == [
+        ("2", "file is empty (0 bytes): 000000000002.jpg"), ("3", "file is absent: 000000000003.jpg"),
+    ]  # fmt: skip
     with pytest.raises(DataError, match=r"2 items skipped \(image 2: file is empty"):
         read_folder(root, strict=True)
 

@@ -5,8 +5,11 @@ import shutil
 
 import pytest
 import torch
+from conftest import coco_folder
 from test_kinds import DECODER_KINDS, TABLE, TRANSFORMERS, batches, kind_of, result
 
+from attention_collapse.data.pairs import read_folder, table
+from attention_collapse.engine.takeable import takeable
 from attention_collapse.errors import ModelError
 from attention_collapse.models import load
 from attention_collapse.models.picture_fit import NORMALISATIONS
@@ -132,6 +135,50 @@ def test_a_size_that_is_not_the_towers_is_refused(kind, change, edited):
     said = "does not fit the image tower: it makes (48 × 48|64 × 64|32 × 42) pixels where config.json has image_size 32"
     with pytest.raises(ModelError, match=said):
         load(kind, edited(kind, IMAGES, change))
+
+
+@pytest.mark.parametrize(
+    ("kind", "change", "said"),
+    [
+        ("clip", {"crop_size": {"height": 0, "width": 0}}, "has crop_size height 0, width 0"),
+        ("clip", {"size": {"shortest_edge": 0}}, "has size shortest_edge 0"),
+        ("siglip", {"size": {"height": 0, "width": 0}}, "has size height 0, width 0"),
+        ("vilt", {"size_divisor": 7}, "has size_divisor 7, where config.json has patch_size 8"),
+        ("qwen2-vl", {"min_pixels": 10**7, "max_pixels": 100}, "min_pixels .* 10000000, above max_pixels .* 100"),
+        ("qwen2-vl", {"min_pixels": 0, "max_pixels": 0}, "longest_edge 0"),
+    ],
+)
+def test_a_size_that_no_picture_can_have_is_named_by_its_key(kind, change, said, edited):
+    with pytest.raises(ModelError, match=f"{IMAGES} .*{said}"):
+        load(kind, edited(kind, IMAGES, change))
+
+
+@pytest.mark.parametrize(
+    ("kind", "part", "change", "said"),
+    [
+        ("clip", "text_config", {"eos_token_id": [663]}, r"text_config.eos_token_id \[663\](.|\n)*one whole number"),
+        ("clip", "text_config", {"hidden_act": "nope"}, r"text_config.hidden_act 'nope'(.|\n)*quick_gelu"),
+        ("clip", "vision_config", {"patch_size": 0}, r"vision_config.patch_size 0(.|\n)*1 or more"),
+        ("clip", "text_config", {"vocab_size": 9999}, r"token_embedding.weight is .* config.json makes it \(9999, "),
+        ("clip", "vision_config", {"patch_size": 16}, r"patch_embedding.weight is .*, 8, 8.* makes it .*, 16, 16"),
+        ("clip", "text_config", {"eos_token_id": "663"}, r"field 'eos_token_id': TypeError: .*'663'"),
+        ("llava", "", {"vision_feature_layer": 50}, r"vision_feature_layer 50(.|\n)*layers from -3 to 2"),
+        ("llava", "", {"vision_feature_layer": [-1, -99]}, r"vision_feature_layer \[-1, -99\]"),
+    ],
+)
+def test_a_value_of_the_configuration_that_cannot_be_is_named_with_what_it_may_be(
+    kind, part, change, said, folders, edited
+):
+    own = json.loads((folders(kind) / CONFIG).read_text())
+    with pytest.raises(ModelError, match=said):
+        load(kind, edited(kind, CONFIG, {part: own[part] | change} if part else change))
+
+
+def test_a_picture_of_one_token_has_no_entropy_and_is_refused(edited, tmp_path):
+    pairs = table(read_folder(coco_folder(tmp_path / "pairs", n=3))[0], "folder")
+    model = load("qwen2-vl", edited("qwen2-vl", IMAGES, {"min_pixels": 1, "max_pixels": 100}))
+    with pytest.raises(ModelError, match=r"becomes 1 image token.*can only be 0(.|\n)*max_pixels"):
+        takeable(model, pairs)
 
 
 @pytest.mark.parametrize("kind", [kind for kind in TRANSFORMERS if kind != "idefics"])  # its processor always scales

@@ -19,6 +19,7 @@ from attention_collapse.models.catalogue import named
         (RuntimeError("Found no driver on your system. Please check that"), "Found no driver on your system"),
         (RuntimeError("shape [2, 3.5] of version 2.15.0 is invalid"), "shape [2, 3.5] of version 2.15.0 is invalid"),
         (ValueError("first line\nsecond line"), "first line"),
+        (ValueError("In field 'x':\n    TypeError: no int"), "In field 'x': TypeError: no int"),
         (KeyError("pixel_values"), "KeyError: 'pixel_values'"),
         (IndexError("3"), "IndexError: 3"),
         (AssertionError(), "AssertionError"),

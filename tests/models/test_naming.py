@@ -18,7 +18,7 @@ from torch import nn
 
 from attention_collapse import diagnose
 from attention_collapse.cli import main
-from attention_collapse.errors import ModelError
+from attention_collapse.errors import ModelError, ParamsError
 from attention_collapse.files import read_json
 from attention_collapse.models import load
 from attention_collapse.models.architectures import candidates
@@ -348,6 +348,46 @@ def test_folders_that_hold_no_model_yet_say_how_to_make_one(files, said, tmp_pat
     with pytest.raises(ModelError) as caught:
         resolve(str(tmp_path / "run"))
     assert said in caught.value.remedy
+
+
+@pytest.mark.parametrize("inner", ["a/global_step5/mp_rank_00_model_states.pt", "a/b/__0_0.distcp", "a/b/mp_rank_00/x"])
+def test_what_lies_in_a_checkpoint_further_down_says_nothing_of_a_folder(inner, tmp_path):
+    (tmp_path / inner).parent.mkdir(parents=True)
+    (tmp_path / inner).write_text("")
+    with pytest.raises(ModelError, match="config.json is absent"):
+        resolve(str(tmp_path))
+
+
+@pytest.mark.parametrize("word", ["m/clip", "./m/clip", "{}/m/clip", "m/clip/model.safetensors"])
+def test_a_revision_does_not_go_with_what_lies_here(word, clip, hub_cache, tmp_path, monkeypatch):
+    shutil.copytree(clip, tmp_path / "m/clip")
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ModelError, match="a revision was given, which does not go with a folder or a file") as caught:
+        resolve(word.format(tmp_path), Asked(revision=REVISION))
+    assert "leave the revision out" in caught.value.remedy and "no folder or file here" not in str(caught.value)
+
+
+@pytest.mark.parametrize("word", ["", "  "])
+def test_an_empty_name_is_said_to_be_none(word):
+    for kind in (None, "scorer"):
+        with pytest.raises(ModelError, match="no model was named"):
+            resolve(word, Asked(kind=kind))
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "form"),
+    [
+        ("factory", "json", "a package.module:function, not 'json'"), ("repo", "a", "organisation/name, not 'a'"),
+        ("revision", "main", "a commit, 40 hex digits, not 'main'"), ("sha256", "0", "64 hex digits, not '0'"),
+    ],
+)  # fmt: skip
+def test_what_is_not_of_its_form_is_told_the_form_in_words(field, value, form):
+    spec = {"kind": "clip", "weights": "hub", "repo": "org/clip"} | {field: value}
+    if field == "factory":
+        spec = {"kind": "scorer", "weights": "factory", "factory": value}
+    with pytest.raises(ParamsError) as caught:
+        diagnose(spec, "gone")
+    assert form in str(caught.value) and not set("^$[\\") & set(str(caught.value))
 
 
 def test_the_kinds_of_words_go_with_what_is_theirs_alone(clip, hub_cache):

@@ -13,9 +13,12 @@ import pytest
 import torch
 from conftest import ROOT, coco_folder
 from PIL import Image
+from tiny.encoders import write_clip
 
 from attention_collapse import diagnose
 from attention_collapse.cli import main
+from attention_collapse.data.pairs import read_folder, table
+from attention_collapse.engine.seeing import require_told_apart
 from attention_collapse.errors import AttentionCollapseError, ModelError
 from attention_collapse.models import load
 from attention_collapse.models.interface import Provenance
@@ -285,3 +288,35 @@ def test_every_error_has_three_parts():
     with pytest.raises(AttentionCollapseError) as caught:
         one_number_per_pair(None, 2, where="f")
     assert caught.value.expected == "one number per pair" and caught.value.remedy
+
+
+@pytest.mark.parametrize("noise", [0.0, 1e-6, 0.3])
+def test_a_score_that_is_drawn_anew_each_time_is_refused(tmp_path, noise):
+    pairs = table(read_folder(coco_folder(tmp_path / "pairs", n=4))[0], "folder")
+
+    def drawn(images, texts):
+        return [sum(map(ord, text)) / 1000 + noise * np.random.default_rng().normal() for text in texts]
+
+    if noise < 0.1:
+        assert require_told_apart(scorer(drawn), pairs) == ["image"]
+        return
+    with pytest.raises(
+        ModelError, match=r"the scores of the same 4 inputs, asked for twice, differ by (.|\n)*expected: the same"
+    ):
+        require_told_apart(scorer(drawn), pairs)
+
+
+def test_an_embedding_that_is_drawn_anew_each_time_is_refused(tmp_path, monkeypatch):
+    write_clip(tmp_path / "clip")
+    model = load("m", ModelSpec(kind="clip", weights="checkpoint", path=str(tmp_path / "clip")))
+    pairs = table(read_folder(coco_folder(tmp_path / "pairs", n=4))[0], "folder")
+    require_told_apart(model, pairs)
+    embed = model.embed
+
+    def noisy(batch):
+        found = embed(batch)
+        return type(found)(found.embedding + torch.randn_like(found.embedding), None)
+
+    monkeypatch.setattr(model, "embed", noisy)
+    with pytest.raises(ModelError, match="the embeddings of the same 4 inputs, asked for twice"):
+        require_told_apart(model, pairs)

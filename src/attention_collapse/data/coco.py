@@ -23,11 +23,11 @@ from attention_collapse.data.entries import (
     Entry,
     Foil,
     Skipped,
+    fault_of_file_name,
     fault_of_foil,
     fault_of_id,
     is_id,
     is_text,
-    safe_file_name,
     without_lost_partners,
 )
 from attention_collapse.errors import DataError
@@ -195,8 +195,8 @@ def read_annotations(annotations: Path, data: Any) -> tuple[list[Entry], list[Sk
         partner = record.get("partner")
         if str(image_id) in repeated:
             reason = "duplicate image id; which one is meant is unknown"
-        elif not safe_file_name(name):
-            reason = f"file name {name!r} is not a plain path inside the image folder"
+        elif fault := fault_of_file_name(name):
+            reason = fault
         elif not captions:
             reason = "no usable caption"
         else:

@@ -146,6 +146,20 @@ def safe_file_name(name: object) -> bool:
     return not path.is_absolute() and ".." not in path.parts
 
 
+def fault_of_file_name(name: object) -> str:
+    """Why a name is no `safe_file_name`; "" if it is one.
+
+    Examples
+    --------
+    >>> fault_of_file_name("../1.jpg")
+    "file name '../1.jpg' is not a plain path inside the image folder"
+    """
+    if safe_file_name(name):
+        return ""
+    hint = "; \\ is no separator here, write /" if isinstance(name, str) and "\\" in name else ""
+    return f"file name {name!r} is not a plain path inside the image folder{hint}"
+
+
 def is_id(value: object) -> bool:
     """True for a whole number that a table of 64 bits holds.
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import zipfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +21,7 @@ COLUMNS = ("image_id", "label")
 ARRAYS = ("image_id", "image", "text")
 WRONG_LABELS = "a CSV file with the columns image_id and label, or a JSON object of image id -> label"
 LISTED = 5
+LOST = ("nan", "<na>", "nat")  # how pandas writes that there is no label
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,7 @@ def read_labels(source: str | Path | Mapping[Any, Any]) -> dict[int, str]:
     ------
     DataError
         A file that is absent or of another form; an id that is no whole number; an image that is labelled twice; a
-        label that is neither text nor a whole number, since classes and no quantities are meant.
+        label that is neither text nor a whole number, since classes and no quantities are meant; "nan" as a label.
 
     Examples
     --------
@@ -74,6 +76,14 @@ def read_labels(source: str | Path | Mapping[Any, Any]) -> dict[int, str]:
                 remedy="keep one of them",
             )
         labels[image_id] = str(label).strip()
+    if lost := [image_id for image_id, label in labels.items() if label.casefold() in LOST]:
+        more = f" and {len(lost) - LISTED} more" if len(lost) > LISTED else ""
+        raise DataError(
+            f"{where}: {len(lost)} of {len(labels)} labels are {labels[lost[0]]!r}, as pandas writes a missing one "
+            f"(image {', '.join(map(str, lost[:LISTED]))}{more})",
+            expected="a class as the label, or an empty one where there is none",
+            remedy="leave those images out, or label them",
+        )
     return {image_id: label for image_id, label in labels.items() if label}
 
 
@@ -93,11 +103,11 @@ def read_features(source: str | Path | Mapping[str, Any]) -> Features:
     found = {name: np.asarray(arrays[name]) for name in ARRAYS if name in arrays}
     shapes = ", ".join(f"{name} {array.dtype} {array.shape}" for name, array in found.items())
     rows = {array.shape[:1] for array in found.values()}
-    numeric = all(np.issubdtype(found[name].dtype, np.number) for name in ("image", "text") if name in found)
+    numeric = all(found[name].dtype.kind in "iuf" for name in ("image", "text") if name in found)
     if absent or len(rows) != 1 or not numeric or found["image_id"].ndim != 1:
         raise DataError(
             f"{where}: {shapes or 'no array'}" + (f"; absent: {', '.join(absent)}" if absent else ""),
-            expected="arrays image_id (n,), image (n, width) and text (n, width) of numbers",
+            expected="arrays image_id (n,), image (n, width) and text (n, width) of real numbers",
             remedy="np.savez(path, image_id=…, image=…, text=…)",
         )
     ids = [_whole(value) for value in found["image_id"].tolist()]
@@ -155,7 +165,14 @@ def _wrong(path: Path, why: str) -> DataError:
 
 
 def _rows_of_json(path: Path) -> list[tuple[Any, Any]]:
-    found = read_json(path)
+
+    def each_once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        for key, count in Counter(key for key, _ in pairs).items():
+            if count > 1:
+                raise _wrong(path, f"image {key} is labelled twice")
+        return dict(pairs)
+
+    found = read_json(path, each_once)
     if not isinstance(found, dict):
         raise _wrong(path, f"holds {type(found).__name__}, no object")
     return list(found.items())

@@ -76,7 +76,8 @@ def check_images(
             path = path_of(entry)
             image, notes = load_rgb(path, max_pixels)
         except UnusableImageError as error:
-            return Skipped("image", str(entry.image_id), error.reason)
+            named = "" if entry.file_name in error.reason else f": {entry.file_name}"
+            return Skipped("image", str(entry.image_id), error.reason + named)
         return Pair(
             entry, path, sha256_file(path), path.stat().st_size, image.width, image.height, notes, Look.of(image)
         )

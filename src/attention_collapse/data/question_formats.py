@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
-from attention_collapse.data.entries import Skipped, safe_file_name
+from attention_collapse.data.entries import Skipped, fault_of_file_name, safe_file_name
 from attention_collapse.data.questions import (
     PEOPLE,
     Asked,
@@ -283,8 +283,8 @@ def _coco(_path: Path, data: Any, _annotations: Path | None, skipped: list[Skipp
             fault = f"its image {record.get('image_id')!r} is not listed"
         elif image in twice_image:
             fault = f"its image {image} is listed twice; which one is meant is unknown"
-        elif not safe_file_name(names[image]):
-            fault = f"file name {names[image]!r} of its image is not a plain path inside the image folder"
+        elif unsafe := fault_of_file_name(names[image]):
+            fault = f"of its image, the {unsafe}"
         elif not fault and given is not None and not isinstance(answers, str):
             fault = fault_of_candidates(given, answers[0][0])
         candidates = tuple(str(one).strip() for one in given) if isinstance(given, list) else ()

@@ -17,7 +17,7 @@ from typing import Any
 
 from tqdm import tqdm
 
-from attention_collapse.data.entries import Skipped, is_text, normal, safe_file_name
+from attention_collapse.data.entries import Skipped, fault_of_file_name, is_text, normal
 from attention_collapse.data.images import MAX_PIXELS, UnusableImageError, load_rgb
 from attention_collapse.errors import DataError
 from attention_collapse.files import json_text, sha256_bytes, sha256_file
@@ -233,9 +233,8 @@ def located(
     found: list[Located] = []
     skipped: list[Skipped] = []
     for name, questions in tqdm(by_name.items(), desc="checking images", unit="image", disable=None):
-        if not safe_file_name(name):
-            reason = f"file name {name!r} is not a plain path inside the image folder"
-            skipped.append(Skipped("image", questions[0].image, reason))
+        if fault := fault_of_file_name(name):
+            skipped.append(Skipped("image", questions[0].image, fault))
             continue
         path = image_path(folder, name)
         try:

@@ -24,14 +24,16 @@ if TYPE_CHECKING:
 
 TRIED = 4  # captions, and images
 ROUNDING = 2e-6  # relative: rows of equal inputs may differ by as much within a batch
+NOISE = 1e-3  # relative: what one and the same batch, given twice, may differ by; half precision has so much rounding
 
 
 def require_told_apart(model: Model, pairs: Dataset) -> list[str]:
-    """ModelError if different captions, or an encoder's different images, are one and the same to the model.
+    """ModelError if different captions, or an encoder's different images, are one and the same to the model, or if the
+    same ones are not.
 
-    Up to `TRIED` captions and images, different ones as the model gets them, in two passes. Where the same score is an
-    answer, it is no error: with every image (a language model's would be), and of a scoring function, which may know a
-    few grades only, with every caption.
+    Up to `TRIED` captions and images, different ones as the model gets them, in two passes, and one of these again.
+    Where the same score is an answer, it is no error: with every image (a language model's would be), and of a scoring
+    function, which may know a few grades only, with every caption.
 
     Returns
     -------
@@ -42,12 +44,12 @@ def require_told_apart(model: Model, pairs: Dataset) -> list[str]:
     images = [load_rgb(path)[0] for path in paths]
     if isinstance(model, DualEncoder):
         for what, batch in (("captions", model.texts(texts)), ("images", model.images(images))):
-            if _is_one_to_it(batch, lambda given: model.embed(given).embedding):
+            if _is_one_to_it(batch, _steady(model, lambda given: model.embed(given).embedding, "embeddings")):
                 raise _not_told_apart(model, len(batch.truncated), what, "embedding (cosine 1.0)")
         return []
     without = {
         "image": _is_one_to_it(model.pairs(images, texts[:1] * len(images)), model.score),
-        "text": _is_one_to_it(model.pairs(images[:1] * len(texts), texts), model.score),
+        "text": _is_one_to_it(model.pairs(images[:1] * len(texts), texts), _steady(model, model.score, "scores")),
     }
     if without["text"] and model.module is not None:
         raise _not_told_apart(model, len(texts), "captions", "score with one image")
@@ -85,6 +87,25 @@ def _not_told_apart(model: Model, number: int, what: str, given: str) -> ModelEr
         remedy="check that the tokenizer, the processor and the configuration (of a text tower: eos_token_id) are "
         f"those that the weights were trained with, and that your own code passes the {what} on",
     )
+
+
+def _steady(model: Model, forward: Callable[[Batch], Tensor], what: str) -> Callable[[Batch], Tensor]:
+    """`forward`, done twice: ModelError if what it makes of one batch differs by more than rounding."""
+
+    def twice(batch: Batch) -> Tensor:
+        first, again = (forward(batch).double() for _ in range(2))
+        spread, apart = float((first - first[:1]).abs().max()), float((first - again).abs().max())
+        if apart > NOISE * float(first.abs().max()):
+            raise ModelError(
+                f"{model.name}: the {what} of the same {len(first)} inputs, asked for twice, differ by {apart:.3g}; "
+                f"those of different inputs differ by {spread:.3g}",
+                expected="the same numbers of the same input",
+                remedy="take out what draws random numbers (noise, sampling at a temperature above 0) or keeps a "
+                "count, and leave dropout in evaluation mode",
+            )
+        return first
+
+    return twice
 
 
 def _is_one_to_it(batch: Batch, forward: Callable[[Batch], Tensor]) -> bool:

@@ -16,7 +16,7 @@ from tqdm import tqdm
 from attention_collapse.data.entries import Skipped
 from attention_collapse.data.images import load_rgb
 from attention_collapse.errors import DataError, ModelError
-from attention_collapse.models.interface import DualEncoder, Model
+from attention_collapse.models.interface import Batch, DualEncoder, Model
 
 if TYPE_CHECKING:
     from datasets import Dataset
@@ -96,9 +96,10 @@ def _refusal(model: Model, picture: Image.Image, caption: str, *, own: bool) -> 
     """Why the model cannot take the picture; None if it can."""
     try:
         if isinstance(model, DualEncoder):
-            model.images([picture])
-            return None
+            return _without_entropy(model, model.images([picture]), picture)
         batch = model.pairs([picture], [caption])
+        if error := _without_entropy(model, batch, picture):
+            return error
         if own:
             with torch.inference_mode():
                 model.score(batch)
@@ -107,3 +108,17 @@ def _refusal(model: Model, picture: Image.Image, caption: str, *, own: bool) -> 
             raise
         return error
     return None
+
+
+def _without_entropy(model: Model, batch: Batch, picture: Image.Image) -> ModelError | None:
+    """Why no attention to the picture has an entropy: that of one token can only be 0. None where it has."""
+    lengths = [int(read.lengths.min()) for read in batch.reads if read.tower == "vision" and read.sites]
+    if min(lengths, default=2) > 1:
+        return None
+    return ModelError(
+        f"{model.name}: a picture of {picture.width} × {picture.height} pixels becomes {min(lengths)} image token, and "
+        "the entropy of attention over one token can only be 0",
+        expected="two image tokens or more",
+        remedy="give a larger picture; if every picture is refused, correct what the image processor makes of them: "
+        "min_pixels, max_pixels, size and patch_size in preprocessor_config.json",
+    )

@@ -21,8 +21,9 @@ def first_sentence(error: BaseException) -> str:
 
     The class leads where the message is a bare key or number.
     """
-    lines = str(error).strip().splitlines()
-    text = re.split(r"(?<=[^.A-Z\d])\. (?=[A-Z])", lines[0])[0].rstrip(". ") if lines else ""
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    said = " ".join(lines[:2] if lines and lines[0].endswith(":") else lines[:1])  # after a colon the rest is the point
+    text = re.split(r"(?<=[^.A-Z\d])\. (?=[A-Z])", said)[0].rstrip(". ")
     if len(text) > LONGEST:
         text = f"{text[:LONGEST].rstrip()} …"
     wordy = " " in text and not isinstance(error, KeyError)

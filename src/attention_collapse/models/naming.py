@@ -89,6 +89,12 @@ def resolve(word: str, asked: Asked | None = None) -> Named:
     ('openclip-vit-b-32', 'openclip', 'ViT-B-32')
     """
     asked = asked or Asked()
+    if not word.strip():
+        raise ModelError(
+            "no model was named: the name is empty",
+            expected="a name of `attention-collapse models`, a folder, a weights file or a hub id",
+            remedy="name the model",
+        )
     given = asked.kind and kinds().get(asked.kind)
     if given and given.library == "user":
         return Named(word, _spec(word, kind=given.name, weights="factory", factory=word))
@@ -98,11 +104,21 @@ def resolve(word: str, asked: Asked | None = None) -> Named:
         found = _of_catalogue(word, asked)
     elif hub is not None and (of_hub or not Path(word).exists()) and not word.endswith(WEIGHTS):
         found = _of_hub(word, hub, asked)
+    elif asked.revision and Path(word).exists():
+        raise _revision_of_files(word)
     elif Path(word).is_dir():
         found = _of_folder(Path(word), word, asked)
     else:
         found = _of_file(Path(word), word, asked)
     return _with_adapter(found, asked.adapter) if asked.adapter else found
+
+
+def _revision_of_files(word: str, besides: str = "") -> ModelError:
+    return ModelError(
+        f"{word}: a revision was given, which does not go with a folder or a file, and this is one here{besides}",
+        expected="a revision with a hub id alone: files here are as they are",
+        remedy="leave the revision out to measure what lies here; for the hub's repository, correct its id or revision",
+    )
 
 
 def _spec(word: str, **fields: Any) -> ModelSpec:
@@ -148,6 +164,8 @@ def _of_hub(word: str, hub: re.Match[str], asked: Asked) -> Named:
         file = hub_file(word, repo, wanted, revision)
     except ModelError as error:
         near = near_names(repo, known_repositories())
+        if not hub["how"] and Path(repo).exists():
+            raise _revision_of_files(repo, f"; of the hub, {error.got.removeprefix(f'{word}: ')}") from None
         here = f"; {word} is no folder or file here either" if not hub["how"] else ""
         raise ModelError(
             f"{error.got}{here}",

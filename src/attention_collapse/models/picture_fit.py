@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,6 +26,9 @@ USUAL = {  # model_type of a tower's configuration -> whose normalisation it was
     "clip_vision_model": "CLIP's", "blip_vision_model": "CLIP's", "blip_2_vision_model": "CLIP's",
     "siglip_vision_model": "SigLIP's", "siglip2_vision_model": "SigLIP's", "vilt": "SigLIP's",
 }  # fmt: skip
+PIXELS = {"shortest_edge": "min_pixels", "longest_edge": "max_pixels"}  # in `size`, and as keys of their own
+SIZES = ("size", "crop_size", "pad_size", *PIXELS.values(), "patch_size", "merge_size", "size_divisor")
+WHERE = {"size": "do_resize", "crop_size": "do_center_crop", "pad_size": "do_pad"}  # what it takes for a size to count
 FILES = ("preprocessor_config.json", "processor_config.json")  # the latter as version 5 of transformers writes it
 
 
@@ -55,6 +59,7 @@ def require_fit(name: str, processor: Any, config: Any) -> list[str]:
     if images is None:
         return []
     file = _settings_file(config)
+    require_sizes(name, images, config, file)
     with boundary(
         f"{name}: the image processor prepares no picture",
         expected=f"settings that fit each other in {file}",
@@ -74,6 +79,38 @@ def require_fit(name: str, processor: Any, config: Any) -> list[str]:
         getattr(images, "image_std", None),
         file,
     )
+
+
+def require_sizes(name: str, images: Any, config: Any, file: str) -> None:
+    """ModelError for a size among an image processor's settings that no picture can have.
+
+    `file`: where the settings stand; `config`: of the model.
+    """
+    found = {key: _size(getattr(images, key, None)) for key in SIZES if getattr(images, WHERE.get(key, ""), True)}
+    wrong = [f"{key} {_shown(value)}" for key, value in found.items() if any(one <= 0 for one in value.values())]
+    for value in (found.get("size", {}), {edge: getattr(images, key, None) for edge, key in PIXELS.items()}):
+        least, most = (value.get(edge) for edge in PIXELS)
+        if not wrong and least is not None and most is not None and least > most:
+            wrong = [f"min_pixels or shortest_edge {least}, above max_pixels or longest_edge {most}"]
+    patch, divisor = getattr(config, "patch_size", 1), getattr(images, "size_divisor", None)
+    if not wrong and config.model_type == "vilt" and isinstance(divisor, int) and divisor % patch:
+        wrong = [f"size_divisor {divisor}, where config.json has patch_size {patch}"]
+    if wrong:
+        raise ModelError(
+            f"{name}: {file} has {'; '.join(wrong)}",
+            expected="sizes above 0 that fit each other: the least at most the most, a size_divisor of whole patches",
+            remedy=f"correct the key, or take {file} from the repository that config.json is from",
+        )
+
+
+def _size(value: Any) -> dict[str, float]:
+    """The numbers of a size, however it is written, by their names."""
+    named = vars(value) if hasattr(value, "__dict__") else value if isinstance(value, Mapping) else {"": value}
+    return {key: one for key, one in named.items() if isinstance(one, int | float) and not isinstance(one, bool)}
+
+
+def _shown(size: Mapping[str, float]) -> str:
+    return ", ".join(f"{key} {value:g}".strip() for key, value in size.items())
 
 
 def _size_notes(images: Any, config: Any, file: str) -> list[str]:

@@ -15,8 +15,9 @@ from transformers import AutoConfig, AutoProcessor
 
 from attention_collapse.errors import ModelError
 from attention_collapse.models.adapter import Merged, merge
-from attention_collapse.models.boundary import boundary
+from attention_collapse.models.boundary import boundary, first_sentence
 from attention_collapse.models.checkpoint import require_finite, require_sha256
+from attention_collapse.models.config_values import require_values
 from attention_collapse.models.definition import is_there, read_object, require_objects
 from attention_collapse.models.hub import (
     count_parameters,
@@ -63,15 +64,26 @@ def _folder(name: str, spec: ModelSpec) -> Path:
 
 
 def weight_files(folder: Path) -> list[Path]:
-    """The weights of a folder that the library reads: one file or the shards of an index, safetensors first."""
+    """The weights of a folder that the library reads: one file or the shards of an index, safetensors first.
+
+    ModelError for an index that names a shard which is not there.
+    """
     for file in ("model.safetensors", "pytorch_model.bin"):
         if (folder / file).is_file():
             return [folder / file]
         try:
             index = json.loads((folder / f"{file}.index.json").read_text("utf-8"))
-            return [folder / Path(name).name for name in sorted(set(index["weight_map"].values()))]
-        except (OSError, ValueError, KeyError, AttributeError):
+            shards = [folder / Path(name).name for name in sorted(set(index["weight_map"].values()))]
+        except (OSError, ValueError, KeyError, AttributeError, TypeError):
             continue
+        if absent := [shard.name for shard in shards if not shard.is_file()]:
+            more = f" and {len(absent) - 3} more" if len(absent) > 3 else ""
+            raise ModelError(
+                f"{folder}: {', '.join(absent[:3])}{more}, of the {len(shards)} shards in {file}.index.json: not there",
+                expected="every shard that the index names, beside it",
+                remedy="copy or download the shards that are missing",
+            )
+        return shards
     return []
 
 
@@ -168,7 +180,13 @@ def _config(name: str, folder: Path, cls: Any) -> Any:
             expected=f"{cls.config_class.model_type!r}, which this kind loads",
             remedy="correct the kind; a model without an image input has no kind here",
         )
+    require_values(name, config)
     return config
+
+
+def _some(items: list[str], between: str = ", ") -> str:
+    more = f" and {len(items) - 3} more" if len(items) > 3 else ""
+    return between.join(items[:3]) + more
 
 
 def read_weights(name: str, folder: Path, cls: Any, dtype: str, device: str) -> tuple[Any, list[str]]:
@@ -183,19 +201,22 @@ def read_weights(name: str, folder: Path, cls: Any, dtype: str, device: str) -> 
     try:
         module, info = cls.from_pretrained(
             folder, dtype=getattr(torch, dtype), local_files_only=True, trust_remote_code=False,
-            output_loading_info=True, **placement,
+            output_loading_info=True, ignore_mismatched_sizes=True,  # refused below, with the sizes
+            **placement,
         )  # fmt: skip
     except Exception as error:  # a damaged or unsafe file makes the readers raise anything
         raise ModelError(
-            f"{name}: {folder} cannot be loaded ({(str(error) or type(error).__name__).splitlines()[0]})",
+            f"{name}: {folder} cannot be loaded ({first_sentence(error)})",
             expected="safetensors (or a PyTorch file that holds tensors only) that fit the configuration",
             remedy="restore the files; convert the weights to safetensors where you trust them",
         ) from None
-    problems = [
-        f"{what} {', '.join(str(item) for item in sorted(info[key], key=str)[:3])}"
-        for key, what in (("missing_keys", "missing"), ("mismatched_keys", "other shapes in"))
-        if info[key]
-    ] + [str(message) for message in info["error_msgs"]]
+    missing = sorted(set(info["missing_keys"]) - {key for key, *_ in info["mismatched_keys"]})
+    mismatched = [
+        f"{key} is {tuple(there)}, where config.json makes it {tuple(own)}"
+        for key, there, own in sorted(info["mismatched_keys"])
+    ]
+    problems = ([f"missing {_some(missing)}"] if missing else []) + ([_some(mismatched, "; ")] if mismatched else [])
+    problems += [str(message) for message in info["error_msgs"]]
     if problems:
         raise ModelError(
             f"{name}: {folder}: {'; '.join(problems)}",

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from attention_collapse.registry import kinds
 
 TRAINED_HERE = "data/controls"  # checkpoints of stage train_controls: of a library's class, but our own models
 BYTES_OF_DTYPE = {"float32": 4, "bfloat16": 2, "float16": 2}
+FORMS = {  # field -> its pattern, and the same in words
+    "repo": (r"[\w.-]+/[\w.-]+", "organisation/name"),
+    "revision": (r"[0-9a-f]{40}", "a commit, 40 hex digits"),
+    "sha256": (r"[0-9a-f]{64}", "64 hex digits"),
+    "factory": (r"[\w.]+:\w+", "a package.module:function"),
+}
 FIELDS_BY_WEIGHTS = {
     "pretrained": ({"architecture", "tag"}, {"revision", "sha256"}),
     "hub": ({"repo"}, {"revision", "sha256", "dtype", "prompt", "adapter"}),
@@ -56,12 +63,12 @@ class ModelSpec(BaseModel):
     weights: Literal["pretrained", "hub", "checkpoint", "untrained", "factory"]
     architecture: str | None = None
     tag: str | None = None
-    repo: str | None = Field(default=None, pattern=r"^[\w.-]+/[\w.-]+$")
-    revision: str | None = Field(default=None, pattern=r"^[0-9a-f]{40}$")
+    repo: str | None = None
+    revision: str | None = None
     path: str | None = None
-    sha256: str | None = Field(default=None, pattern=r"^[0-9a-f]{64}$")
+    sha256: str | None = None
     seed: int | None = Field(default=None, ge=0)
-    factory: str | None = Field(default=None, pattern=r"^[\w.]+:\w+$")
+    factory: str | None = None
     dtype: Literal["float32", "bfloat16", "float16"] | None = None
     prompt: str | None = Field(default=None, min_length=1)
     # Where there is none, it is part of no evidence id: those of before there were adapters stay.
@@ -69,6 +76,14 @@ class ModelSpec(BaseModel):
     control_for: str | None = None  # the model whose untrained prior this one shows
     # A permission, which makes no number: it is part of no evidence id.
     max_unknown: float | None = Field(default=None, ge=0, le=1, strict=False, exclude=True)
+
+    @field_validator(*FORMS)
+    @classmethod
+    def _of_its_form(cls, value: str | None, info: ValidationInfo) -> str | None:
+        pattern, form = FORMS[info.field_name or ""]
+        if value is not None and not re.fullmatch(pattern, value):
+            raise ValueError(f"{form}, not {value!r}")
+        return value
 
     @model_validator(mode="after")
     def _fields_fit(self) -> ModelSpec:

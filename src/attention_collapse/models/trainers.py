@@ -42,19 +42,24 @@ def require_weights_of_one(folder: Path) -> None:
             )
 
 
+def _near(folder: Path, pattern: str) -> list[Path]:
+    """What lies in the folder or in one of its own, as frameworks write it: deeper lie others' checkpoints."""
+    return sorted((*folder.glob(pattern), *folder.glob(f"*/{pattern}")))
+
+
 def _unfinished(folder: Path) -> tuple[str, str] | None:
     """(what it is, what to do) of a folder that holds the parts of a distributed training."""
-    deepspeed = [*folder.glob("**/*_model_states.pt"), *folder.glob("zero_to_fp32.py")]
+    deepspeed = [*_near(folder, "*_model_states.pt"), *folder.glob("zero_to_fp32.py")]
     if deepspeed:
         return "DeepSpeed's partitioned state", _consolidated(
             f"in it, `python zero_to_fp32.py . OUT --safe_serialization` makes one set of weights of {folder}"
         )
-    if any(folder.glob("**/*.distcp")):
-        shards = next(folder.glob("**/*.distcp")).parent
+    if sharded := _near(folder, "*.distcp"):
+        shards = sharded[0].parent
         return "a sharded state of FSDP or torch.distributed.checkpoint", _consolidated(
             f"`python -m torch.distributed.checkpoint.format_utils dcp_to_torch {shards} weights.pt` (or "
             f"`accelerate merge-weights {shards} OUT`) makes one set of weights"
         )
-    if any(folder.glob("mp_rank_*")) or any(folder.glob("**/mp_rank_*")):
+    if _near(folder, "mp_rank_*"):
         return "the parts of a model-parallel training", _consolidated("let its framework export one set of weights")
     return None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from pathlib import Path
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 SCHEMA = 2  # of `Diagnosis.to_dict`; docs/diagnose.md says what each number changed
 PAIRS_FORMATS = (".csv", ".parquet")
+FIGURES = ("measures", "modality_contribution", "layer_wise_attention", "attention_entropy")  # up to four
 READ_FIRST = (  # whether the score tells what matches, and what it needs for that; of the text, before the others
     "accuracy", "accuracy_hard", "blind_accuracy", "choice_image", "choice_text",
     "reliance_image", "reliance_text", "reliance_share",
@@ -48,12 +49,16 @@ class Outputs:
     plots: Path | None = None
 
     @classmethod
-    def of(cls, out: Any = None, per_pair: Any = None, plots: Any = None) -> Outputs:
-        """ParamsError for a place that cannot be written, two of one name, or a table whose name says no format."""
+    def of(
+        cls, out: Any = None, per_pair: Any = None, plots: Any = None, *, keep_out: Collection[Path] = ()
+    ) -> Outputs:
+        """ParamsError for a place that cannot be written, that lies in a folder of `keep_out`, or where a file stands
+        that is no earlier result; for two of one name, and for a table whose name says no format.
+        """
         found = cls(
-            arguments.output_file("out", out),
-            arguments.output_file("per_pair", per_pair, suffixes=PAIRS_FORMATS),
-            arguments.output_folder("plots", plots),
+            arguments.output_file("out", out, keep_out=keep_out),
+            arguments.output_file("per_pair", per_pair, suffixes=PAIRS_FORMATS, form="table", keep_out=keep_out),
+            arguments.output_folder("plots", plots, pairs_of=FIGURES, keep_out=keep_out),
         )
         if found.out and found.per_pair and found.out.resolve() == found.per_pair.resolve():
             raise ParamsError(
