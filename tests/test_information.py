@@ -89,7 +89,7 @@ def test_a_dual_encoder_gives_its_embeddings(tmp_path, tiny_openclip, monkeypatc
     monkeypatch.setattr(information, "embeddings", lambda *a, **k: kept.append(real(*a, **k)) or kept[-1])
     result = usable_information(labels, model=str(tiny_openclip), pairs=folder, folds=2, batch_size=4)
     reasons = {(item["kind"], item["id"]): item["reason"] for item in result.skipped}
-    assert reasons == {("image", "2"): "file is empty (0 bytes)", ("image", "16"): "it has no label",
+    assert reasons == {("image", "2"): "file is empty (0 bytes): 000000000002.jpg", ("image", "16"): "it has no label",
                        ("label", "2"): f"{folder} has no such usable image",
                        ("label", "99"): f"{folder} has no such usable image"}  # fmt: skip
     assert result.n_images == 14 and result.weights["untrained"] is False
