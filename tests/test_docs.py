@@ -116,7 +116,7 @@ def test_what_the_page_says_of_the_controls_that_keep_the_cue_is_committed():
     plainly = [f"{more[name]['neutral']['mean']:.2f}" for name in ("swapped-negatives", "nearest-negatives")]
     assert "They reach {} and {} here, about as much as twice the steps".format(*here) in page
     assert abs(most[names[0]]["neutral"]["mean"] - most["erm-longer"]["neutral"]["mean"]) < 0.05
-    assert "both stay at chance ({} and {}), where the same pairs".format(*there) in page
+    assert "both stay at chance or near it ({} and {}), where the same pairs".format(*there) in page
     assert all(of["neutral"]["ci_low"] <= 0.52 for of in (more[name] for name in names))
     assert "get {} and {}.".format(*plainly) in page
 
