@@ -56,7 +56,7 @@ def test_a_large_budget_gives_the_definition_of_shapley(players):
     assert found.share == pytest.approx(text_share(exact(value, players), 1), abs=0.05)
 
 
-@settings(max_examples=20, deadline=None)
+@settings(max_examples=20)
 @given(st.integers(1, 4), st.integers(1, 4), st.integers(0, 99))
 def test_values_add_up_and_a_player_without_effect_has_none(text, image, seed):
     inner = tabled(text + image - 1, seed)  # the first token changes nothing

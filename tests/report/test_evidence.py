@@ -37,7 +37,7 @@ def paths(data, path=()):
             yield (*path, key)
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(TREES)
 def test_the_line_holds_the_key_and_the_value_whatever_they_are(tmp_path_factory, tree):
     """JSON's own text is the judge: the cited line is `"last part": value`, in the order of the file."""
