@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 from collections.abc import Collection
 from numbers import Integral, Real
@@ -48,10 +49,12 @@ def seed(value: Any, name: str = "seed") -> int:
     return whole(name, value, least=0, below=SEEDS)
 
 
-def number(name: str, value: Any, *, least: float, most: float) -> float:
-    """A number of a range, ends included."""
-    if not isinstance(value, Real) or isinstance(value, bool) or not least <= float(value) <= most:
-        raise _wrong(name, value, f"a number from {least:g} to {most:g}")
+def number(name: str, value: Any, *, least: float, most: float = math.inf) -> float:
+    """A finite number of a range, ends included."""
+    right = isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(float(value))
+    if not right or not least <= float(value) <= most:
+        span = f"number from {least:g} to {most:g}" if math.isfinite(most) else f"finite number, {least:g} or more"
+        raise _wrong(name, value, f"a {span}" if math.isfinite(least) else "a finite number")
     return float(value)
 
 

@@ -386,7 +386,7 @@ def test_class_numbers_are_a_target_too(name):
 
 
 def test_rates_out_of_range_are_named():
-    with pytest.raises(ParamsError, match=r"text = 0\.8"):
+    with pytest.raises(ParamsError, match=r"text is 0\.8"):
         ModalityDropout(0.3, 0.8)
-    with pytest.raises(ParamsError, match="weight = 0"):
+    with pytest.raises(ParamsError, match="weight is 0"):
         JustTrainTwice(lambda *_: None, weight=0.5)

@@ -6,14 +6,14 @@ import logging
 import math
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, replace
-from numbers import Integral
-from typing import Any, Final
+from typing import Any
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
+from attention_collapse import arguments
 from attention_collapse.errors import DataError, ParamsError
 from attention_collapse.monitor.alarm import Alarm, Watch
 from attention_collapse.monitor.cost import Cost
@@ -30,11 +30,11 @@ from attention_collapse.monitor.reading import (
 )
 from attention_collapse.monitor.scoring import Scorer, require_same
 from attention_collapse.monitor.settings import Score, check_settings, modules_of
+from attention_collapse.monitor.state import FORMAT, check_state
 from attention_collapse.monitor.undisturbed import undisturbed
 
 Pairs = HeldOut | tuple[Inputs, Inputs] | tuple[Inputs, Inputs, Tensor | None]
 LOG = logging.getLogger("attention_collapse.monitor")
-FORMAT: Final = 1
 
 
 class Monitor:
@@ -121,13 +121,12 @@ class Monitor:
                 threshold=rule.threshold if threshold is None else threshold,
                 confidence=rule.confidence if confidence is None else confidence,
             )
-        counts = {"partners": partners, "patience": patience, "seed": seed}
-        counts |= {} if batch_size is None else {"batch_size": batch_size}
+        counts = {"partners": partners, "patience": patience, "batch_size": 1 if batch_size is None else batch_size}
         check_settings(rule, every=every, budget=budget, counts=counts)
         if not (on_alarm is None or callable(on_alarm)):
             raise ParamsError(f"on_alarm={on_alarm!r}", expected="a function of an alarm", remedy="pass one")
         self.rule = rule
-        self.every, self.budget, self.seed = every, budget, seed
+        self.every, self.budget, self.seed = every, budget, arguments.seed(seed)
         self.modules = modules_of(score, model)
         self.held_out = checked(held_out)
         self.hard = None if hard is None else checked(hard, name="hard")
@@ -173,8 +172,7 @@ class Monitor:
         Values are floats by name: `accuracy`, `reliance_image`, …, with `_ci_low` and `_ci_high`, and `image_unused`,
         `text_unused`, `hard_failed`, 1 while the alarm rings. NaN: undefined, and `reasons` says why.
         """
-        if not isinstance(step, Integral):
-            raise ParamsError(f"step {step!r}", expected="a whole number", remedy="pass the number of the step")
+        arguments.whole("step", step, least=0)
         if self.last_step is not None and step < self.last_step:
             raise ParamsError(
                 f"step {step} after step {self.last_step}", expected="steps that go up",
@@ -319,28 +317,7 @@ class Monitor:
         DataError
             The state is of other held-out pairs, partners, seed or rule, or of no monitor of this version.
         """
-        known = isinstance(state, Mapping)
-        absent = sorted(self.state_dict().keys() - state.keys()) if known else []
-        if not known or state.get("format") != FORMAT or absent:
-            got = f"format {state.get('format')!r}" if known else type(state).__name__
-            raise DataError(
-                f"a state of {got}" + f", without {', '.join(absent)}" * bool(absent),
-                expected=f"what Monitor.state_dict gives, format {FORMAT}",
-                remedy="start with a new Monitor, without its state",
-            )
-        if state["rule"] != asdict(self.rule):
-            raise DataError(
-                f"the state is of the rule {state['rule']}, this one is {asdict(self.rule)}",
-                expected="the same rule, or the alarms would go on by another",
-                remedy="restore the rule of the run, or start with a new Monitor, without its state",
-            )
-        if state["held_out"] != self._digest:
-            raise DataError(
-                f"the state is of held-out pairs {state['held_out']}, these are {self._digest} "
-                "(digest, partners, seed)",
-                expected="the same held-out and hard pairs, partners and seed, or the curve would go on with others",
-                remedy="restore the held-out pairs of the run, or start with a new Monitor, without its state",
-            )
+        check_state(state, self.state_dict())
         patience = {name: watch.patience for name, watch in self._watches.items()}
         self._watches = {
             name: Watch(**{**found, "patience": patience[name]}) for name, found in state["watches"].items()

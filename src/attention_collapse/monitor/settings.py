@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
-from numbers import Integral, Real
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
 
+from attention_collapse.arguments import number, whole
 from attention_collapse.errors import ModelError, ParamsError
 from attention_collapse.monitor.reading import Rule
 
@@ -36,23 +36,16 @@ def modules_of(score: Score, model: nn.Module | Iterable[nn.Module] | None) -> t
 
 
 def check_settings(rule: object, *, every: int | None, budget: float, counts: Mapping[str, object]) -> None:
-    """ParamsError for a setting that cannot be; `counts` by name are to be 1 or more, a seed 0 or more."""
+    """ParamsError for a setting that cannot be; `counts` by name are to be 1 or more."""
     if not isinstance(rule, Rule):
         raise ParamsError(f"rule={rule!r}", expected="a Rule", remedy="pass rule=Rule(margin=…)")
-    whole = {**counts, "n_resamples": rule.n_resamples} | ({} if every is None else {"every": every})
-    shares = {
-        "budget": budget, "confidence": rule.confidence, "margin": rule.margin, "hard_margin": rule.hard_margin,
-    }  # fmt: skip
-    wrong = [f"{name}={value!r}" for name, value in whole.items() if not _is_whole(value, name != "seed")]
-    wrong += [f"{name}={value!r}" for name, value in shares.items() if not (_is_number(value) and 0 < value < 1)]
-    wrong += [f"threshold={rule.threshold!r}"] * (not _is_number(rule.threshold))
-    if wrong:
-        raise ParamsError(
-            "; ".join(wrong),
-            expected="whole numbers of 1 or more (a seed: 0), a finite threshold, and budget, confidence and margins "
-            "between 0 and 1",
-            remedy="correct the arguments of Monitor",
-        )
+    for name, value in {**counts, "every": 1 if every is None else every, "n_resamples": rule.n_resamples}.items():
+        whole(name, value, least=1)
+    number("threshold", rule.threshold, least=-math.inf)
+    shares = {"budget": budget} | {name: getattr(rule, name) for name in ("confidence", "margin", "hard_margin")}
+    for name, value in shares.items():
+        if not 0 < number(name, value, least=0, most=1) < 1:
+            raise ParamsError(f"{name} is {value}", expected="a number between 0 and 1", remedy="correct the argument")
     distributed = torch.distributed.is_available() and torch.distributed.is_initialized()
     if every is None and distributed and torch.distributed.get_world_size() > 1:
         raise ParamsError(
@@ -61,11 +54,3 @@ def check_settings(rule: object, *, every: int | None, budget: float, counts: Ma
             "for each other for ever",
             remedy="set every, for instance to what recommended_every() says of a run in one process",
         )
-
-
-def _is_whole(value: object, least: int) -> bool:
-    return isinstance(value, Integral) and not isinstance(value, bool) and int(value) >= least
-
-
-def _is_number(value: object) -> bool:
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(float(value))

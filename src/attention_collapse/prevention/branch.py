@@ -8,8 +8,9 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from attention_collapse.arguments import number, one_of
 from attention_collapse.errors import ParamsError
-from attention_collapse.prevention.checks import check_answers, check_state, number, one_of
+from attention_collapse.prevention.checks import check_answers, check_state
 from attention_collapse.prevention.method import Inputs, Method, Score, finite, losses
 
 
@@ -42,8 +43,8 @@ class ProductOfExperts(Method):
         self, branch: nn.Module, modality: Literal["image", "text"] = "text", *, strength: float = 1.0,
         gate: nn.Module | None = None, entropy: float = 0.0,
     ) -> None:  # fmt: skip
-        self.branch, self.modality = branch, one_of(modality, "modality", ("image", "text"))
-        self.strength, self.entropy = number(strength, "strength"), number(entropy, "entropy")
+        self.branch, self.modality = branch, one_of("modality", modality, ("image", "text"))
+        self.strength, self.entropy = number("strength", strength, least=0), number("entropy", entropy, least=0)
         self.gate = gate
 
     def loss(self, score: Score, image: Inputs, text: Inputs, target: Tensor, group: Tensor | None = None) -> Tensor:

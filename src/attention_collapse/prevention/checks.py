@@ -1,40 +1,16 @@
-"""What a method refuses: settings that cannot be, batches that do not fit together, labels and scores that are none."""
+"""What a method refuses: batches that do not fit together, labels and scores that are none."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from attention_collapse.errors import DataError, ParamsError
+from attention_collapse.errors import DataError
 
 MANY = 8  # pairs from which a square of scores, with labels 0 and 1 alone, is taken for all images with all texts
-
-
-def number(value: Any, name: str, least: float = 0.0, most: float = math.inf) -> Any:
-    """A finite number from `least` to `most`, or an error that names it."""
-    known = isinstance(value, int | float) and not isinstance(value, bool)
-    if not (known and math.isfinite(value) and least <= value <= most):
-        up_to = f"from {least:g} to {most:g}" if math.isfinite(most) else f"of {least:g} or more"
-        raise ParamsError(f"{name} = {value!r}", expected=f"a finite number {up_to}", remedy="correct it")
-    return value
-
-
-def count(value: Any, name: str, least: int = 1) -> Any:
-    """A whole number of `least` or more, or an error that names it."""
-    if not isinstance(value, int) or isinstance(value, bool) or value < least:
-        raise ParamsError(f"{name} = {value!r}", expected=f"a whole number of {least} or more", remedy="correct it")
-    return value
-
-
-def one_of(value: Any, name: str, choices: Sequence[str]) -> Any:
-    """One of some words, or an error that names them."""
-    if not isinstance(value, str) or value not in choices:
-        raise ParamsError(f"{name} = {value!r}", expected=f"one of {', '.join(choices)}", remedy="correct it")
-    return value
 
 
 def check_rows(image: Any, text: Any, target: Any) -> None:

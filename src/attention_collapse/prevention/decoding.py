@@ -9,8 +9,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from attention_collapse.arguments import number
 from attention_collapse.errors import DataError
-from attention_collapse.prevention.checks import number
 
 
 @dataclass(frozen=True)
@@ -46,8 +46,8 @@ class ContrastiveDecoding:
     needs: ClassVar[str] = "log-probabilities of the answers, or the log-odds of a match"
 
     def __post_init__(self) -> None:
-        number(self.alpha, "alpha")
-        number(self.beta, "beta", 0, 1)
+        number("alpha", self.alpha, least=0)
+        number("beta", self.beta, least=0, most=1)
 
     def passes(self, others: int = 1) -> float:
         """Forward passes per pair with as many other images."""

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attention_collapse.arguments import number
 from attention_collapse.errors import ParamsError
-from attention_collapse.prevention.checks import check_rows, number
+from attention_collapse.prevention.checks import check_rows
 from attention_collapse.prevention.method import Drawing, Inputs, Score, finite, losses
 
 Absent = Callable[[Any], Any]  # inputs of a modality -> inputs of the same shapes that say nothing
@@ -40,7 +41,8 @@ class ModalityDropout(Drawing):
         seed: int = 0,
     ) -> None:  # fmt: skip
         super().__init__(seed)
-        self.image, self.text = number(image, "image", 0, 1), number(text, "text", 0, 1 - image)
+        self.image = number("image", image, least=0, most=1)
+        self.text = number("text", text, least=0, most=1 - image)
         self.absent = {"image": no_image, "text": no_text}
 
     def dropped(self, n: int) -> tuple[Tensor, Tensor]:

@@ -9,8 +9,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from attention_collapse.arguments import whole
 from attention_collapse.errors import DataError, ParamsError
-from attention_collapse.prevention.checks import check_answers, check_state, count
+from attention_collapse.prevention.checks import check_answers, check_state
 
 Inputs: TypeAlias = Tensor | Mapping[str, Any]  # a tensor, or tensors by name; the first axis is the pair
 Score: TypeAlias = Callable[[Any, Any], Tensor]  # (image, text) -> (pair,) log-odds of a match, or (pair, class) logits
@@ -136,7 +137,7 @@ class Drawing(Method):
     """A method that draws at random, from a generator of its own: the run around it draws what it would without it."""
 
     def __init__(self, seed: int = 0) -> None:
-        self.generator = torch.Generator().manual_seed(count(seed, "seed", 0))
+        self.generator = torch.Generator().manual_seed(whole("seed", seed, least=0))
 
     def others(self, n: int) -> Tensor:
         """(n,) for each of n rows the position of another, each used once: a cycle through a random order.

@@ -9,8 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from attention_collapse.arguments import number
 from attention_collapse.errors import ParamsError
-from attention_collapse.prevention.checks import number
 from attention_collapse.prevention.method import Drawing, Inputs, Score, finite, losses
 
 Unimodal = Callable[[Any, Any], tuple[Tensor, Tensor]]  # (image, text) -> logits of the image alone, of the text alone
@@ -45,7 +45,7 @@ class GradientModulation(Drawing):
         noise: bool = True, seed: int = 0,
     ) -> None:  # fmt: skip
         super().__init__(seed)
-        self.unimodal, self.alpha, self.noise = unimodal, number(alpha, "alpha"), noise
+        self.unimodal, self.alpha, self.noise = unimodal, number("alpha", alpha, least=0), noise
         self.own: Mapping[str, list[nn.Parameter]] = {"image": list(image), "text": list(text)}
         for modality, parameters in self.own.items():
             if not parameters:

@@ -11,8 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from attention_collapse.arguments import number, one_of, whole
 from attention_collapse.errors import ParamsError
-from attention_collapse.prevention.checks import check_answers, check_rows, count, matching, number, one_of
+from attention_collapse.prevention.checks import check_answers, check_rows, matching
 from attention_collapse.prevention.method import Drawing, Inputs, Score, finite, losses, take
 
 Modality = Literal["image", "text"]
@@ -146,7 +147,8 @@ class SwappedNegatives(_Swapping):
         seed: int = 0,
     ) -> None:
         super().__init__(seed)
-        self.swap, self.weight = one_of(swap, "swap", ("image", "text", "both")), number(weight, "weight")
+        self.swap = one_of("swap", swap, ("image", "text", "both"))
+        self.weight = number("weight", weight, least=0)
         self.alike = alike
 
     @property
@@ -188,7 +190,8 @@ class _Choosing(_Swapping):
 
     def __init__(self, weight: float = 1.0, *, candidates: int = 1, seed: int = 0) -> None:
         super().__init__(seed)
-        self.weight, self.candidates = number(weight, "weight"), count(candidates, "candidates")
+        self.weight = number("weight", weight, least=0)
+        self.candidates = whole("candidates", candidates, least=1)
 
     @property
     def passes(self) -> float:
@@ -294,8 +297,8 @@ class SwapConsistency(Drawing):
 
     def __init__(self, swap: Modality = "image", *, weight: float = 1.0, prior: float = 0.5, seed: int = 0) -> None:
         super().__init__(seed)
-        self.swap = one_of(swap, "swap", ("image", "text"))
-        self.weight, self.prior = number(weight, "weight"), number(prior, "prior", 0, 1)
+        self.swap = one_of("swap", swap, ("image", "text"))
+        self.weight, self.prior = number("weight", weight, least=0), number("prior", prior, least=0, most=1)
 
     @property
     def passes(self) -> float:

@@ -8,8 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from attention_collapse.arguments import number
 from attention_collapse.errors import DataError, ParamsError
-from attention_collapse.prevention.checks import check_answers, check_state, number
+from attention_collapse.prevention.checks import check_answers, check_state
 from attention_collapse.prevention.method import Inputs, Method, Score, finite, losses
 
 
@@ -40,7 +41,7 @@ class JustTrainTwice(Method):
     needs = "a first run, short enough to have learned the cue and not the content"
 
     def __init__(self, first: Score, weight: float = 20.0) -> None:
-        self.first, self.weight = first, number(weight, "weight", 1)
+        self.first, self.weight = first, number("weight", weight, least=1)
 
     @property
     def passes(self) -> float:
@@ -85,7 +86,7 @@ class GroupReweighting(Method):
     needs = "the group of every pair: an oracle"
 
     def __init__(self, strength: float = 1.0) -> None:
-        self.strength, self.counts = number(strength, "strength"), torch.zeros(0)
+        self.strength, self.counts = number("strength", strength, least=0), torch.zeros(0)
 
     def loss(self, score: Score, image: Inputs, text: Inputs, target: Tensor, group: Tensor | None = None) -> Tensor:
         """The mean cross-entropy by the weights of the groups, whose shares are counted as the run goes on."""
