@@ -60,10 +60,18 @@ def cells(prevention: Prevention) -> list[ArmCell]:
     ]
 
 
+def has_own_watched(cell: ArmCell, prevention: Prevention) -> bool:
+    """Whether the pairs that its training is watched on are another draw than those of other seeds."""
+    cue = cell.modality, cell.reliability
+    return any(dose.own_watched for dose in prevention.doses if (dose.modality, dose.reliability) == cue)
+
+
 def parameters_of(cell: ArmCell, prevention: Prevention, plant: Plant) -> dict[str, Any]:
     """What decides a cell's scores, besides code and libraries."""
     measured = prevention.model_dump(include={"pairs", "partners", "watched", "every"})
     trained: dict[str, Any] = {"trained": prevention.arms[cell.arm].model_dump()}
     if cell.modality == "words":
         trained["prior"] = PRIOR
+    if has_own_watched(cell, prevention):
+        trained["watched_on"] = "pairs of its own"
     return {**asdict(cell), **recipe_of(plant, cell.kind), **measured, **trained}

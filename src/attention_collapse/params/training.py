@@ -119,6 +119,7 @@ class Dose(Section):
     kinds: Annotated[tuple[str, ...] | None, Field(min_length=1, strict=False)] = None  # trained beside it; None: all
     arms: Annotated[tuple[str, ...] | None, Field(min_length=1, strict=False)] = None  # those of a kind, or fewer
     seeds: Annotated[tuple[int, ...] | None, Field(min_length=2, strict=False)] = None
+    own_watched: bool = False  # each seed is watched on pairs of its own; else all seeds on the same
 
 
 class GainRule(Section):

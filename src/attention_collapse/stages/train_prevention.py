@@ -14,7 +14,7 @@ from tqdm import tqdm
 
 from attention_collapse.data.planted import pictures
 from attention_collapse.data.scenes import sample
-from attention_collapse.engine.arm_cells import ArmCell, cells, parameters_of, sections
+from attention_collapse.engine.arm_cells import ArmCell, cells, has_own_watched, parameters_of, sections
 from attention_collapse.engine.arms import Watch, train_arm
 from attention_collapse.engine.dose_cells import recipe_of
 from attention_collapse.engine.doses import HeldOut, scored
@@ -26,7 +26,7 @@ from attention_collapse.identity.source_code import PACKAGE, code_id
 from attention_collapse.stages.run import run_stage
 from attention_collapse.study.layout import Study
 
-PAIRS, WATCHED = 5, 6  # on top of the seed of the data: scenes of their own
+PAIRS, WATCHED, OWN_WATCHED = 5, 6, 100  # on top of the seed of the data: scenes of their own
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,8 @@ def _train(task: Task) -> int:
     kind = task.cells[0].kind
     work = starts(study.dose_scratch(kind), recipe_of(plant, kind))
     held_out = HeldOut(prevention.pairs, prevention.partners, plant.data_seed + PAIRS)
-    further = HeldOut(prevention.watched, 1, plant.data_seed + WATCHED)
+    own = has_own_watched(task.cells[0], prevention)
+    further = HeldOut(prevention.watched, 1, plant.data_seed + (OWN_WATCHED + task.cells[0].seed if own else WATCHED))
     scenes = sample(plant.scenes, plant.data_seed, held_out=False)
     data = scenes, pictures(scenes, plant.data_seed)
     for cell in task.cells:
