@@ -30,7 +30,7 @@ from attention_collapse.engine.attention import extract, extract_into
 from attention_collapse.engine.contribution import contributions
 from attention_collapse.engine.pieces import here
 from attention_collapse.engine.ray_actors import _Actors, on_ray
-from attention_collapse.engine.ray_cluster import places_of, require_room
+from attention_collapse.engine.ray_cluster import places_of, with_room
 from attention_collapse.engine.ray_step import Step, outcome
 from attention_collapse.engine.token_contribution import token_contributions
 from attention_collapse.errors import AttentionCollapseError, ModelError, ParamsError, PipelineError
@@ -180,7 +180,7 @@ def test_the_idle_are_asked_where_one_is_lost_and_a_lost_one_is_replaced_however
     actors.end()
 
 
-def test_room_is_counted_node_by_node(monkeypatch):
+def test_room_is_counted_node_by_node(monkeypatch, capsys):
     nodes = [
         {"Alive": True, "Resources": {"CPU": 3, "GPU": 1}},
         {"Alive": True, "Resources": {"CPU": 3}},
@@ -195,7 +195,11 @@ def test_room_is_counted_node_by_node(monkeypatch):
     ):  # fmt: skip
         assert places_of(asked, threads) == places
     with pytest.raises(ParamsError, match=r"1 actors of 4 CPU each, and Ray's nodes have room for 0 \(6 CPU and 1 GPU"):
-        require_room(Engine(kind="ray"), 4)
+        with_room(Engine(kind="ray"), 4)
+    assert with_room(Engine(kind="ray", actors=2), 2).actors == 2 and not capsys.readouterr().err
+    assert with_room(Engine(kind="ray", actors=9), 2).actors == 2  # as if a node had been lost since
+    said = "9 actors of 2 CPU each, and Ray's nodes have room for 2 (6 CPU and 1 GPU in all): 2 are started"
+    assert said in capsys.readouterr().err
 
 
 def test_a_run_that_no_node_has_room_for_any_more_ends(cluster, tmp_path, monkeypatch):
@@ -249,10 +253,14 @@ def test_the_driver_may_be_killed(run, tmp_path):
     assert made(folder, 60) and sorted(lines(tmp_path / "again")) == sorted(set(range(60)) - there)
 
 
-def test_it_says_that_there_are_too_few_processors_and_that_a_folder_is_needed(cluster, tmp_path):
+def test_it_says_that_there_are_too_few_processors_and_that_a_folder_is_needed(cluster, tmp_path, capsys):
+    with on_ray(Engine(kind="ray", actors=40), nothing, 2) as run:
+        run(Numbers(8, tmp_path / "few", tmp_path / "trace"), None)
+    assert made(tmp_path / "few", 8)
+    assert "40 actors of 2 CPU each, and Ray's nodes have room for 2 (4 CPU and 0 GPU" in capsys.readouterr().err
     with (
-        on_ray(Engine(kind="ray", actors=40), nothing, 2) as run,
-        pytest.raises(ParamsError, match=r"40 actors of 2 CPU each, and Ray's nodes have room for 2 \(4 CPU and 0 GPU"),
+        on_ray(Engine(kind="ray"), nothing, 8) as run,
+        pytest.raises(ParamsError, match=r"1 actors of 8 CPU each, and Ray's nodes have room for 0 \(4 CPU and 0 GPU"),
     ):
         run(Numbers(1, tmp_path / "work", tmp_path / "trace"), None)
     with on_ray(RAY, nothing, 1) as run, pytest.raises(ParamsError, match="without a folder"):

@@ -21,7 +21,7 @@ from ray.exceptions import RayError
 
 from attention_collapse import errors
 from attention_collapse.engine.pieces import Pieces, Runner
-from attention_collapse.engine.ray_cluster import connect, require_room
+from attention_collapse.engine.ray_cluster import connect, with_room
 from attention_collapse.engine.ray_step import AGAIN, Step, Told, outcome
 from attention_collapse.errors import AttentionCollapseError, ParamsError, PipelineError
 from attention_collapse.models.interface import Model
@@ -145,7 +145,7 @@ def on_ray(settings: Engine, load: Callable[[], Model], threads: int) -> Iterato
     Raises
     ------
     ParamsError
-        There is no cluster of that address, or it is too small.
+        There is no cluster of that address, or it has no room for one actor.
     PipelineError
         Pieces could not be made; all others are there.
     """
@@ -166,8 +166,7 @@ def on_ray(settings: Engine, load: Callable[[], Model], threads: int) -> Iterato
                 connect(settings, threads)
                 ends.callback(ray.shutdown)
             if not actors:
-                require_room(settings, threads)
-                actors.append(_Actors(settings, load, threads))
+                actors.append(_Actors(with_room(settings, threads), load, threads))
                 ends.callback(actors[0].end)
             total = sum(len(some.pieces) for some in pieces.rounds)
             note(f"{pieces.what}: {total - len(missing)} of {total} are there, {len(missing)} are made on Ray")

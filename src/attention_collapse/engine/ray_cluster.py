@@ -33,13 +33,13 @@ def connect(settings: Engine, threads: int) -> None:
     if settings.address != "local":
         try:
             ray.init(address=settings.address, **quiet)
-            note(f"Ray: the cluster at {settings.address}")
+            note(f"Ray: the cluster at {ray.get_runtime_context().gcs_address}")
         except ConnectionError as error:
             if settings.address != "auto" or "RAY_ADDRESS" in os.environ:
                 raise ParamsError(
                     f"engine.address {settings.address!r}: {error}",
                     expected="the address of a Ray cluster that runs (host:port), auto, or local",
-                    remedy="start one (`ray start --head`), or correct the address",
+                    remedy="start one (`ray start --head`), correct the address, or set RAY_AUTH_MODE=token if it wants a token",
                 ) from None
     if not ray.is_initialized():
         note("Ray: one of our own on this machine")
@@ -65,13 +65,28 @@ def taken_by(settings: Engine, threads: int) -> str:
     return f"{threads} CPU" + (f" and {settings.gpus:g} GPU" if settings.gpus else "")
 
 
-def require_room(settings: Engine, threads: int) -> None:
-    """ParamsError where the nodes have no room for every actor that is asked for."""
-    if (places := places_of(settings, threads)) < settings.actors:
-        have = ray.cluster_resources()
+def with_room(settings: Engine, threads: int) -> Engine:
+    """The settings with as many actors as the nodes have room for, which is said where that is fewer than asked for.
+
+    A node may be lost between two steps of a long run: fewer actors give the same numbers, later.
+
+    Raises
+    ------
+    ParamsError
+        No node has room for one.
+    """
+    if (places := places_of(settings, threads)) >= settings.actors:
+        return settings
+    have = ray.cluster_resources()
+    said = (
+        f"{settings.actors} actors of {taken_by(settings, threads)} each, and Ray's nodes have room for {places} "
+        f"({have.get('CPU', 0):g} CPU and {have.get('GPU', 0):g} GPU in all)"
+    )
+    if not places:
         raise ParamsError(
-            f"{settings.actors} actors of {taken_by(settings, threads)} each, and Ray's nodes have room for {places} "
-            f"({have.get('CPU', 0):g} CPU and {have.get('GPU', 0):g} GPU in all)",
-            expected="room for every actor, each on one node",
-            remedy="ask for fewer actors, fewer threads, or less of a GPU for each (engine.actors, engine.gpus)",
+            said,
+            expected="a node with room for an actor",
+            remedy="ask for fewer threads, or less of a GPU for each (engine.gpus), or add a node",
         )
+    note(f"{said}: {places} are started")
+    return settings.model_copy(update={"actors": places})

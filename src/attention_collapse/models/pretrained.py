@@ -17,7 +17,7 @@ from attention_collapse.errors import ModelError
 from attention_collapse.models.adapter import Merged, merge
 from attention_collapse.models.boundary import boundary, first_sentence
 from attention_collapse.models.checkpoint import require_finite, require_sha256
-from attention_collapse.models.config_values import require_values
+from attention_collapse.models.config_values import require_sizes, require_values
 from attention_collapse.models.definition import is_there, read_object, require_objects
 from attention_collapse.models.hub import (
     count_parameters,
@@ -173,6 +173,7 @@ def _described(name: str, folder: Path, cls: Any) -> AbstractContextManager[None
 
 def _config(name: str, folder: Path, cls: Any) -> Any:
     with _described(name, folder, cls):
+        require_sizes(name, json.loads((folder / CONFIG).read_text("utf-8")))
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if not isinstance(config, cls.config_class):
         raise ModelError(
