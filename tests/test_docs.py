@@ -8,16 +8,17 @@ import pandas as pd
 import pytest
 import yaml
 from conftest import ROOT
+from scipy.stats import beta
 
 from attention_collapse.cli import main
 from attention_collapse.data.planted import Regime
-from attention_collapse.engine.arm_cells import cells
+from attention_collapse.engine.arm_cells import cells, has_own_watched, parameters_of
 from attention_collapse.engine.doses import HeldOut
 from attention_collapse.files import read_json
 from attention_collapse.params import FetchCoco, load_params
 from attention_collapse.prevention import METHODS
 from attention_collapse.report.prevention_page import fill, tables
-from attention_collapse.stages.train_prevention import WATCHED
+from attention_collapse.stages.train_prevention import WATCHED, watched_pairs
 from attention_collapse.stats.one_sample import holm
 
 PAGES = sorted([ROOT / "README.md", ROOT / "CONTRIBUTING.md", *(ROOT / "docs").glob("*.md")])
@@ -103,8 +104,43 @@ def test_what_the_page_says_of_alarms_beside_other_cues_is_committed():
     agree = [sum(pair.cue(name) == pair.label for pair in shown.pairs) for name in ("text", "image")]
     assert f"with the label in {agree[0]} of the {study.watched} watched pairs" in page
     assert f"which agrees with {agree[1]}" in page
-    delays = [one["neutral_pairs"]["delay"] for one in (most, perfect, mark, words)]
-    assert delays == pytest.approx([0.1] * 4)  # two checks after the first
+    own = of["text_reliability_98"]
+    delays = [one["neutral_pairs"]["delay"] for one in (most, perfect, mark, words, own)]
+    assert delays == pytest.approx([0.1] * 5)  # two checks after the first
+
+
+def test_what_the_pages_say_of_the_test_of_the_alarm_is_committed():
+    page, watching = (
+        re.sub(r"\s+", " ", (ROOT / "docs" / f"{name}.md").read_text("utf-8")) for name in ("prevention", "monitor")
+    )
+    found = read_json(ROOT / "metrics" / "embedded" / "prevention.json")["monitor"]["fusion-v2"]["text_reliability_98"]
+    hard, swap = found["neutral_pairs"], found["swap"]
+    sure = f"{beta.ppf(0.025, hard['rang'], hard['collapsed'] - hard['rang'] + 1):.0%}".rstrip("%")
+    false = f"{beta.ppf(0.975, hard['false'] + 1, hard['sound'] - hard['false']):.0%}".replace("%", " %")
+    assert (
+        f"rang for the {hard['rang']} of the {hard['collapsed']} that collapsed (95 % interval: from {sure} to" in page
+    )
+    assert f"and for {hard['false']} of the {hard['sound']} on balanced data (from 0 to {false})" in page
+    assert f"The alarm by swaps rang for {swap['rang']} of the {swap['collapsed']}." in page
+    said = "rang for {rang} of {collapsed} that collapsed and for {false} of {sound} that did not"
+    assert said.format(**hard) in watching
+    table = pd.read_csv(ROOT / "data" / "embedded" / "prevention.csv")
+    plain = table[(table["reliability"] == 0.98) & (table["arm"] == "erm")]
+    least = plain.loc[plain["accuracy_uninformative"].idxmax()]
+    assert f"The tenth, which kept {least['accuracy_uninformative']:.2f}" in page and least["hard_rang_at"] > 0
+
+
+def test_the_test_of_the_alarm_has_seeds_and_watched_pairs_that_no_other_model_has():
+    params = load_params(ROOT / "params.yaml")
+    study, plant = params.prevention, params.plant
+    own = [cell for cell in cells(study) if has_own_watched(cell, study)]
+    others = [cell for cell in cells(study) if not has_own_watched(cell, study)]
+    assert {cell.arm for cell in own} == {"erm", "balanced-data"} and {cell.reliability for cell in own} == {0.98}
+    assert not {cell.seed for cell in own} & {cell.seed for cell in others}
+    draws = {cell.seed: watched_pairs(cell, study, plant).shown(Regime()).pairs for cell in [*own, others[0]]}
+    assert len(draws) == 11 and len({tuple(pair.scene for pair in pairs) for pairs in draws.values()}) == 11
+    assert all(parameters_of(cell, study, plant)["watched_on"] == "pairs of its own" for cell in own)
+    assert all("watched_on" not in parameters_of(cell, study, plant) for cell in others)
 
 
 def test_what_the_page_says_of_the_controls_that_keep_the_cue_is_committed():
@@ -163,7 +199,7 @@ def test_what_the_page_says_of_the_family_of_comparisons_is_committed():
     first = {arm: value for (cue, arm), value in over_60.items() if cue == "text_reliability_95"}
     prevent = [arm for arm, one in cues["text_reliability_95"].items() if one.get("verdict") == "prevents"]
     assert [arm for arm in prevent if first[arm] >= 0.05] == ["choice"]
-    assert f"at p = {first['choice']:.2f} and not prevent" in page
+    assert f"at p = {first['choice']:.3f} and not prevent" in page
     assert f"(twice the steps would be at {first['erm-longer']:.2f})" in page
 
 

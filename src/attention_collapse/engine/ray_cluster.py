@@ -39,7 +39,8 @@ def connect(settings: Engine, threads: int) -> None:
                 raise ParamsError(
                     f"engine.address {settings.address!r}: {error}",
                     expected="the address of a Ray cluster that runs (host:port), auto, or local",
-                    remedy="start one (`ray start --head`), correct the address, or set RAY_AUTH_MODE=token if it wants a token",
+                    remedy="start one (`ray start --head`), correct the address, or set RAY_AUTH_MODE=token if it "
+                    "wants a token",
                 ) from None
     if not ray.is_initialized():
         note("Ray: one of our own on this machine")

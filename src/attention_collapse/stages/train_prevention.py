@@ -23,10 +23,17 @@ from attention_collapse.engine.training import started, starts
 from attention_collapse.engine.workers import side_by_side
 from attention_collapse.errors import ParamsError
 from attention_collapse.identity.source_code import PACKAGE, code_id
+from attention_collapse.params import Plant, Prevention
 from attention_collapse.stages.run import run_stage
 from attention_collapse.study.layout import Study
 
 PAIRS, WATCHED, OWN_WATCHED = 5, 6, 100  # on top of the seed of the data: scenes of their own
+
+
+def watched_pairs(cell: ArmCell, prevention: Prevention, plant: Plant) -> HeldOut:
+    """The further pairs that a training is watched on: the same for all models, or a draw for each seed."""
+    drawn = OWN_WATCHED + cell.seed if has_own_watched(cell, prevention) else WATCHED
+    return HeldOut(prevention.watched, 1, plant.data_seed + drawn)
 
 
 @dataclass(frozen=True)
@@ -45,8 +52,7 @@ def _train(task: Task) -> int:
     kind = task.cells[0].kind
     work = starts(study.dose_scratch(kind), recipe_of(plant, kind))
     held_out = HeldOut(prevention.pairs, prevention.partners, plant.data_seed + PAIRS)
-    own = has_own_watched(task.cells[0], prevention)
-    further = HeldOut(prevention.watched, 1, plant.data_seed + (OWN_WATCHED + task.cells[0].seed if own else WATCHED))
+    further = watched_pairs(task.cells[0], prevention, plant)
     scenes = sample(plant.scenes, plant.data_seed, held_out=False)
     data = scenes, pictures(scenes, plant.data_seed)
     for cell in task.cells:
