@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from transformers.activations import ACT2FN
@@ -33,7 +33,7 @@ def require_values(name: str, config: Any) -> None:
         raise _error(name, key, value, may_be)
 
 
-def require_sizes(name: str, written: Any) -> None:
+def require_sizes(name: str, written: Mapping[str, Any]) -> None:
     """ModelError for a size or a number of parts below 1, over which the library stumbles while it reads the file.
 
     Parameters
@@ -47,12 +47,9 @@ def require_sizes(name: str, written: Any) -> None:
     ... except ModelError as error: error.got
     'mine: config.json cannot be used: it has text_config.num_attention_heads 0'
     """
-    sections = (
-        [("", written), *((f"{key}.", written.get(key)) for key in SECTIONS)] if isinstance(written, dict) else []
-    )
-    for where, part in sections:
+    for where, part in (("", written), *((f"{key}.", written.get(key)) for key in SECTIONS)):
         for key in SIZES:
-            value = part.get(key) if isinstance(part, dict) else None
+            value = part.get(key) if isinstance(part, Mapping) else None
             if isinstance(value, int) and value < 1:
                 raise _error(name, f"{where}{key}", value, "a whole number, 1 or more")
 

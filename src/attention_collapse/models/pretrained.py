@@ -173,7 +173,7 @@ def _described(name: str, folder: Path, cls: Any) -> AbstractContextManager[None
 
 def _config(name: str, folder: Path, cls: Any) -> Any:
     with _described(name, folder, cls):
-        require_sizes(name, json.loads((folder / CONFIG).read_text("utf-8")))
+        require_sizes(name, read_object(folder / CONFIG))
         config = AutoConfig.from_pretrained(folder, local_files_only=True, trust_remote_code=False)
     if not isinstance(config, cls.config_class):
         raise ModelError(
